@@ -1,0 +1,348 @@
+"""What a vendor's connector promises.  The one page a connector author reads.
+
+In: deliveries, ids, cursors and orders, all in the vendor's words.  Out: events, records, pages and receipts, also
+in the vendor's words.  A connector never sees a contact, a database session or the clock, and never imports ``app``.
+
+Absent, empty and cleared are three things.  In ``Record.fields`` and ``Order.fields`` a missing key means "not said",
+``None`` means "there is no value" / "clear it", and ``""`` or ``0`` are values like any other.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+if TYPE_CHECKING:
+    from connectors._http import Http
+
+Fields: TypeAlias = Mapping[str, Any]
+"""A record's fields in the vendor's words: JSON-like values, ``None`` for "no value"."""
+
+
+class Side(StrEnum):
+    """Which of the two teams works in this vendor's product."""
+
+    CRM = "crm"
+    MARKETING = "marketing"
+
+
+class Kind(StrEnum):
+    """The kinds of object that Tandem keeps in step."""
+
+    CONTACT = "contact"
+
+
+class Can(StrEnum):
+    """A capability.  What a connector claims the conformance suite tests; what it does not claim raises Unsupported."""
+
+    WEBHOOK = "webhook"  # receive()
+    READ = "read"  # read()
+    CHANGED = "changed"  # changed()
+    FIND = "find"  # find()
+    WRITE = "write"  # write() with Verb.CREATE and Verb.UPDATE
+    ARCHIVE = "archive"  # write() with Verb.ARCHIVE
+    DESCRIBE = "describe"  # describe()
+
+
+class Action(StrEnum):
+    """What an event says happened to a record.  Only a hint to look."""
+
+    CHANGED = "changed"  # created or changed, the vendor's difference is not to be relied on
+    DELETED = "deleted"
+    RESTORED = "restored"
+    MERGED = "merged"  # ``Event.losers`` were merged into ``Event.ref``
+    ERASED = "erased"  # privacy deletion at the vendor
+
+
+class Verb(StrEnum):
+    """What an order asks of the vendor."""
+
+    CREATE = "create"  # create only: a record that is already there is answered with Exists, never overwritten
+    UPDATE = "update"
+    ARCHIVE = "archive"
+
+
+class Problem(Exception):
+    """Base of the errors that a connector raises, each named by what happens next."""
+
+
+class TryLater(Problem):
+    """The vendor could not answer now; the same request may succeed later.
+
+    ``after`` is the least time to wait as the vendor asked (None: ours to choose).  ``landed`` says whether the request
+    may have taken effect although no answer came (a time-out after sending).
+    """
+
+    def __init__(self, message: str, *, after: timedelta | None = None, landed: bool = False) -> None:
+        super().__init__(message)
+        self.after = after
+        self.landed = landed
+
+
+class Refused(Problem):
+    """The vendor refused this request for what it contains; sending it again unchanged is useless."""
+
+    def __init__(self, message: str, *, code: str = "refused", field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
+class NeedsHuman(Problem):
+    """The connection as a whole is refused (key revoked, scope missing): it pauses and raises an alarm."""
+
+
+class Untrusted(Problem):
+    """The delivery's signature or secret does not hold: 401, nothing is stored."""
+
+
+class Unreadable(Problem):
+    """The delivery is trusted but makes no sense: it is kept, parked and answered with 400."""
+
+
+class Unsupported(Problem):
+    """The connector does not claim this capability."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One HTTP request at the door, as it came."""
+
+    method: str
+    url: str  # the public URL as the vendor called it: scheme, host, path, query
+    headers: Mapping[str, str] = field(repr=False)  # names in lower case
+    body: bytes = field(repr=False)
+    received_at: datetime  # aware, UTC; stands in for the clock when a signature has a tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Points at one record: by the vendor's id (``key == "id"``) or by another unique key such as ``"email"``."""
+
+    value: str = field(repr=False)
+    key: str = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A vendor's object as read."""
+
+    kind: Kind
+    id: str  # the id under which the vendor knows it for ever, as far as it has one
+    fields: Fields = field(repr=False)
+    modified: datetime | None = None  # aware, UTC
+    archived: bool = False
+    former_ids: tuple[str, ...] = ()  # ids that were merged into this one, where the vendor lists them
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a delivery says happened to one record."""
+
+    kind: Kind
+    action: Action
+    ref: Ref
+    dedupe: str  # equal for two copies of the same happening, different otherwise; stable across retries
+    occurred_at: datetime | None  # aware, UTC, by the vendor's clock
+    losers: tuple[str, ...] = ()  # ids merged into ``ref`` (Action.MERGED)
+    record: Record | None = None  # only where the payload is the complete record
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the vendor expects to hear."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """The outcome of ``receive``: events to store, then ``answer``.  A handshake has no events."""
+
+    events: tuple[Event, ...] = ()
+    answer: Answer = Answer()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of ``changed``.
+
+    ``cursor`` is where to go on after this page, whatever happened to it; opaque to all but the connector, JSON-able
+    text.  ``more`` is False at the end; the cursor then resumes with what changes later (including an overlap, so the
+    same record may come again).
+    """
+
+    records: tuple[Record, ...]
+    cursor: str
+    more: bool
+    deleted: tuple[str, ...] = ()  # ids the vendor says are gone
+    total: int | None = None  # how many there are in all, where the vendor says so
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One write to the vendor."""
+
+    key: str  # same order, same key: the vendor's idempotency key or trace id
+    kind: Kind
+    verb: Verb
+    fields: Fields = field(repr=False)  # absent = leave, None = clear; for CREATE all that is known
+    id: str | None = None  # None for CREATE
+    known: Fields = field(default_factory=dict, repr=False)  # what we believe the vendor holds now (UPDATE)
+    again: bool = False  # an earlier try may have taken effect: look first, then create
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The write took effect.  ``record`` is what the vendor answered, where it answers with the record."""
+
+    key: str
+    id: str
+    record: Record | None = None
+    modified: datetime | None = None  # the record's modified time after the write, where the vendor says it
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """CREATE met a record that is already there.  It was not changed.  ``ref`` says where to look."""
+
+    key: str
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """UPDATE or ARCHIVE met no record of that id."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The write did not take effect (or, with TryLater, may not have).
+
+    ``problem`` is Refused (this record: dead letter), TryLater (again later) or NeedsHuman (the connection pauses).
+    """
+
+    key: str
+    problem: Refused | TryLater | NeedsHuman
+
+
+Receipt: TypeAlias = Done | Exists | Gone | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One field as the vendor describes it."""
+
+    name: str
+    type: str  # the vendor's word
+    label: str = ""
+    read_only: bool = False
+    required: bool = False
+    options: tuple[str, ...] | None = None  # valid values of a picklist; None = free
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The fields of one kind of object."""
+
+    kind: Kind
+    properties: Mapping[str, Property]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most ``calls`` requests in any ``seconds``, as the vendor publishes it."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the vendor allows; each figure with its source beside it in the connector."""
+
+    read_batch: int = 1
+    find_batch: int = 1
+    write_batch: int = 1
+    rates: tuple[Rate, ...] = ()
+    concurrency: int = 4
+    keys: Mapping[str, tuple[Rate, ...]] = field(default_factory=dict)  # narrower rates by endpoint family ("search")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value that a connection of this connector needs, for ``tandem init``, ``doctor`` and error messages."""
+
+    name: str
+    about: str
+    secret: bool = False
+    required: bool = True
+
+
+class Connector(ABC):
+    """One vendor.  Subclass it in ``connectors/<vendor>.py``, claim in ``can`` what you do, override just that.
+
+    Every method may raise TryLater, NeedsHuman or, where said, Refused; nothing else.  ``write`` raises none of them
+    for a single record: it returns one receipt per order, in the order of the orders, whatever happened.
+    """
+
+    name: ClassVar[str]  # "hubspot": in URLs, file names, settings
+    side: ClassVar[Side]  # the side it usually stands on; a connection may say otherwise
+    can: ClassVar[frozenset[Can]]
+    limits: ClassVar[Limits]
+    settings: ClassVar[tuple[Setting, ...]]
+    hosts: ClassVar[frozenset[str]]  # host names it may call, "*.example.com" allowed; a base_url setting adds its own
+
+    def __init__(self, settings: Mapping[str, str], http: Http) -> None:
+        """Keep settings (values by ``Setting.name``; optional ones may be missing) and the shared client.  No I/O."""
+        missing = [s.name for s in self.settings if s.required and not settings.get(s.name)]
+        if missing:
+            raise ValueError(f"{self.name}: missing setting(s): {', '.join(missing)}")
+        self._settings = settings
+        self._http = http
+
+    def __repr__(self) -> str:
+        return f"<connector {self.name}>"
+
+    def receive(self, delivery: Delivery) -> Received:
+        """Verify, then split into events.  No I/O.  Raises Untrusted, Unreadable."""
+        raise self._unsupported(Can.WEBHOOK)
+
+    def check(self) -> str:
+        """Call the vendor's cheapest authenticated endpoint; say in one line who we are there.  For ``doctor``."""
+        raise self._unsupported("check")
+
+    def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
+        """The records of these ids; those that do not exist are left out.  At most ``limits.read_batch`` ids.
+
+        An id that was merged away may be answered by the record it was merged into (then ``former_ids`` holds it).
+        """
+        raise self._unsupported(Can.READ)
+
+    def changed(self, kind: Kind, cursor: str | None) -> Page:
+        """Records changed since ``cursor``; None means all there are.  Oldest first."""
+        raise self._unsupported(Can.CHANGED)
+
+    def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
+        """The records whose unique ``key`` (e.g. ``"email"``) has one of these values.  At most ``limits.find_batch``."""
+        raise self._unsupported(Can.FIND)
+
+    def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:
+        """Carry out at most ``limits.write_batch`` orders; one receipt per order, in their order."""
+        raise self._unsupported(Can.WRITE)
+
+    def describe(self, kind: Kind) -> Schema:
+        """The fields that this account has."""
+        raise self._unsupported(Can.DESCRIBE)
+
+    def _unsupported(self, what: str) -> Unsupported:
+        return Unsupported(f"{self.name}: does not claim {what!r}; it can: {', '.join(sorted(self.can))}")

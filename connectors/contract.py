@@ -10,7 +10,7 @@ Absent, empty and cleared are three things.  In ``Record.fields`` and ``Order.fi
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -302,6 +302,21 @@ class Connector(ABC):
     settings: ClassVar[tuple[Setting, ...]]
     hosts: ClassVar[frozenset[str]]  # host names it may call, "*.example.com" allowed; a base_url setting adds its own
 
+    @classmethod
+    def base_url(cls, settings: Mapping[str, str]) -> str:
+        """Where the API of this account is, without a trailing slash."""
+        raise ValueError(f"{cls.name}: says no base URL")
+
+    @classmethod
+    def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
+        """The headers of every request, credentials included."""
+        return {}
+
+    @classmethod
+    def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:
+        """Settings that follow from the vendor fields that the mapping names, e.g. which properties to ask for."""
+        return {}
+
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
         """Keep settings (values by ``Setting.name``; optional ones may be missing) and the shared client.  No I/O."""
         missing = [s.name for s in self.settings if s.required and not settings.get(s.name)]
@@ -333,7 +348,7 @@ class Connector(ABC):
         raise self._unsupported(Can.CHANGED)
 
     def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
-        """The records whose unique ``key`` (e.g. ``"email"``) has one of these values.  At most ``limits.find_batch``."""
+        """The records whose unique ``key`` (``"email"``) has one of these values; at most ``limits.find_batch``."""
         raise self._unsupported(Can.FIND)
 
     def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:

@@ -1,0 +1,1 @@
+"""Words and tools.  Imports nothing of ours."""

@@ -1,0 +1,168 @@
+"""The only engine and the only commit.
+
+SQLite: one file, WAL, ``synchronous=FULL``, every write transaction BEGIN IMMEDIATE and one after the other (a lock in
+this process, the busy time-out between processes), reads beside it.  PostgreSQL: a pool, READ COMMITTED, rows locked
+in the order of their keys.  Sources: https://www.sqlite.org/wal.html, https://www.sqlite.org/isolation.html,
+https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#serializable-isolation-savepoints-transactional-ddl
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import BigInteger, Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from app.core.errors import ConfigError
+
+T = TypeVar("T")
+
+BUSY_MS = 30_000  # how long SQLite waits for another process's write
+TRIES = 6  # a transaction that lost a race is tried this often in a fresh transaction
+# PostgreSQL error codes worth a fresh transaction: serialization_failure, deadlock_detected
+# (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+_AGAIN = {"40001", "40P01"}
+
+
+class now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
+    """The database's clock in ms since 1970 UTC: replicas may disagree, the database does not.
+
+    ``statement_timestamp()`` is stable within a statement, so that an index on a due time is used.
+    """
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "postgresql")
+def _now_postgres(*_: Any, **__: Any) -> str:
+    return "(extract(epoch from statement_timestamp()) * 1000)::bigint"
+
+
+@compiles(now_ms, "sqlite")
+def _now_sqlite(*_: Any, **__: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+
+def dumps(value: Any) -> str:
+    """JSON text of a value; keys sorted, so that equal values are equal text."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+class Database:
+    """The store.  ``url`` is an SQLAlchemy URL: ``sqlite:///tandem.db`` or ``postgresql+psycopg://…``."""
+
+    def __init__(self, url: str, *, pool: int = 12) -> None:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.dialect = parsed.get_backend_name()
+        if self.dialect not in {"sqlite", "postgresql"}:
+            raise ConfigError(f"database: {self.dialect!r} is not supported; use sqlite:///FILE or postgresql://…")
+        self.url = parsed
+        self._lock = threading.Lock()
+        if self.dialect == "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise ConfigError("database: an SQLite database needs a file (sqlite:///tandem.db)")
+            Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
+            self._writer = self._sqlite("BEGIN IMMEDIATE", pool=1)
+            self._reader = self._sqlite("BEGIN", pool=pool)
+        else:
+            self._writer = self._reader = create_engine(
+                parsed,
+                pool_size=pool,
+                max_overflow=4,
+                pool_pre_ping=True,
+                json_serializer=dumps,
+                json_deserializer=orjson.loads,
+            )
+
+    def __repr__(self) -> str:
+        return f"<database {self.url.render_as_string(hide_password=True)}>"
+
+    def _sqlite(self, begin: str, *, pool: int) -> Engine:
+        engine = create_engine(
+            self.url,
+            pool_size=pool,
+            max_overflow=0 if begin.endswith("IMMEDIATE") else 8,
+            connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False},
+            json_serializer=dumps,
+            json_deserializer=orjson.loads,
+            hide_parameters=True,  # values of people never reach an error's text
+        )
+
+        @event.listens_for(engine, "connect")
+        def _connect(raw: Any, _record: Any) -> None:
+            raw.isolation_level = None  # the driver must not begin on its own: we say BEGIN, and which
+            cursor = raw.cursor()
+            for pragma in (
+                f"busy_timeout = {BUSY_MS}",
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "foreign_keys = ON",
+                "temp_store = MEMORY",
+                "cache_size = -32000",
+                "journal_size_limit = 67108864",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that writes, for migrations."""
+        return self._writer
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction: committed at the end of the block, rolled back when it raises."""
+        if self.dialect == "sqlite":
+            # An application-side queue is fair; SQLite's busy handler sleeps, and its p99 is three times as long.
+            with self._lock, self._writer.begin() as connection:
+                yield connection
+        else:
+            with self._writer.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading; sees one state of the store on SQLite, committed rows on PostgreSQL."""
+        with self._reader.connect() as connection:
+            yield connection
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in one write transaction; after a lost race (unique key, deadlock) again in a fresh one."""
+        for attempt in Retrying(
+            retry=retry_if_exception(_lost_race),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_random_exponential(multiplier=0.02, max=0.5),
+            reraise=True,
+        ):
+            with attempt, self.write() as connection:
+                return work(connection)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+def _lost_race(error: BaseException) -> bool:
+    if isinstance(error, IntegrityError):
+        return True
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _AGAIN

@@ -1,0 +1,15 @@
+"""Our own errors.  Those that vendors cause are in ``connectors.contract``, named by what happens next."""
+
+from __future__ import annotations
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used.  The message says where, what is wrong and what would be valid."""
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the lease now: what was prepared under it must not be stored."""
+
+
+class NotFound(Exception):
+    """The named thing does not exist."""

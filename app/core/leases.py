@@ -1,0 +1,93 @@
+"""Named rights that one worker holds at a time, with a fencing check at the end of the work done under them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.core import tables as t
+from app.core.db import now_ms
+from app.core.errors import LeaseLost
+
+NOW = now_ms()
+c = t.lease.c
+wk = t.worker.c
+
+
+def new_worker_id() -> str:
+    """A name for this process as a worker; tokens of its leases begin with it."""
+    return uuid.uuid4().hex[:16]
+
+
+def acquire(db: Connection, name: str, holder: str, ttl_ms: int) -> str | None:
+    """Take the right ``name`` for ``ttl_ms``; its token, or None where somebody else holds it."""
+    token = f"{holder}:{uuid.uuid4().hex}"
+    make = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
+    new = make(t.lease).values(name=name, token=token, until=NOW + ttl_ms)
+    statement = new.on_conflict_do_update(
+        index_elements=["name"],
+        set_={"token": new.excluded.token, "until": new.excluded.until},
+        where=c.until <= NOW,
+    ).returning(c.token)
+    return token if db.execute(statement).scalar() == token else None
+
+
+def verify(db: Connection, name: str, token: str) -> None:
+    """Hold the right's row until the end of the transaction.  Raises LeaseLost where it is somebody else's now."""
+    held = db.execute(update(t.lease).where(c.name == name, c.token == token).values(token=token).returning(c.name))
+    if held.first() is None:
+        raise LeaseLost(name)
+
+
+def give_back(db: Connection, name: str, token: str) -> None:
+    """End the right early."""
+    db.execute(delete(t.lease).where(c.name == name, c.token == token))
+
+
+def renew(db: Connection, holder: str, ttl_ms: int) -> None:
+    """Extend every right of a worker by ``ttl_ms`` from now."""
+    db.execute(
+        update(t.lease)
+        .where(c.token.startswith(f"{holder}:", autoescape=True), c.until > NOW)
+        .values(until=NOW + ttl_ms)
+    )
+
+
+def register(db: Connection, holder: str) -> list[str]:
+    """Enter this process as a worker; the ids of dead workers of this machine, whose work can be taken back.
+
+    Dead: same host, and its process is gone or carries our own process id (a container that was started again).
+    """
+    host, pid = socket.gethostname(), os.getpid()
+    rows = db.execute(select(wk.id, wk.pid).where(wk.host == host, wk.id != holder)).all()
+    dead = [row.id for row in rows if row.pid == pid or not _alive(row.pid)]
+    if dead:
+        db.execute(delete(t.worker).where(wk.id.in_(dead)))
+        db.execute(delete(t.lease).where(or_(*(c.token.startswith(f"{d}:", autoescape=True) for d in dead))))
+    db.execute(insert(t.worker).values(id=holder, host=host, pid=pid, started_at=NOW, beat_at=NOW))
+    return dead
+
+
+def beat(db: Connection, holder: str) -> None:
+    """Say that this worker is alive."""
+    db.execute(update(t.worker).where(wk.id == bindparam("b_id")).values(beat_at=NOW), {"b_id": holder})
+
+
+def sign_off(db: Connection, holder: str) -> None:
+    """Leave in good order."""
+    db.execute(delete(t.lease).where(c.token.startswith(f"{holder}:", autoescape=True)))
+    db.execute(delete(t.worker).where(wk.id == holder))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,195 @@
+"""Settings.  In: environment, ``.env``, ``tandem.yml``.  Out: checked values; every secret a SecretStr.
+
+Secrets never stand in ``tandem.yml``: a connection's secret ``access_token`` of the connection ``hubspot`` is read from
+``TANDEM_HUBSPOT_ACCESS_TOKEN``, or from the file that ``TANDEM_HUBSPOT_ACCESS_TOKEN_FILE`` names (Docker and Kubernetes
+secrets).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.errors import ConfigError
+from app.core.words import Mode
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
+
+
+class ConnectionConfig(BaseModel):
+    """One configured account at a vendor, as ``tandem.yml`` says it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    connector: str
+    side: str | None = None  # crm or marketing; None = the connector's usual side
+    mode: Mode = Mode.OBSERVE
+    mapping: Path | None = None  # None = the shipped mappings/<connector>.yaml
+    settings: dict[str, str] = Field(default_factory=dict)
+    call_share: float = Field(default=0.8, gt=0, le=1)  # our part of the vendor's published rate; the rest is humans'
+    poll_seconds: float = Field(default=300, ge=1)
+    default_country: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("a connection's name is lower-case letters, digits, - and _, and begins with a letter")
+        return value
+
+    @field_validator("side")
+    @classmethod
+    def _side(cls, value: str | None) -> str | None:
+        if value not in {None, "crm", "marketing"}:
+            raise ValueError("side is crm or marketing")
+        return value
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return {k: str(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+
+
+class Config(BaseModel):
+    """``tandem.yml``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    public_url: str | None = None
+    database: str | None = None
+    connections: tuple[ConnectionConfig, ...] = ()
+
+    @field_validator("connections")
+    @classmethod
+    def _unique(cls, value: tuple[ConnectionConfig, ...]) -> tuple[ConnectionConfig, ...]:
+        names = [c.name for c in value]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"each connection needs its own name; used twice: {', '.join(twice)}")
+        return value
+
+
+class Settings(BaseSettings):
+    """What the environment says.  Each is ``TANDEM_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="TANDEM_", env_file=".env", extra="ignore", frozen=True)
+
+    config: Path = Path("tandem.yml")
+    database: str = "sqlite:///tandem.db"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str | None = None  # how vendors reach the door, when a proxy stands before it
+    token: SecretStr | None = None  # of the operations API; None = it answers on loopback only
+    body_limit: int = Field(default=2 * 1024 * 1024, ge=1024)  # bytes of one delivery
+    workers: int = Field(default=2, ge=1, le=64)  # threads for reading, and as many for writing
+    lease_seconds: float = Field(default=90, ge=5)  # longer than the longest vendor call
+    retry_hours: float = Field(default=28, ge=0)  # how long a write is tried before it becomes a dead letter
+    retry_base_seconds: float = Field(default=2, gt=0)
+    retry_cap_seconds: float = Field(default=3600, gt=0)
+    http_timeout: float = Field(default=30, gt=0, le=600)
+    log_level: str = "INFO"
+    log_json: bool = False
+    demo: bool = False  # mounts the demo page's edit forms
+
+
+def load_config(path: Path) -> Config:
+    """The configuration of a file.  Raises ConfigError with file, place and what would be valid."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found; `tandem init` writes one, or set TANDEM_CONFIG") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected keys and values; valid keys: {', '.join(Config.model_fields)}")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(path, text, e) for e in error.errors())) from None
+
+
+def _explain(path: Path, text: str, error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    line = _line(text, error["loc"])
+    message = f"{path}{f':{line}' if line else ''}: {where}: {error['msg']}"
+    if error["type"] == "extra_forbidden":
+        model = ConnectionConfig if error["loc"] and error["loc"][0] == "connections" else Config
+        message += f"; valid keys: {', '.join(model.model_fields)}"
+    return message
+
+
+def _line(text: str, loc: tuple[Any, ...]) -> int | None:
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    line: int | None = None
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    node, line = value, key.start_mark.line + 1
+                    break
+            else:
+                return line
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def environment(env_file: Path | None = Path(".env")) -> dict[str, str]:
+    """What the process and ``.env`` say, the process first."""
+    values: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        values.update({k: v for k, v in dotenv_values(env_file).items() if v is not None})
+    values.update(os.environ)
+    return values
+
+
+def connection_settings(config: ConnectionConfig, names: Mapping[str, bool], env: Mapping[str, str]) -> dict[str, str]:
+    """A connection's settings, secrets from the environment.  ``names``: setting name → is it secret.
+
+    Raises ConfigError for an unknown setting, for a secret written into the file, and for an unreadable secret file.
+    """
+    unknown = sorted(set(config.settings) - set(names))
+    if unknown:
+        raise ConfigError(
+            f"connection {config.name}: unknown setting(s) {', '.join(unknown)}; valid: {', '.join(sorted(names))}"
+        )
+    values = dict(config.settings)
+    for name, secret in names.items():
+        variable = variable_of(config.name, name)
+        if secret and name in values:
+            raise ConfigError(
+                f"connection {config.name}: {name} is a secret; put it into {variable}, not into the file"
+            )
+        if f"{variable}_FILE" in env:
+            try:
+                values[name] = Path(env[f"{variable}_FILE"]).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{variable}_FILE: cannot be read: {type(error).__name__}") from None
+        elif variable in env:
+            values[name] = env[variable]
+    return values
+
+
+def variable_of(connection: str, setting: str) -> str:
+    """The environment variable of one setting of one connection."""
+    return f"TANDEM_{connection}_{setting}".upper().replace("-", "_")

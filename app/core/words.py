@@ -1,0 +1,111 @@
+"""The words of the design as values: what passes from station to station.  Frozen; nothing here reads or writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+Value: TypeAlias = Any
+"""A canonical value in its normal form (see ``app.core.fields``): JSON-able; None means "there is none"."""
+
+Claim: TypeAlias = Mapping[str, Value]
+"""A record in canonical words.  Absent = not said, None = cleared."""
+
+Shadow: TypeAlias = Mapping[str, Value]
+"""What we know one vendor's record to hold, in canonical words as that vendor says them (``Map.project``)."""
+
+
+class Mode(StrEnum):
+    """How far a connection is trusted."""
+
+    OBSERVE = "observe"  # read, match, merge; write nothing
+    LIVE = "live"
+
+
+class Winner(StrEnum):
+    """Who wins a true double edit of one field."""
+
+    CRM = "crm"
+    MARKETING = "marketing"
+    NEWEST = "newest"
+    FILL = "fill"  # the value that was there first stays
+    MAX = "max"
+    UNION = "union"
+    ASK = "ask"  # both are kept for a person to choose
+
+
+class Outcome(StrEnum):
+    """What merging decided for one field of a claim."""
+
+    TAKEN = "taken"
+    KEPT = "kept"
+    AGREED = "agreed"
+    ASKED = "asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One canonical field's value, with who said it, when, and why it was let in."""
+
+    value: Value = dataclasses.field(repr=False)
+    source: str  # connection
+    at: int  # ms since 1970, by the source's clock, never later than when we read it
+    rule: str
+    event: int | None = None  # inbox event that brought it
+
+    def to_json(self) -> dict[str, Any]:
+        """The compact form at rest."""
+        return {"v": self.value, "s": self.source, "t": self.at, "r": self.rule, "e": self.event}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Fact:
+        """The fact of a compact form."""
+        return cls(value=data["v"], source=data["s"], at=data["t"], rule=data["r"], event=data.get("e"))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for one field, and why."""
+
+    field: str
+    outcome: Outcome
+    rule: str
+    old: Value = dataclasses.field(repr=False)
+    new: Value = dataclasses.field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What merging decided for a claim, field by field."""
+
+    decisions: tuple[Decision, ...]
+    facts: Mapping[str, Fact] = dataclasses.field(repr=False)  # all facts of the contact afterwards
+    shadow: Shadow = dataclasses.field(repr=False)  # the link's shadow afterwards
+
+    @property
+    def changed(self) -> frozenset[str]:
+        """The canonical fields whose value is another one now."""
+        return frozenset(d.field for d in self.decisions if d.outcome is Outcome.TAKEN)
+
+    @property
+    def asked(self) -> tuple[Decision, ...]:
+        """True double edits that a person has to decide."""
+        return tuple(d for d in self.decisions if d.outcome is Outcome.ASKED)
+
+
+class _Missing:
+    """Stands for "not said" where a value, None included, could stand."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    def __bool__(self) -> bool:
+        raise TypeError("MISSING is neither true nor false: compare it with `is`")
+
+
+MISSING: Final = _Missing()

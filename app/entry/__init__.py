@@ -1,0 +1,1 @@
+"""The door: deliveries in, durably stored before they are acknowledged."""

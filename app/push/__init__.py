@@ -1,0 +1,1 @@
+"""Out to the vendors: leased, coalesced, batched, only what differs."""

@@ -1,0 +1,377 @@
+"""Push: lease dirty links of one connection, read the newest contacts, send ONE batch of differences, finish.
+
+Level-triggered: what is sent is the difference between the contact now and the shadow, however many changes led there.
+No difference, no call.  Success moves the shadow; failure says what happens next, per record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection as Db
+from sqlalchemy import select, update
+
+from app.core import tables as t
+from app.core.clock import from_ms, to_ms
+from app.core.db import Database, now_ms
+from app.core.retry import Schedule
+from app.core.words import MISSING
+from app.entry import inbox
+from app.push import work
+from app.push.work import Leased, Retry
+from app.records import contacts as people
+from app.records import dead, state
+from app.records import links as pairs
+from app.records.contacts import Contact
+from app.records.links import Link
+from app.sync.connection import Connection, Connections
+from app.sync.mapping import differences
+from connectors.contract import (
+    Action,
+    Done,
+    Event,
+    Exists,
+    Failed,
+    Gone,
+    NeedsHuman,
+    Order,
+    Receipt,
+    Ref,
+    Refused,
+    TryLater,
+    Verb,
+)
+
+log = structlog.get_logger(__name__)
+
+# The pace of a connection: a batch that was not full is followed by a rest that grows with its size, so that a burst is
+# gathered into few calls while a single edit travels at once.  A full batch is followed by the next without a rest.
+GAP_PER_ROW_MS = 15
+GAP_LEAST_MS = 40
+GAP_MOST_MS = 1_500
+EXISTS_TRIES = 5
+EXISTS_DELAY_MS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One row's order, with what is needed to finish it."""
+
+    row: Leased
+    contact: Contact
+    link: Link | None
+    order: Order
+    sent: Mapping[str, Any] = field(repr=False)  # canonical fields in the order, as the vendor says them
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one push has in hand."""
+
+    connection: Connection
+    token: str
+    rows: list[Leased]
+    planned: list[Planned] = field(default_factory=list)
+    idle: list[int] = field(default_factory=list)  # contacts without a difference
+
+
+@dataclass(slots=True)
+class _Outcome:
+    done: list[int] = field(default_factory=list)
+    failed: dict[int, Retry] = field(default_factory=dict)
+    letters: list[dead.Letter] = field(default_factory=list)
+    looks: list[Event] = field(default_factory=list)
+    human: str | None = None
+    trouble: str | None = None
+
+
+class Push:
+    """The station.  ``landed(connection, seconds)`` measures freshness, ``count(connection, receipt)`` receipts."""
+
+    def __init__(
+        self,
+        database: Database,
+        connections: Connections,
+        worker: str,
+        *,
+        lease_ms: int,
+        schedule: Schedule,
+        landed: Callable[[str, float], None] = lambda _connection, _seconds: None,
+        count: Callable[[str, str], None] = lambda _connection, _outcome: None,
+    ) -> None:
+        self._database = database
+        self._connections = connections
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._schedule = schedule
+        self._landed = landed
+        self._count = count
+
+    def step(self) -> int:
+        """Push one batch of the connection that waited longest; how many links were leased, 0 = nothing is due."""
+        writable = [c.name for c in self._connections.values() if c.writes]
+        if not writable:
+            return 0
+        with self._database.read() as db:
+            if work.pick(db, writable) is None:  # look before taking the write lock
+                return 0
+        with self._database.write() as db:
+            name = work.pick(db, writable)
+            if name is None:
+                return 0
+            batch = self._lease(db, self._connections[name])
+        receipts = self._send(batch)
+        self._database.transact(lambda db: self._finish(db, batch, receipts))
+        return len(batch.rows)
+
+    def _lease(self, db: Db, connection: Connection) -> Batch:
+        limit = connection.connector.limits.write_batch
+        token, rows = work.lease(db, connection.name, self._worker, limit, self._lease_ms)
+        full = len(rows) == limit
+        gap = 0 if full else max(GAP_LEAST_MS, min(GAP_MOST_MS, GAP_PER_ROW_MS * len(rows)))
+        work.pace(db, connection.name, gap)
+        batch = Batch(connection, token, rows)
+        ids = [row.contact_id for row in rows]
+        contacts = people.load(db, ids)
+        links = pairs.of_contacts(db, connection.name, connection.kind, ids)
+        asked = _asked(db, connection.name, ids)
+        for row in rows:
+            contact = contacts.get(row.contact_id)
+            planned = None
+            if contact is not None:
+                planned = plan(connection, row, contact, links.get(contact.id), asked.get(contact.id, frozenset()))
+            if planned is None:
+                batch.idle.append(row.contact_id)
+            else:
+                batch.planned.append(planned)
+        return batch
+
+    def _send(self, batch: Batch) -> Sequence[Receipt]:
+        if not batch.planned:
+            return ()
+        orders = [p.order for p in batch.planned]
+        name = batch.connection.name
+        try:
+            receipts = batch.connection.connector.write(orders)
+        except (TryLater, NeedsHuman, Refused) as problem:
+            return [Failed(o.key, problem) for o in orders]
+        except Exception as error:  # noqa: BLE001 - a defect of a connector must not stop the worker, nor lose the rows
+            log.error("push.connector_failed", connection=name, error=type(error).__name__)
+            defect = TryLater(f"{type(error).__name__} in the connector", landed=True)
+            return [Failed(o.key, defect) for o in orders]
+        if [r.key for r in receipts] != [o.key for o in orders]:
+            log.error("push.receipts_do_not_match", connection=name, orders=len(orders), receipts=len(receipts))
+            mismatch = TryLater("the connector's receipts do not match its orders", landed=True)
+            return [Failed(o.key, mismatch) for o in orders]
+        return receipts
+
+    def _finish(self, db: Db, batch: Batch, receipts: Sequence[Receipt]) -> None:
+        connection = batch.connection
+        now: int = db.execute(select(now_ms())).scalar_one()
+        links = pairs.of_contacts(
+            db, connection.name, connection.kind, [p.contact.id for p in batch.planned], lock=True
+        )
+        outcome = _Outcome(done=list(batch.idle))
+        for planned, receipt in zip(batch.planned, receipts, strict=True):
+            self._count(connection.name, type(receipt).__name__.lower())
+            self._one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now)
+        lost = work.complete(db, connection.name, batch.token, outcome.done, outcome.failed)
+        if lost:
+            log.warning("push.lease_lost", connection=connection.name, links=len(lost))
+        dead.write(db, [letter for letter in outcome.letters if letter.contact_id not in lost])
+        landed = [p for p, r in zip(batch.planned, receipts, strict=True) if isinstance(r, Done)]
+        dead.settle(db, connection.name, [p.contact.id for p in landed])
+        inbox.store_events(db, [inbox.event_row(connection.name, e, now, None) for e in outcome.looks])
+        if outcome.human is not None:
+            log.error("push.needs_human", connection=connection.name, reason=outcome.human)
+            state.pause(db, connection.name, outcome.human)
+        if outcome.trouble is not None:
+            state.failing(db, connection.name, outcome.trouble)
+        elif landed:
+            state.recovered(db, connection.name)
+        if landed:
+            s = t.connection_state.c
+            db.execute(update(t.connection_state).where(s.name == connection.name).values(last_push_at=now))
+        for planned in landed:
+            self._landed(connection.name, max(0, now - planned.row.since) / 1000)
+
+    def _one(
+        self,
+        db: Db,
+        connection: Connection,
+        planned: Planned,
+        receipt: Receipt,
+        link: Link | None,
+        out: _Outcome,
+        now: int,
+    ) -> None:
+        """What one receipt leads to."""
+        contact_id = planned.contact.id
+        match receipt:
+            case Done():
+                self._landed_at(db, connection, planned, receipt, link, out, now)
+                out.done.append(contact_id)
+            case Exists(ref=ref):
+                # Somebody is there already: look, so that the two are paired and merged before anything is written.
+                out.looks.append(_look(connection, ref, f"exists:{contact_id}:{planned.row.attempts}:{now}", now))
+                if planned.row.attempts < EXISTS_TRIES:
+                    out.failed[contact_id] = Retry(
+                        EXISTS_DELAY_MS * planned.row.attempts, "already there: looking first"
+                    )
+                else:
+                    self._give_up(
+                        out,
+                        connection,
+                        planned,
+                        "conflict",
+                        "a record with this key is there, but is not this contact's",
+                    )
+            case Gone(reason=reason):
+                if link is not None:
+                    link.gone_at = now
+                    pairs.save(db, [link])
+                self._give_up(out, connection, planned, "gone", reason)
+            case Failed(problem=Refused() as problem):
+                self._give_up(out, connection, planned, problem.code, str(problem), problem.field)
+            case Failed(problem=NeedsHuman() as problem):
+                out.human = str(problem)
+                out.failed[contact_id] = Retry(1_000, str(problem))
+            case Failed(problem=TryLater() as problem):
+                out.trouble = str(problem)
+                first = planned.row.first_failed_at
+                failing = now - first if first is not None else 0
+                delay = self._schedule.delay_ms(planned.row.attempts, failing, problem.after)
+                if delay is None:
+                    self._give_up(out, connection, planned, "exhausted", str(problem))
+                else:
+                    out.failed[contact_id] = Retry(delay, str(problem))
+
+    def _give_up(
+        self,
+        out: _Outcome,
+        connection: Connection,
+        planned: Planned,
+        code: str,
+        reason: str,
+        name: str | None = None,
+    ) -> None:
+        out.failed[planned.contact.id] = Retry(None, reason)
+        out.letters.append(
+            dead.Letter(
+                "push",
+                connection.name,
+                code,
+                reason,
+                contact_id=planned.contact.id,
+                field=name,
+                attempts=planned.row.attempts,
+            )
+        )
+
+    def _landed_at(
+        self,
+        db: Db,
+        connection: Connection,
+        planned: Planned,
+        receipt: Done,
+        link: Link | None,
+        out: _Outcome,
+        now: int,
+    ) -> None:
+        """Move the shadow to what the vendor holds now."""
+        modified = to_ms(receipt.modified) if receipt.modified is not None else None
+        held, altered = _held(connection, planned, receipt)
+        if link is None:
+            other = pairs.of_records(db, connection.name, connection.kind, [receipt.id], lock=True).get(receipt.id)
+            if other is None:
+                link = Link(connection.name, connection.kind, receipt.id, planned.contact.id, held, 1, modified, now)
+                link.altered = altered if altered else None
+                pairs.create(db, [link], now)
+            else:
+                # The vendor answered with a record that belongs to another contact: look at it, a person may decide.
+                out.looks.append(_look(connection, Ref(receipt.id), f"taken:{planned.contact.id}:{now}", now))
+            return
+        moved_meanwhile = planned.link is None or planned.link.rev != link.rev
+        link.written_at = now
+        if modified is not None:
+            link.modified = modified if link.modified is None else max(modified, link.modified)
+        if moved_meanwhile:
+            # A reading moved the shadow while our call was under way: only a look can say which came first there.
+            out.looks.append(_look(connection, Ref(link.remote_id), f"crossed:{link.rev}:{now}", now))
+        else:
+            link.shadow = {**link.shadow, **held}
+            kept = {n: v for n, v in (link.altered if link.altered is not None else {}).items() if n not in held}
+            link.altered = {**kept, **altered} if kept or altered else None
+            link.rev += 1
+        pairs.save(db, [link])
+
+
+def plan(
+    connection: Connection, row: Leased, contact: Contact, link: Link | None, asked: Collection[str] = frozenset()
+) -> Planned | None:
+    """The order that makes the vendor's record equal to the contact, or None where nothing has to be written.
+
+    ``asked``: fields with an open conflict, which are left alone until a person decided.
+    """
+    mapping, values = connection.map, contact.values()
+    key = f"{connection.name}:{contact.id}:{contact.version}"
+    if link is None:
+        if any(values.get(name) is None for name in mapping.required):
+            return None  # the vendor takes no record without these
+        names = [n for n in sorted(mapping.out_fields) if values.get(n) is not None]
+        written = mapping.write(values, names).fields
+        fields = {n: v for n, v in written.items() if v is not None}
+        if not fields:
+            return None
+        order = Order(key, connection.kind, Verb.CREATE, fields, again=row.attempts > 1)
+        return Planned(row, contact, None, order, _projected(connection, values, names))
+    if link.gone_at is not None:
+        return None
+    altered = link.altered if link.altered is not None else {}
+    names = [
+        n
+        for n in sorted(differences(mapping, values, link.shadow))
+        if n not in asked and not (n in altered and altered[n] == mapping.project(n, values.get(n)))
+    ]
+    fields = dict(mapping.write(values, names).fields)
+    if not fields:
+        return None
+    known = mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields
+    order = Order(key, connection.kind, Verb.UPDATE, fields, id=link.remote_id, known=known, again=row.attempts > 1)
+    return Planned(row, contact, link, order, _projected(connection, values, names))
+
+
+def _projected(connection: Connection, values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    said = {n: connection.map.project(n, values.get(n)) for n in names}
+    return {n: v for n, v in said.items() if v is not MISSING}
+
+
+def _held(connection: Connection, planned: Planned, receipt: Done) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the vendor holds now of the fields sent, and which of them it keeps otherwise than we said them."""
+    held = dict(planned.sent)
+    if receipt.record is None:
+        return held, {}
+    answered = connection.map.read(receipt.record.fields, all=True).claim
+    altered = {}
+    for name, sent in planned.sent.items():
+        if name in answered and answered[name] != sent:
+            held[name] = answered[name]
+            altered[name] = sent
+    return held, altered
+
+
+def _look(connection: Connection, ref: Ref, why: str, now: int) -> Event:
+    return Event(connection.kind, Action.CHANGED, ref, f"look:{why}", from_ms(now))
+
+
+def _asked(db: Db, connection: str, ids: Collection[int]) -> dict[int, frozenset[str]]:
+    """Fields with an open conflict, by contact."""
+    c = t.conflict.c
+    found: dict[int, set[str]] = {}
+    for chunk in people.chunks(sorted(ids)):
+        for row in db.execute(select(c.contact_id, c.field).where(c.contact_id.in_(chunk), c.connection == connection)):
+            found.setdefault(row.contact_id, set()).add(row.field)
+    return {contact_id: frozenset(names) for contact_id, names in found.items()}

@@ -1,0 +1,197 @@
+"""Dirty links: mark, pick, lease, complete.  The statements were measured (ratios in docs/architecture.md).
+
+A mark and the change that caused it are one transaction.  A lease is a row whose ``due_at`` lies in the future and
+whose ``lease`` names its holder.  A row is done only if its ``gen`` is still the one that was taken; a completion that
+finds its lease lost marks the link dirty again, since its late call may have overwritten a newer one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, exists, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.core import tables as t
+from app.core.db import now_ms
+
+w = t.work.c
+s = t.connection_state.c
+NOW = now_ms()
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """One row in the hands of a worker."""
+
+    contact_id: int
+    attempts: int  # this one included
+    since: int
+    first_failed_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """What becomes of a row that did not get through: again after ``delay_ms``, or given up where that is None."""
+
+    delay_ms: int | None
+    error: str
+
+
+def _insert(dialect: str) -> Any:
+    return postgresql.insert if dialect == "postgresql" else sqlite.insert
+
+
+def mark(db: Connection, connection: str, contacts: Mapping[int, int], *, delay_ms: int = 0, lane: int = 1) -> None:
+    """Mark the links of these contacts dirty; ``contacts``: id → when the change happened (ms since 1970).
+
+    Sorted by id: unsorted batches deadlock on PostgreSQL.
+    """
+    if not contacts:
+        return
+    statement = _insert(db.dialect.name)(t.work).values(
+        connection=bindparam("b_connection"),
+        contact_id=bindparam("b_contact"),
+        lane=bindparam("b_lane"),
+        gen=1,
+        attempts=0,
+        due_at=NOW + bindparam("b_delay", type_=Integer),
+        since=bindparam("b_since"),
+    )
+    earlier = case((w.since < statement.excluded.since, w.since), else_=statement.excluded.since)
+    # A row that waits for a retry is due again at once: what made it fail may be mended by the change.
+    soon = case(
+        (and_(w.lease.is_(None), w.attempts > 0), statement.excluded.due_at),
+        (w.due_at > statement.excluded.due_at, case((w.lease.is_(None), statement.excluded.due_at), else_=w.due_at)),
+        else_=w.due_at,
+    )
+    statement = statement.on_conflict_do_update(
+        index_elements=["connection", "contact_id"],
+        set_={
+            "gen": w.gen + 1,
+            "since": earlier,
+            "due_at": soon,
+            "lane": case((w.lane < statement.excluded.lane, w.lane), else_=statement.excluded.lane),
+        },
+    )
+    db.execute(
+        statement,
+        [
+            {"b_connection": connection, "b_contact": c, "b_lane": lane, "b_delay": delay_ms, "b_since": contacts[c]}
+            for c in sorted(contacts)
+        ],
+    )
+
+
+def pick(db: Connection, names: Collection[str]) -> str | None:
+    """The connection that waited longest among those with due work, not paused and not pacing itself; or None."""
+    due = exists().where(w.connection == s.name, w.due_at <= NOW)
+    query = (
+        select(s.name)
+        .where(s.name.in_(sorted(names)), s.paused == 0, s.next_at <= NOW, due)
+        .order_by(s.next_at)
+        .limit(1)
+    )
+    if db.dialect.name == "postgresql":
+        query = query.with_for_update(skip_locked=True, of=t.connection_state)
+    return db.execute(query).scalar()
+
+
+def pace(db: Connection, connection: str, gap_ms: int) -> None:
+    """Let the connection rest for ``gap_ms`` before its next batch is leased."""
+    db.execute(update(t.connection_state).where(s.name == connection).values(next_at=NOW + gap_ms))
+
+
+def lease(db: Connection, connection: str, holder: str, limit: int, ttl_ms: int) -> tuple[str, list[Leased]]:
+    """Lease up to ``limit`` due rows of a connection for ``ttl_ms``; the fencing token and the rows by contact id."""
+    token = f"{holder}:{uuid.uuid4().hex}"
+    query = (
+        select(w.contact_id).where(w.connection == connection, w.due_at <= NOW).order_by(w.lane, w.due_at).limit(limit)
+    )
+    if db.dialect.name == "postgresql":
+        query = query.with_for_update(skip_locked=True)
+    chosen = query.cte("chosen")
+    statement = (
+        update(t.work)
+        .where(w.connection == connection, w.contact_id.in_(select(chosen.c.contact_id)))
+        .values(lease=token, taken=w.gen, due_at=NOW + ttl_ms, attempts=w.attempts + 1)
+        .returning(w.contact_id, w.attempts, w.since, w.first_failed_at)
+    )
+    rows = [Leased(r.contact_id, r.attempts, r.since, r.first_failed_at) for r in db.execute(statement)]
+    return token, sorted(rows, key=lambda r: r.contact_id)
+
+
+def complete(
+    db: Connection, connection: str, token: str, done: Collection[int], failed: Mapping[int, Retry]
+) -> frozenset[int]:
+    """Finish a lease; the contacts whose lease was lost meanwhile, which are dirty again.
+
+    ``done``: nothing more to write, unless the contact changed in the meantime (then it is due at once).
+    ``failed``: again later, or given up (the caller writes the dead letter).
+    """
+    mine = (w.connection == connection, w.lease == token)
+    ids = sorted(done)
+    own: set[int] = set()
+    if ids:
+        gone = delete(t.work).where(*mine, w.contact_id.in_(ids), w.gen == w.taken).returning(w.contact_id)
+        own |= set(db.execute(gone).scalars())
+        again = (
+            update(t.work)
+            .where(*mine, w.contact_id.in_(ids))
+            .values(lease=None, attempts=0, first_failed_at=None, error=None, due_at=NOW)
+            .returning(w.contact_id)
+        )
+        own |= set(db.execute(again).scalars())
+    for contact_id in sorted(failed):
+        retry = failed[contact_id]
+        where = (*mine, w.contact_id == contact_id)
+        if retry.delay_ms is None:
+            # Given up, unless the contact changed meanwhile: then the change deserves its own try.
+            rows = db.execute(delete(t.work).where(*where, w.gen == w.taken).returning(w.contact_id)).all()
+            delay, reset = 0, True
+            if rows:
+                own.add(contact_id)
+                continue
+        else:
+            delay, reset = retry.delay_ms, False
+        changed = db.execute(
+            update(t.work)
+            .where(*where)
+            .values(
+                lease=None,
+                error=retry.error[:500],
+                due_at=NOW + delay,
+                attempts=0 if reset else w.attempts,
+                first_failed_at=None if reset else func.coalesce(w.first_failed_at, NOW),
+            )
+            .returning(w.contact_id)
+        ).all()
+        if changed:
+            own.add(contact_id)
+    lost = (set(ids) | set(failed)) - own
+    if lost:
+        moment = db.execute(select(NOW)).scalar_one()
+        mark(db, connection, dict.fromkeys(lost, moment))
+    return frozenset(lost)
+
+
+def release(db: Connection, holder: str) -> int:
+    """Give back everything a worker holds: at its clean stop, or after its death."""
+    prefix = f"{holder}:"
+    rows = db.execute(
+        update(t.work)
+        .where(w.lease.startswith(prefix, autoescape=True))
+        .values(lease=None, due_at=NOW)
+        .returning(w.contact_id)
+    ).all()
+    return len(rows)
+
+
+def backlog(db: Connection, names: Iterable[str]) -> dict[str, tuple[int, int | None]]:
+    """Per connection: how many links are dirty, and since when the oldest of them (ms since 1970)."""
+    query = select(w.connection, func.count(), func.min(w.since)).group_by(w.connection)
+    found = {row[0]: (row[1], row[2]) for row in db.execute(query)}
+    return {name: found.get(name, (0, None)) for name in names}

@@ -1,0 +1,1 @@
+"""The canonical store: contacts with their facts, keys, links and history."""

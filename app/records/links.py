@@ -1,0 +1,126 @@
+"""Links at rest: contact ↔ record, unique in both directions, with the shadow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+
+from app.core import tables as t
+from app.records.contacts import chunks
+
+
+@dataclass(slots=True)
+class Link:
+    """A link in hand, inside one transaction."""
+
+    connection: str
+    kind: str
+    remote_id: str = field(repr=False)
+    contact_id: int
+    shadow: dict[str, Any] = field(repr=False)
+    rev: int = 0
+    modified: int | None = None
+    written_at: int = 0
+    gone_at: int | None = None
+    altered: dict[str, Any] | None = field(default=None, repr=False)
+    warnings: list[dict[str, str]] | None = None
+
+
+_COLUMNS = (
+    t.link.c.connection,
+    t.link.c.kind,
+    t.link.c.remote_id,
+    t.link.c.contact_id,
+    t.link.c.shadow,
+    t.link.c.rev,
+    t.link.c.modified,
+    t.link.c.written_at,
+    t.link.c.gone_at,
+    t.link.c.altered,
+    t.link.c.warnings,
+)
+
+
+def of_records(
+    db: Connection, connection: str, kind: str, ids: Collection[str], *, lock: bool = False
+) -> dict[str, Link]:
+    """The links of these records of one connection, by remote id."""
+    found: dict[str, Link] = {}
+    for chunk in chunks(sorted(ids)):
+        query = (
+            select(*_COLUMNS)
+            .where(t.link.c.connection == connection, t.link.c.kind == kind, t.link.c.remote_id.in_(chunk))
+            .order_by(t.link.c.remote_id)
+        )
+        if lock:
+            query = query.with_for_update()
+        for row in db.execute(query).mappings():
+            found[row["remote_id"]] = _link(row)
+    return found
+
+
+def of_contacts(
+    db: Connection, connection: str, kind: str, ids: Collection[int], *, lock: bool = False
+) -> dict[int, Link]:
+    """The links of these contacts at one connection, by contact id.
+
+    Locked in the order of remote ids, as ``of_records`` does, so that the two cannot deadlock.
+    """
+    found: dict[int, Link] = {}
+    for chunk in chunks(sorted(ids)):
+        query = (
+            select(*_COLUMNS)
+            .where(t.link.c.contact_id.in_(chunk), t.link.c.connection == connection, t.link.c.kind == kind)
+            .order_by(t.link.c.remote_id)
+        )
+        if lock:
+            query = query.with_for_update()
+        for row in db.execute(query).mappings():
+            found[row["contact_id"]] = _link(row)
+    return found
+
+
+def _link(row: RowMapping) -> Link:
+    return Link(**{name: row[name] for name in Link.__dataclass_fields__})
+
+
+def create(db: Connection, links: Iterable[Link], now: int) -> None:
+    """Store new links.  A record or contact that is already paired raises IntegrityError."""
+    rows = [
+        {**{name: getattr(k, name) for name in Link.__dataclass_fields__}, "created_at": now}
+        for k in sorted(links, key=lambda k: (k.connection, k.kind, k.remote_id))
+    ]
+    if rows:
+        db.execute(insert(t.link), rows)
+
+
+_SAVE = (
+    update(t.link)
+    .where(
+        t.link.c.connection == bindparam("b_connection"),
+        t.link.c.kind == bindparam("b_kind"),
+        t.link.c.remote_id == bindparam("b_remote_id"),
+    )
+    .values(
+        shadow=bindparam("b_shadow"),
+        rev=bindparam("b_rev"),
+        modified=bindparam("b_modified"),
+        written_at=bindparam("b_written_at"),
+        gone_at=bindparam("b_gone_at"),
+        altered=bindparam("b_altered"),
+        warnings=bindparam("b_warnings"),
+    )
+)
+
+
+def save(db: Connection, links: Iterable[Link]) -> None:
+    """Store changed links, which their caller holds locked."""
+    rows = [
+        {f"b_{name}": getattr(k, name) for name in Link.__dataclass_fields__ if name != "contact_id"}
+        for k in sorted(links, key=lambda k: (k.connection, k.kind, k.remote_id))
+    ]
+    if rows:
+        db.execute(_SAVE, rows)

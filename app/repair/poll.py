@@ -1,0 +1,153 @@
+"""Poll: the safety net beside webhooks, and the first complete walk of a connection.
+
+Each page becomes events that carry their records; what was seen before, by its modified time, is stored by nobody.
+The cursor moves in the same transaction as the page's events, so a killed walk goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection as Db
+from sqlalchemy import func, select, update
+
+from app.core import leases
+from app.core import tables as t
+from app.core.clock import to_ms
+from app.core.db import Database, dumps, now_ms
+from app.core.errors import LeaseLost
+from app.core.retry import Schedule
+from app.entry import inbox
+from app.records import state
+from app.sync.connection import Connection, Connections
+from connectors.contract import Action, Can, Event, NeedsHuman, Page, Record, Ref, Refused, TryLater
+
+log = structlog.get_logger(__name__)
+
+NOW = now_ms()
+s = t.connection_state.c
+BACKLOG = 5_000  # pending events of a connection above which its walk waits: live changes come first
+
+
+class Poll:
+    """The station.  One worker polls a connection at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        connections: Connections,
+        worker: str,
+        *,
+        lease_ms: int,
+        schedule: Schedule,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database = database
+        self._connections = connections
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._schedule = schedule
+        self._wake = wake
+
+    def step(self) -> int:
+        """Take one page of one connection whose poll is due; how many records it had, 0 = nothing is due."""
+        with self._database.read() as db:
+            due = self._due(db)
+        for name in due:
+            connection = self._connections[name]
+            with self._database.write() as db:
+                token = leases.acquire(db, f"poll:{name}", self._worker, self._lease_ms)
+                if token is None:
+                    continue
+                read_at: int = db.execute(select(NOW)).scalar_one()
+                cursor = db.execute(select(s.cursor).where(s.name == name)).scalar()
+            try:
+                return self._page(connection, token, cursor, read_at)
+            finally:
+                with self._database.write() as db:
+                    leases.give_back(db, f"poll:{name}", token)
+        return 0
+
+    def _due(self, db: Db) -> list[str]:
+        able = [c.name for c in self._connections.values() if Can.CHANGED in c.connector.can]
+        i = t.inbox.c
+        rows = db.execute(
+            select(s.name).where(s.name.in_(able), s.paused == 0, s.poll_due_at <= NOW).order_by(s.poll_due_at)
+        ).scalars()
+        found = []
+        for name in rows.all():
+            # Counts at most BACKLOG + 1 rows of the pending index.
+            some = select(i.id).where(i.connection == name, i.status == "pending").limit(BACKLOG + 1).subquery()
+            if db.execute(select(func.count()).select_from(some)).scalar_one() <= BACKLOG:
+                found.append(name)
+        return found
+
+    def _page(self, connection: Connection, token: str, cursor: str | None, read_at: int) -> int:
+        try:
+            page = connection.connector.changed(connection.kind, cursor)
+        except (TryLater, NeedsHuman, Refused) as problem:
+            self._fail(connection, problem)
+            return 0
+
+        def work(db: Db) -> None:
+            leases.verify(db, f"poll:{connection.name}", token)
+            rows = [inbox.event_row(connection.name, e, read_at, None) for e in _events(connection, page)]
+            inbox.store_events(db, sorted(rows, key=lambda r: str(r["dedupe"])))
+            values: dict[str, Any] = {"cursor": page.cursor, "polled_at": NOW}
+            if page.more:
+                values["poll_due_at"] = NOW
+            else:
+                values["poll_due_at"] = NOW + int(connection.poll_seconds * 1000)
+                values["walked_at"] = func.coalesce(s.walked_at, NOW)
+            db.execute(update(t.connection_state).where(s.name == connection.name).values(**values))
+            state.recovered(db, connection.name)
+
+        try:
+            self._database.transact(work)
+        except LeaseLost:
+            log.warning("poll.lease_lost", connection=connection.name)
+            return 0
+        self._wake()
+        return max(1, len(page.records)) if page.more else len(page.records)
+
+    def _fail(self, connection: Connection, problem: TryLater | NeedsHuman | Refused) -> None:
+        log.warning("poll.failed", connection=connection.name, problem=type(problem).__name__, reason=str(problem))
+        with self._database.write() as db:
+            if isinstance(problem, NeedsHuman):
+                state.pause(db, connection.name, str(problem))
+                return
+            state.failing(db, connection.name, str(problem))
+            row = db.execute(select(s.failing_since, NOW).where(s.name == connection.name)).one()
+            attempts = 1 + (row[1] - row[0]) // 60_000
+            after = problem.after if isinstance(problem, TryLater) else None
+            delay = self._schedule.delay_ms(attempts, 0, after)
+            db.execute(
+                update(t.connection_state)
+                .where(s.name == connection.name)
+                .values(poll_due_at=NOW + (delay if delay is not None else 60_000))
+            )
+
+
+def _events(connection: Connection, page: Page) -> list[Event]:
+    events = [
+        Event(connection.kind, Action.CHANGED, Ref(r.id), _seen(r), r.modified, record=r)
+        for r in page.records
+        if not r.archived
+    ]
+    events += [
+        Event(connection.kind, Action.DELETED, Ref(i), f"poll:{i}:gone:{page.cursor}", None) for i in page.deleted
+    ]
+    return events
+
+
+def _seen(record: Record) -> str:
+    """Equal for two readings of an unchanged record.
+
+    The fields are part of it: some vendors count whole seconds, and computed fields move no modified time at all.
+    """
+    digest = hashlib.sha256(dumps(dict(record.fields)).encode()).hexdigest()[:16]
+    moment = to_ms(record.modified) if record.modified is not None else ""
+    return f"poll:{record.id}:{moment}:{digest}"

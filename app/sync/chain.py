@@ -1,0 +1,349 @@
+"""The chain: the only module that knows the order of the stations.
+
+In: records as read from one connection, inside the caller's transaction.  Out: contacts, facts, history, links and
+dirty marks stored, and what became of each record.  Mapping, matching and merging are pure; only this module and
+``app.records`` touch rows.  Rows are locked links first (by remote id), then contacts (by id).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sqlalchemy import Connection as Db
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.core import tables as t
+from app.core.clock import to_ms
+from app.core.db import now_ms
+from app.core.words import Claim, Decision, Outcome, Verdict, Winner
+from app.push import work
+from app.records import contacts as people
+from app.records import links as pairs
+from app.records.contacts import Contact
+from app.records.links import Link
+from app.sync import matching, merging
+from app.sync.connection import Connection, Connections
+from app.sync.mapping import differences
+from connectors.contract import Record
+
+
+class End(StrEnum):
+    """What became of one record."""
+
+    CHANGED = "changed"  # the contact has other values now
+    SAME = "same"  # nothing new: an echo, or a change of what is not mapped
+    STALE = "stale"  # older than what is known: ignored
+    UNSURE = "unsure"  # read before our own last write ended: has to be read again
+    REVIEW = "review"  # a person has to decide; see the dead letter
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One record as read, and what is known of the reading."""
+
+    record: Record
+    read_at: int  # when the reading began, by the database's clock (ms)
+    event: int | None = None
+    since: int | None = None  # when the change happened (ms), for freshness
+    carried: bool = False  # came inside an event or a poll page, not read back just now
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of an arrival."""
+
+    end: End
+    contact_id: int | None = None
+    reason: str | None = None
+    code: str | None = None
+
+
+@dataclass(slots=True)
+class _State:
+    """What one batch has in hand."""
+
+    links: dict[str, Link]
+    contacts: dict[int, Contact]
+    owners: dict[tuple[str, str], list[tuple[int, bool]]]
+    created: list[Contact] = field(default_factory=list)
+    changed: dict[int, Contact] = field(default_factory=dict)
+    new_links: list[tuple[Link, Contact]] = field(default_factory=list)
+    moved: dict[str, Link] = field(default_factory=dict)
+    keys_before: dict[int, tuple[matching.Key, ...]] = field(default_factory=dict)
+    dirty: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    own: list[tuple[Contact, Link, int]] = field(default_factory=list)
+    asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
+    settled: list[tuple[Contact, str]] = field(default_factory=list)
+    temporary: int = 0
+
+
+def absorb(db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival]) -> list[Result]:
+    """Walk records of one connection through the stations; one result per arrival, in their order."""
+    now: int = db.execute(select(now_ms())).scalar_one()
+    claims = [_claim(connection, a.record) for a in arrivals]
+    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims])
+    results = [
+        _one(db, state, connection, connections, arrival, claim, warnings, now)
+        for arrival, (claim, warnings) in zip(arrivals, claims, strict=True)
+    ]
+    _store(db, state, connection, connections, now)
+    return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
+
+
+def _claim(connection: Connection, record: Record) -> tuple[Claim, list[dict[str, str]]]:
+    reading = connection.map.read(record.fields)
+    return reading.claim, [{"field": w.field, "code": w.code, "message": w.message} for w in reading.warnings]
+
+
+def _gather(
+    db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival], claims: Sequence[Claim]
+) -> _State:
+    """All that the batch may need, in a bounded number of statements."""
+    ids = {i for a in arrivals for i in (a.record.id, *a.record.former_ids)}
+    links = pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
+    keys = {
+        (k.key, k.value)
+        for a, claim in zip(arrivals, claims, strict=True)
+        for k in matching.keys_of(claim, connections.strong)
+        if a.record.id not in links or k.strong
+    }
+    owners = people.owners(db, keys)
+    wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
+    return _State(links, people.load(db, wanted, lock=True), owners)
+
+
+def _one(
+    db: Db,
+    state: _State,
+    connection: Connection,
+    connections: Connections,
+    arrival: Arrival,
+    claim: Claim,
+    warnings: list[dict[str, str]],
+    now: int,
+) -> tuple[Result, Contact | None]:
+    record = arrival.record
+    modified = to_ms(record.modified) if record.modified is not None else None
+    link = state.links.get(record.id)
+    if link is not None:
+        contact = state.contacts[link.contact_id]
+        if link.modified is not None and modified is not None and modified < link.modified:
+            return Result(End.STALE, reason="older than what is known of the record"), contact
+        if link.written_at >= arrival.read_at:
+            # The reading began before our own last write ended: it may show what stood there before.
+            return Result(End.UNSURE, reason="read before our last write ended"), contact
+        if arrival.carried and modified == link.modified and any(link.shadow.get(n) != claim[n] for n in claim):
+            return Result(End.UNSURE, reason="same modified time, other values"), contact
+    else:
+        match = matching.choose(
+            claim, state.owners, {i: c.facts for i, c in state.contacts.items()}, connections.strong
+        )
+        if match.conflict is not None:
+            return Result(End.REVIEW, reason=match.conflict, code="ambiguous"), None
+        if match.contact is None:
+            state.temporary -= 1
+            contact = Contact(state.temporary, 0, {}, now)
+            state.contacts[contact.id] = contact
+            state.created.append(contact)
+        else:
+            contact = state.contacts[match.contact]
+            other = _paired_elsewhere(db, state, connection, contact)
+            if other is not None:
+                reason = (
+                    f"its {match.how} belongs to contact {contact.id}, which is paired with record {other.remote_id}"
+                )
+                return Result(End.REVIEW, reason=reason, code="second_record"), contact
+        link = Link(connection.name, connection.kind, record.id, contact.id, {})
+        state.links[record.id] = link
+        state.new_links.append((link, contact))
+    return _merge(state, connection, connections, arrival, link, contact, claim, warnings, modified, now), contact
+
+
+def _paired_elsewhere(db: Db, state: _State, connection: Connection, contact: Contact) -> Link | None:
+    """The link that the contact has already at this connection."""
+    for link, owner in state.new_links:
+        if owner is contact and link.connection == connection.name:
+            return link
+    for link in state.links.values():
+        if link.contact_id == contact.id:
+            return link
+    if contact.id < 0:
+        return None
+    return pairs.of_contacts(db, connection.name, connection.kind, [contact.id], lock=True).get(contact.id)
+
+
+def _merge(
+    state: _State,
+    connection: Connection,
+    connections: Connections,
+    arrival: Arrival,
+    link: Link,
+    contact: Contact,
+    claim: Claim,
+    warnings: list[dict[str, str]],
+    modified: int | None,
+    now: int,
+) -> Result:
+    fresh = not link.shadow and link.rev == 0
+    claim, taken_key = _without_others_keys(state, connections, contact, claim)
+    if taken_key is not None:
+        warnings = [*warnings, {"field": taken_key, "code": "belongs_to_another", "message": "another contact has it"}]
+    at = min(modified if modified is not None else arrival.since if arrival.since is not None else now, now)
+
+    def policy(name: str) -> tuple[Winner, bool]:
+        p = connection.map.policy(name)
+        return p.winner, p.clearable
+
+    verdict = merging.judge(
+        contact.facts,
+        link.shadow,
+        claim,
+        source=connection.name,
+        at=at,
+        event=arrival.event,
+        policy=policy,
+        side=connections.side,
+        project=connection.map.project,
+    )
+    moved = verdict.shadow != link.shadow
+    notes = warnings if warnings else None
+    if moved or link.warnings != notes or link.gone_at is not None or modified != link.modified:
+        link.shadow, link.warnings, link.gone_at = dict(verdict.shadow), notes, None
+        link.rev += moved
+        if modified is not None:
+            link.modified = modified
+        state.moved[link.remote_id] = link
+    since = arrival.since if arrival.since is not None else at
+    if fresh or any(d.outcome in {Outcome.KEPT, Outcome.TAKEN} for d in verdict.decisions):
+        state.own.append((contact, link, since))
+    for decision in verdict.decisions:
+        if decision.outcome is Outcome.ASKED:
+            state.asked.append((contact, decision, arrival.event))
+        elif connection.map.policy(decision.field).winner is Winner.ASK:
+            state.settled.append((contact, decision.field))
+    if not verdict.changed and contact.version > 0:
+        return Result(End.SAME)
+    _change(state, contact, verdict, connections.strong)
+    _dirty(state, connection, connections, contact, verdict.changed, since)
+    return Result(End.CHANGED)
+
+
+def _without_others_keys(
+    state: _State, connections: Connections, contact: Contact, claim: Claim
+) -> tuple[Claim, str | None]:
+    """The claim without a strong key that another contact owns: two people are never made one by an edit."""
+    for name in connections.strong:
+        value = claim.get(name)
+        if not isinstance(value, str):
+            continue
+        if any(strong and owner != contact.id for owner, strong in state.owners.get((name, value), ())):
+            return {n: v for n, v in claim.items() if n != name}, name
+    return claim, None
+
+
+def _change(state: _State, contact: Contact, verdict: Verdict, strong: Collection[str]) -> None:
+    if contact.id not in state.keys_before:
+        state.keys_before[contact.id] = matching.keys_of(contact.values(), strong)
+    before = matching.keys_of(contact.values(), strong)
+    contact.version += 1
+    contact.facts = dict(verdict.facts)
+    taken = [d for d in verdict.decisions if d.outcome is Outcome.TAKEN]
+    contact.changes.extend((d, contact.facts[d.field]) for d in taken)
+    state.changed[contact.id] = contact
+    # Later records of this batch must see the new keys: the same person may come twice.
+    for key in before:
+        having = state.owners.get((key.key, key.value), [])
+        state.owners[(key.key, key.value)] = [(c, s) for c, s in having if c != contact.id]
+    for key in matching.keys_of(contact.values(), strong):
+        state.owners.setdefault((key.key, key.value), []).append((contact.id, key.strong))
+
+
+def _dirty(
+    state: _State,
+    connection: Connection,
+    connections: Connections,
+    contact: Contact,
+    changed: Collection[str],
+    since: int,
+) -> None:
+    """Mark the other connections that care about what changed."""
+    for other in connections.values():
+        if other.name == connection.name or not (other.map.out_fields & frozenset(changed)):
+            continue
+        marks = state.dirty[other.name]
+        marks[contact.id] = min(since, marks.get(contact.id, since))
+
+
+def _store(db: Db, state: _State, connection: Connection, connections: Connections, now: int) -> None:
+    temporary = {c.id: c for c in state.created}
+    people.create(db, state.created, now)
+    final = {old: c.id for old, c in temporary.items()}
+    for link, contact in state.new_links:
+        link.contact_id = contact.id
+    new = {link.remote_id for link, _ in state.new_links}
+    people.save(db, [c for old, c in state.changed.items() if old not in final], now)
+    changed = list(state.changed.values())
+    people.write_history(db, changed, now)
+    people.set_keys(
+        db,
+        {c.id: matching.keys_of(c.values(), connections.strong) for c in changed},
+        {final.get(old, old): keys for old, keys in state.keys_before.items()},
+    )
+    pairs.create(db, [link for link, _ in state.new_links], now)
+    pairs.save(db, [link for remote_id, link in state.moved.items() if remote_id not in new])
+    _ask(db, state, connection, now)
+    for contact, link, since in state.own:
+        if differences(connection.map, contact.values(), link.shadow):
+            marks = state.dirty[connection.name]
+            marks[contact.id] = min(since, marks.get(contact.id, since))
+    for name in sorted(state.dirty):
+        work.mark(db, name, _final(state.dirty[name], final))
+
+
+def _final(marks: Mapping[int, int], final: Mapping[int, int]) -> dict[int, int]:
+    return {final.get(i, i): since for i, since in marks.items()}
+
+
+def _ask(db: Db, state: _State, connection: Connection, now: int) -> None:
+    rows = [
+        {
+            "contact_id": contact.id,
+            "field": decision.field,
+            "connection": connection.name,
+            "ours": decision.old,
+            "theirs": decision.new,
+            "event": event,
+            "at": now,
+        }
+        for contact, decision, event in state.asked
+    ]
+    c = t.conflict.c
+    for contact, name in state.settled:
+        db.execute(
+            delete(t.conflict).where(c.contact_id == contact.id, c.field == name, c.connection == connection.name)
+        )
+    if not rows:
+        return
+    statement = (postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert)(t.conflict)
+    new = statement.excluded
+    db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["contact_id", "field", "connection"],
+            set_={"ours": new.ours, "theirs": new.theirs, "event": new.event, "at": new.at},
+        ),
+        rows,
+    )
+
+
+def gone(db: Db, connection: Connection, remote_ids: Iterable[str]) -> int:
+    """The vendor says that these records are deleted: nothing is written to them any more; the contacts stay."""
+    now: int = db.execute(select(now_ms())).scalar_one()
+    links = pairs.of_records(db, connection.name, connection.kind, list(remote_ids), lock=True)
+    for link in links.values():
+        link.gone_at = now
+    pairs.save(db, links.values())
+    return len(links)

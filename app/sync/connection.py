@@ -1,0 +1,56 @@
+"""A connection as the stations see it: one account at a vendor, its connector, its mapping, its mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from app.core.errors import NotFound
+from app.core.words import Mode
+from app.sync.mapping import Map
+from connectors.contract import Can, Connector, Kind, Side
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One configured account.  Built once by the composition root."""
+
+    name: str
+    side: Side
+    mode: Mode
+    connector: Connector
+    map: Map
+    poll_seconds: float = 300
+    kind: Kind = Kind.CONTACT
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything may be written there."""
+        return self.mode is Mode.LIVE and Can.WRITE in self.connector.can
+
+
+class Connections(Mapping[str, Connection]):
+    """All connections by name."""
+
+    def __init__(self, connections: Mapping[str, Connection]) -> None:
+        self._all = dict(connections)
+        self.strong: tuple[str, ...] = tuple(sorted({k for c in self._all.values() for k in c.map.keys}))
+
+    def __getitem__(self, name: str) -> Connection:
+        try:
+            return self._all[name]
+        except KeyError:
+            raise NotFound(f"no connection {name!r}; there are: {', '.join(self._all) or 'none'}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._all
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def side(self, name: str) -> str:
+        """The side of a connection; a source that is no connection (an operator) stands on none."""
+        return self._all[name].side if name in self._all else ""

@@ -1,0 +1,304 @@
+"""Fetch: take a connection's due events together, read their records back in batches, and hand them to the chain.
+
+One worker fetches for a connection at a time, under a named lease that is checked again in the transaction that
+stores: so two readings of one record cannot overtake each other, and order and duplicates of webhooks cannot matter.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import Connection as Db
+from sqlalchemy import RowMapping, select
+
+from app.core import leases
+from app.core.clock import from_ms
+from app.core.db import Database, now_ms
+from app.core.errors import LeaseLost
+from app.core.retry import Schedule
+from app.entry import inbox
+from app.records import contacts as people
+from app.records import dead, state
+from app.records import links as pairs
+from app.records.contacts import chunks
+from app.sync import chain, matching
+from app.sync.chain import Arrival, End
+from app.sync.connection import Connection, Connections
+from connectors.contract import Action, Kind, NeedsHuman, Record, Refused, TryLater
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500  # events taken together
+# A record that an event names but the vendor does not show yet: read-after-write is not promised by any of them, and
+# some send their webhook before they commit.
+MISSING_DELAYS_MS = (2_000, 15_000, 60_000)
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one fetch has in hand."""
+
+    read_at: int
+    token: str
+    events: Sequence[RowMapping]
+    arrivals: list[Arrival] = field(default_factory=list)
+    of: dict[str, list[RowMapping]] = field(default_factory=lambda: defaultdict(list))  # record id -> its events
+    missing: list[RowMapping] = field(default_factory=list)
+
+
+class Fetch:
+    """The station.  ``observe(end, n)`` counts what became of records."""
+
+    def __init__(
+        self,
+        database: Database,
+        connections: Connections,
+        worker: str,
+        *,
+        lease_ms: int,
+        schedule: Schedule,
+        observe: Callable[[str, str, int], None] = lambda _connection, _end, _n: None,
+    ) -> None:
+        self._database = database
+        self._connections = connections
+        self._worker = worker
+        self._lease_ms = lease_ms
+        self._schedule = schedule
+        self._observe = observe
+
+    def step(self) -> int:
+        """Process one batch of one connection that has due events; how many events were taken, 0 = nothing to do."""
+        with self._database.read() as db:
+            resting = state.paused(db)
+            waiting = inbox.waiting(db, [n for n in self._connections if n not in resting])
+        for name in waiting:
+            taken = self._take(self._connections[name])
+            if taken is None:
+                continue
+            try:
+                self._process(self._connections[name], taken)
+            finally:
+                with self._database.write() as db:
+                    leases.give_back(db, f"sync:{name}", taken.token)
+            if taken.events:
+                return len(taken.events)
+        return 0
+
+    def _take(self, connection: Connection) -> Taken | None:
+        with self._database.write() as db:
+            token = leases.acquire(db, f"sync:{connection.name}", self._worker, self._lease_ms)
+            if token is None:
+                return None
+            read_at: int = db.execute(select(now_ms())).scalar_one()
+            return Taken(read_at, token, inbox.pending(db, connection.name, BATCH))
+
+    def _process(self, connection: Connection, taken: Taken) -> None:
+        try:
+            self._read(connection, taken)
+        except (TryLater, NeedsHuman, Refused) as problem:
+            self._fail(connection, taken, problem)
+            return
+        try:
+            self._absorb(connection, taken, taken.arrivals, rest=True)
+        except LeaseLost:
+            log.warning("sync.lease_lost", connection=connection.name)
+        except Exception as error:  # noqa: BLE001 - one bad record must not hold the others: take them one by one
+            log.error("sync.batch_failed", connection=connection.name, error=type(error).__name__)
+            self._one_by_one(connection, taken)
+
+    def _read(self, connection: Connection, taken: Taken) -> None:
+        """Fill ``arrivals``: what the events carry, and what has to be read back."""
+        carried: dict[str, tuple[RowMapping, Record]] = {}
+        by_key: dict[str, dict[str, list[RowMapping]]] = defaultdict(lambda: defaultdict(list))
+        for row in taken.events:
+            if row["record"] is not None:
+                record = _record(row)
+                earlier = carried.get(record.id)
+                if earlier is None or _time(earlier[1]) <= _time(record):
+                    carried[record.id] = (row, record)
+                taken.of[record.id].append(row)
+            else:
+                by_key[row["ref_key"]][row["ref_value"]].append(row)
+        read: dict[str, Record] = {}
+        connector, kind = connection.connector, connection.kind
+        for key, wanted in sorted(by_key.items()):
+            limit = connector.limits.read_batch if key == "id" else connector.limits.find_batch
+            for values in chunks(sorted(wanted), limit):
+                records = connector.read(kind, values) if key == "id" else connector.find(kind, key, values)
+                self._sort_in(connection, taken, key, {v: wanted[v] for v in values}, records, read)
+        for record_id, record in read.items():
+            carried.pop(record_id, None)
+            rows = taken.of[record_id]
+            taken.arrivals.append(Arrival(record, taken.read_at, rows[-1]["id"], _since(rows)))
+        for record_id, (row, record) in carried.items():
+            rows = taken.of[record_id]
+            taken.arrivals.append(Arrival(record, row["received_at"], row["id"], _since(rows), carried=True))
+
+    def _sort_in(
+        self,
+        connection: Connection,
+        taken: Taken,
+        key: str,
+        wanted: Mapping[str, list[RowMapping]],
+        records: Iterable[Record],
+        read: dict[str, Record],
+    ) -> None:
+        """Give each record read the events that asked for it; events without a record are missing."""
+        left = dict(wanted)
+        for record in records:
+            if record.archived:
+                continue
+            read[record.id] = record
+            names = (
+                {record.id, *record.former_ids}
+                if key == "id"
+                else {k.value for k in _keys(connection, record) if k.key == key}
+            )
+            for name in names & set(left):
+                taken.of[record.id].extend(left.pop(name))
+        for rows in left.values():
+            taken.missing.extend(rows)
+
+    def _absorb(self, connection: Connection, taken: Taken, arrivals: Sequence[Arrival], *, rest: bool) -> None:
+        """Store a batch: chain and events in one transaction, fenced by the lease."""
+
+        def work(db: Db) -> list[chain.Result]:
+            leases.verify(db, f"sync:{connection.name}", taken.token)
+            results = chain.absorb(db, connection, self._connections, arrivals)
+            self._finish(db, connection, taken, arrivals, results)
+            if rest:
+                self._gone(db, connection, taken)
+                state.recovered(db, connection.name)
+            return results
+
+        results = self._database.transact(work)
+        for end in End:
+            n = sum(1 for r in results if r.end is end)
+            if n:
+                self._observe(connection.name, end, n)
+
+    def _finish(
+        self,
+        db: Db,
+        connection: Connection,
+        taken: Taken,
+        arrivals: Sequence[Arrival],
+        results: Sequence[chain.Result],
+    ) -> None:
+        closed: dict[str, list[int]] = defaultdict(list)
+        again: list[int] = []
+        letters = []
+        for arrival, result in zip(arrivals, results, strict=True):
+            ids = [row["id"] for row in taken.of[arrival.record.id]]
+            if result.end is End.UNSURE:
+                again += ids
+            elif result.end is End.REVIEW:
+                closed["dead"] += ids
+                letters.append(
+                    dead.Letter(
+                        "sync",
+                        connection.name,
+                        result.code if result.code is not None else "ambiguous",
+                        result.reason if result.reason is not None else "",
+                        contact_id=result.contact_id,
+                        event=ids[-1],
+                    )
+                )
+            else:
+                closed["done" if result.end is not End.STALE else "ignored"] += ids
+        for status, ids in closed.items():
+            inbox.finish(db, ids, status)
+        inbox.postpone(db, again, 0, "read before our last write ended: reading again", failed=False)
+        dead.write(db, letters)
+
+    def _gone(self, db: Db, connection: Connection, taken: Taken) -> None:
+        """Events whose record the vendor does not show: deleted if it said so, otherwise looked for again."""
+        deleted = [r for r in taken.missing if r["action"] in {Action.DELETED, Action.ERASED}]
+        ids = {r["ref_value"] for r in deleted if r["ref_key"] == "id"} | {
+            loser for r in taken.events for loser in (r["losers"] if r["losers"] is not None else ())
+        }
+        keyed = [(r["ref_key"], r["ref_value"]) for r in deleted if r["ref_key"] != "id"]
+        if keyed:
+            owners = {c for having in people.owners(db, keyed).values() for c, strong in having if strong}
+            ids |= {k.remote_id for k in pairs.of_contacts(db, connection.name, connection.kind, owners).values()}
+        chain.gone(db, connection, ids)
+        inbox.finish(db, [r["id"] for r in deleted], "done", "deleted at the vendor")
+        for row in taken.missing:
+            if row["action"] in {Action.DELETED, Action.ERASED}:
+                continue
+            if row["attempts"] < len(MISSING_DELAYS_MS):
+                delay = MISSING_DELAYS_MS[row["attempts"]]
+                inbox.postpone(db, [row["id"]], delay, "the vendor does not show this record", failed=True)
+            else:
+                inbox.finish(db, [row["id"]], "ignored", "the vendor does not show this record")
+
+    def _one_by_one(self, connection: Connection, taken: Taken) -> None:
+        for arrival in taken.arrivals:
+            try:
+                self._absorb(connection, taken, [arrival], rest=False)
+            except LeaseLost:
+                return
+            except Exception as error:  # noqa: BLE001 - this record is set aside with its reason, the others go on
+                reason = f"{type(error).__name__} while it was stored"
+                ids = [row["id"] for row in taken.of[arrival.record.id]]
+                log.error("sync.record_failed", connection=connection.name, events=ids, error=type(error).__name__)
+                with self._database.write() as db:
+                    inbox.finish(db, ids, "dead", reason)
+                    dead.write(db, [dead.Letter("sync", connection.name, "error", reason, event=ids[-1])])
+        self._absorb(connection, taken, [], rest=True)
+
+    def _fail(self, connection: Connection, taken: Taken, problem: TryLater | NeedsHuman | Refused) -> None:
+        """The vendor did not answer a read: nothing is lost, the events wait."""
+        log.warning("sync.read_failed", connection=connection.name, problem=type(problem).__name__, reason=str(problem))
+        with self._database.write() as db:
+            if isinstance(problem, NeedsHuman):
+                state.pause(db, connection.name, str(problem))
+                inbox.postpone(db, [r["id"] for r in taken.events], 1_000, str(problem), failed=False)
+                return
+            now: int = db.execute(select(now_ms())).scalar_one()
+            state.failing(db, connection.name, str(problem))
+            after = problem.after if isinstance(problem, TryLater) else None
+            for row in taken.events:
+                since = row["first_failed_at"] if row["first_failed_at"] is not None else now
+                delay = self._schedule.delay_ms(row["attempts"] + 1, now - since, after)
+                if delay is not None:
+                    inbox.postpone(db, [row["id"]], delay, str(problem), failed=True)
+                else:
+                    inbox.finish(db, [row["id"]], "dead", str(problem))
+                    letter = dead.Letter(
+                        "sync",
+                        connection.name,
+                        "exhausted",
+                        str(problem),
+                        event=row["id"],
+                        attempts=row["attempts"] + 1,
+                    )
+                    dead.write(db, [letter])
+
+
+def _record(row: RowMapping) -> Record:
+    data = row["record"]
+    return Record(
+        kind=Kind(row["kind"]),
+        id=data["id"],
+        fields=data["fields"],
+        modified=from_ms(data["modified"]) if data["modified"] is not None else None,
+        archived=data["archived"],
+        former_ids=tuple(data["former"]),
+    )
+
+
+def _time(record: Record) -> float:
+    return record.modified.timestamp() if record.modified is not None else 0.0
+
+
+def _since(rows: Sequence[RowMapping]) -> int:
+    moments: list[int] = [r["occurred_at"] if r["occurred_at"] is not None else r["received_at"] for r in rows]
+    return min(moments)
+
+
+def _keys(connection: Connection, record: Record) -> Iterable[matching.Key]:
+    return matching.keys_of(connection.map.read(record.fields).claim, connection.map.keys)

@@ -1,0 +1,119 @@
+"""The workers: threads that step the stations until they are told to stop.
+
+Each station has its own threads, never the door's event loop.  A thread with nothing to do waits for a wake-up from
+this process (the door stored something, a reading marked something) or for its poll, which slows down while idle.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from app.core import leases
+from app.core.db import Database
+from app.push import work
+
+log = structlog.get_logger(__name__)
+
+IDLE_LEAST = 0.02  # seconds between looks right after work was found
+IDLE_MOST = 0.5  # seconds between looks after a while of nothing: other processes cannot wake us
+TROUBLE = 1.0  # seconds after an unexpected error, e.g. a database that is away
+BEAT = 5.0  # seconds between signs of life
+
+
+class Wake:
+    """A wake-up call for every thread that waits on it."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._calls = 0
+
+    def __call__(self) -> None:
+        """Wake all."""
+        with self._condition:
+            self._calls += 1
+            self._condition.notify_all()
+
+    @property
+    def calls(self) -> int:
+        """How often it was called: read it before looking for work, so that a call in between is not missed."""
+        return self._calls
+
+    def wait(self, seen: int, seconds: float) -> bool:
+        """Return True at the next call since ``seen``, or False after ``seconds``."""
+        with self._condition:
+            return self._calls != seen or self._condition.wait(seconds)
+
+
+class Workers:
+    """All worker threads of this process."""
+
+    def __init__(
+        self,
+        database: Database,
+        worker: str,
+        stations: dict[str, tuple[Callable[[], int], int]],
+        wake: Wake,
+        *,
+        lease_ms: int,
+    ) -> None:
+        """``stations``: name → (its step, how many threads); a step answers how much it did."""
+        self._database = database
+        self._worker = worker
+        self._wake = wake
+        self._lease_ms = lease_ms
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(name, step), name=f"{name}-{n}", daemon=True)
+            for name, (step, threads) in stations.items()
+            for n in range(threads)
+        ]
+        self._heart = threading.Thread(target=self._beat, name="heart", daemon=True)
+
+    def start(self) -> None:
+        """Enter the worker, take back what dead workers of this machine held, start the threads."""
+        with self._database.write() as db:
+            for dead in leases.register(db, self._worker):
+                log.info("worker.took_over", worker=dead, links=work.release(db, dead))
+        self._heart.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float = 30) -> None:
+        """Let each thread finish what it has in hand (at most ``seconds``), then give back the rest and leave."""
+        self._stop.set()
+        self._wake()
+        for thread in self._threads:
+            thread.join(seconds)
+        self._heart.join(seconds)
+        with self._database.write() as db:
+            work.release(db, self._worker)
+            leases.sign_off(db, self._worker)
+
+    def _run(self, name: str, step: Callable[[], int]) -> None:
+        idle = IDLE_LEAST
+        while not self._stop.is_set():
+            seen = self._wake.calls
+            try:
+                did = step()
+            except Exception as error:  # noqa: BLE001 - the database may be away; the thread must live to see it return
+                log.error("worker.step_failed", station=name, error=type(error).__name__)
+                self._stop.wait(TROUBLE)
+                continue
+            if did:
+                idle = IDLE_LEAST
+                self._wake()
+                continue
+            called = self._wake.wait(seen, idle)
+            idle = IDLE_LEAST if called else min(IDLE_MOST, idle * 2)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT):
+            try:
+                with self._database.write() as db:
+                    leases.beat(db, self._worker)
+                    leases.renew(db, self._worker, self._lease_ms)
+            except Exception as error:  # noqa: BLE001 - see above
+                log.error("worker.beat_failed", error=type(error).__name__)

@@ -1,0 +1,208 @@
+"""HubSpot's webhook deliveries.  In: bytes, headers, URL, secrets.  Out: events in HubSpot's words.  No I/O, no clock.
+
+Sources: developers.hubspot.com, "Validating requests" and "Webhooks API" (mirrors of January 2025 and April 2026);
+github.com/HubSpot/hubspot-api-python, ``hubspot/utils/signature.py``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import unquote
+
+from connectors.contract import Action, Delivery, Event, Kind, Ref, Unreadable, Untrusted
+
+TOLERANCE = timedelta(seconds=300)  # a v3 signature is valid for five minutes either way; v1 and v2 carry no time
+CONTACT_TYPE = "0-1"  # object type id of contacts, used by the generic "object.*" events
+
+_DECODED = re.compile(r"%(?:3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)  # what v3 signs decoded
+
+_ACTIONS = {  # the part after "contact." or "object.": Webhooks API, subscription types
+    "creation": Action.CHANGED,
+    "propertyChange": Action.CHANGED,
+    "associationChange": Action.CHANGED,
+    "deletion": Action.DELETED,
+    "restore": Action.RESTORED,
+    "merge": Action.MERGED,
+    "privacyDeletion": Action.ERASED,  # the ordinary deletion event comes as well, before or after
+}
+
+# What makes two events the same happening.  Not attemptNumber (it grows with each retry) and not eventId (documented
+# as not unique).
+_SAME = (
+    "subscriptionId",
+    "objectId",
+    "propertyName",
+    "propertyValue",
+    "occurredAt",
+    "primaryObjectId",
+    "mergedObjectIds",
+    "newObjectId",
+    "associationType",
+    "associationTypeId",
+    "fromObjectId",
+    "toObjectId",
+    "associationRemoved",
+    "isPrimaryAssociation",
+)
+
+
+def sign(version: str, secret: str, method: str, url: str, body: bytes, timestamp: str = "") -> str:
+    """The signature that HubSpot would send: ``v1`` and ``v2`` in hex, ``v3`` in base64 over the URL as given."""
+    key, call = secret.encode(), (method.upper() + url).encode("utf-8", "replace")
+    if version == "v1":
+        return hashlib.sha256(key + body).hexdigest()
+    if version == "v2":
+        return hashlib.sha256(key + call + body).hexdigest()
+    return base64.b64encode(hmac.new(key, call + body + timestamp.encode(), hashlib.sha256).digest()).decode()
+
+
+def verify(delivery: Delivery, secrets: Sequence[str]) -> None:
+    """Raise Untrusted unless one of the secrets signed these bytes.  v3 decides alone where its header is present."""
+    headers = delivery.headers
+    v3 = headers.get("x-hubspot-signature-v3")
+    if v3 is not None:
+        stamp = headers.get("x-hubspot-request-timestamp", "")
+        _check_time(stamp, delivery.received_at)
+        # The documentation signs the URL with some escapes decoded, HubSpot's own clients sign it as called.
+        urls = {decoded(delivery.url), delivery.url}
+        wanted = [sign("v3", s, delivery.method, url, delivery.body, stamp) for s in secrets for url in urls]
+        given = v3
+    else:
+        version = headers.get("x-hubspot-signature-version", "").strip().lower()
+        if version not in {"v1", "v2"}:
+            raise Untrusted("hubspot: no signature of version v1, v2 or v3")
+        wanted = [sign(version, s, delivery.method, delivery.url, delivery.body) for s in secrets]
+        given = headers.get("x-hubspot-signature", "")
+    # As bytes: compare_digest refuses text outside ASCII with a TypeError.
+    raw = given.strip().encode("utf-8", "replace")
+    if sum(hmac.compare_digest(raw, w.encode()) for w in wanted) == 0:  # not any(): every one is compared
+        raise Untrusted("hubspot: the signature does not hold")
+
+
+def decoded(url: str) -> str:
+    """The URL as v3 signs it: just the documented escapes decoded, everything else as called."""
+    return _DECODED.sub(lambda escape: unquote(escape.group()), url)
+
+
+def events(body: bytes) -> tuple[Event, ...]:
+    """The events about contacts in one verified delivery; other objects and unknown types are ignored.
+
+    A malformed entry is left out (the raw bytes are kept, and polling finds the record); Unreadable only if nothing in
+    the body is an event.
+    """
+    try:
+        rows = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"hubspot: the body is not JSON in UTF-8 ({type(error).__name__})") from None
+    if isinstance(rows, Mapping):
+        rows = [rows]
+    if not isinstance(rows, list):
+        raise Unreadable("hubspot: the body is neither an array of events nor an event")
+    good = [(row, type_) for row in rows if isinstance(row, dict) and (type_ := _type(row)) is not None]
+    if rows and not good:
+        raise Unreadable(f"hubspot: none of {len(rows)} entries has an eventType or subscriptionType")
+    found: list[Event] = []
+    malformed = 0
+    for row, type_ in good:
+        parsed = list(_events(row, type_))
+        found += [event for event in parsed if event is not None]
+        malformed += parsed.count(None)
+    if malformed and malformed == len(good):
+        raise Unreadable(f"hubspot: none of {len(rows)} entries says which contact it is about")
+    return tuple(found)
+
+
+def _check_time(stamp: str, received_at: datetime) -> None:
+    sent_at = _time(stamp) if re.fullmatch(r"[0-9]{1,15}", stamp) else None
+    if sent_at is None or abs(received_at - sent_at) > TOLERANCE:
+        raise Untrusted("hubspot: the timestamp is missing, malformed or more than 300 seconds away")
+
+
+def _type(row: Mapping[str, Any]) -> str | None:
+    """Guides show ``eventType``, real payloads carry ``subscriptionType``."""
+    for key in ("subscriptionType", "eventType"):
+        if isinstance(row.get(key), str):
+            return str(row[key])
+    return None
+
+
+def _events(row: Mapping[str, Any], type_: str) -> Iterator[Event | None]:
+    """The events of one entry; None for a contact event that names no contact."""
+    prefix, _, name = type_.partition(".")
+    action = _ACTIONS.get(name)
+    generic = prefix == "object"
+    if action is None or not (prefix == "contact" or generic):
+        return
+    if name == "associationChange":
+        subjects = _associated(row, generic=generic)
+        if not subjects and generic:
+            return  # an association between two other objects
+    elif generic and row.get("objectTypeId") != CONTACT_TYPE:
+        return
+    elif action is Action.MERGED:
+        subjects = _first(row, "newObjectId", "primaryObjectId", "objectId")
+    else:
+        subjects = _first(row, "objectId")
+    if not subjects:
+        yield None
+    for subject in subjects:
+        losers = _losers(row, winner=subject) if action is Action.MERGED else ()
+        yield Event(
+            kind=Kind.CONTACT,
+            action=action,
+            ref=Ref(subject),
+            dedupe=_dedupe(row, type_, subject),
+            occurred_at=_time(row.get("occurredAt")),
+            losers=losers,
+        )
+
+
+def _associated(row: Mapping[str, Any], *, generic: bool) -> list[str]:
+    """The contacts at the two ends of an association."""
+    kind = str(row.get("associationType", ""))
+    ends = (
+        ("fromObjectId", kind.startswith("CONTACT_TO_") or row.get("fromObjectTypeId") == CONTACT_TYPE),
+        ("toObjectId", kind.endswith("_TO_CONTACT") or row.get("toObjectTypeId") == CONTACT_TYPE),
+    )
+    found = [i for key, is_contact in ends if is_contact and (i := _id(row.get(key))) is not None]
+    if not found and not generic:  # "contact.associationChange" without a known type: the subscribed side
+        found = _first(row, "objectId", "fromObjectId")
+    return list(dict.fromkeys(found))
+
+
+def _first(row: Mapping[str, Any], *keys: str) -> list[str]:
+    return [i for key in keys if (i := _id(row.get(key))) is not None][:1]
+
+
+def _losers(row: Mapping[str, Any], *, winner: str) -> tuple[str, ...]:
+    """Who was merged away.  Where the merge made a new record, the former winner is a loser too."""
+    merged = row.get("mergedObjectIds")
+    ids = [*(merged if isinstance(merged, list) else []), row.get("primaryObjectId")]
+    return tuple(dict.fromkeys(i for value in ids if (i := _id(value)) is not None and i != winner))
+
+
+def _id(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value.isascii() and value.isdigit() else None
+
+
+def _time(value: object) -> datetime | None:
+    """Milliseconds since 1970 as an aware time; None where that is not what it is."""
+    try:
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(value))  # type: ignore[call-overload,no-any-return]  # TypeError is caught
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _dedupe(row: Mapping[str, Any], type_: str, subject: str) -> str:
+    """Hashed, because the new value of a property is a person's data."""
+    same = [type_, subject, *(row.get(key) for key in _SAME)]
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()

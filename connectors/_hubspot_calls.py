@@ -129,7 +129,7 @@ class Contacts:
         return list({r.id: r for r in found}.values())
 
     def _by_secondary(self, values: Sequence[str], more: Iterable[str]) -> list[Record]:
-        """An enumeration to HubSpot: compared with case, and kept in lower case.  Hits are checked here again."""
+        """Secondary addresses are an enumeration: searched with case ("CRM search").  Hits are checked here."""
         found: list[Record] = []
         for part in _chunks(values, SEARCH_BODY - 800):  # the rest of such a body takes less than 800
             group = {"filters": [{"propertyName": MORE_EMAILS, "operator": "IN", "values": part}]}

@@ -18,7 +18,6 @@ from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import MISSING
 from app.entry import inbox
 from app.push import work
 from app.push.work import Leased, Retry
@@ -322,12 +321,12 @@ def plan(
         if any(values.get(name) is None for name in mapping.required):
             return None  # the vendor takes no record without these
         names = [n for n in sorted(mapping.out_fields) if values.get(n) is not None]
-        written = mapping.write(values, names).fields
-        fields = {n: v for n, v in written.items() if v is not None}
+        written = mapping.write(values, names)
+        fields = {n: v for n, v in written.fields.items() if v is not None}
         if not fields:
             return None
         order = Order(key, connection.kind, Verb.CREATE, fields, again=row.attempts > 1)
-        return Planned(row, contact, None, order, _projected(connection, values, names))
+        return Planned(row, contact, None, order, written.said)
     if link.gone_at is not None:
         return None
     altered = link.altered if link.altered is not None else {}
@@ -336,17 +335,13 @@ def plan(
         for n in sorted(differences(mapping, values, link.shadow))
         if n not in asked and not (n in altered and altered[n] == mapping.project(n, values.get(n)))
     ]
-    fields = dict(mapping.write(values, names).fields)
-    if not fields:
+    written = mapping.write(values, names)
+    if not written.fields:
         return None
     known = mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields
-    order = Order(key, connection.kind, Verb.UPDATE, fields, id=link.remote_id, known=known, again=row.attempts > 1)
-    return Planned(row, contact, link, order, _projected(connection, values, names))
-
-
-def _projected(connection: Connection, values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    said = {n: connection.map.project(n, values.get(n)) for n in names}
-    return {n: v for n, v in said.items() if v is not MISSING}
+    again = row.attempts > 1
+    order = Order(key, connection.kind, Verb.UPDATE, written.fields, id=link.remote_id, known=known, again=again)
+    return Planned(row, contact, link, order, written.said)
 
 
 def _held(connection: Connection, planned: Planned, receipt: Done) -> tuple[dict[str, Any], dict[str, Any]]:

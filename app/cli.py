@@ -1,0 +1,54 @@
+"""``tandem``: the entry that puts the commands together.  What they share is in ``app.commands.base``."""
+
+from __future__ import annotations
+
+import typer
+
+from app.commands import act, connector, init, look, mapping, run, setup
+from app.commands.base import Root
+
+app = typer.Typer(
+    name="tandem",
+    cls=Root,
+    help=(
+        "Keeps a CRM and a marketing platform telling the same story about the same people.\n\n"
+        "Begin with `tandem demo` (no accounts needed), or with `tandem init` and `tandem doctor`.\n\n"
+        "Exit codes: 0 all is well, 1 a problem was found, 2 the call or the configuration is wrong."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+_RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
+
+for command in (run.serve, run.work, run.demo):
+    app.command(rich_help_panel=_RUN)(command)
+for command in (init.init, setup.doctor, run.migrate, setup.version):
+    app.command(rich_help_panel=_SET_UP)(command)
+app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
+app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
+app.command(rich_help_panel=_LOOK)(look.status)
+app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
+app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
+for command in (act.replay, act.pause, act.resume):
+    app.command(rich_help_panel=_ACT)(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def documentation() -> str:
+    """All commands as Markdown: ``docs/cli.md``, which a test compares."""
+    from typer.cli import get_docs_for_click
+
+    command = typer.main.get_command(app)
+    text: str = get_docs_for_click(obj=command, ctx=typer.Context(command), name="tandem", title="The command line")
+    return text.strip() + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of ``tandem``, one module per purpose; ``app.cli`` puts them together."""

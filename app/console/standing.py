@@ -1,0 +1,110 @@
+"""How connections and workers stand right now, read from the store; for the pages and for ``tandem status``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection as Db
+from sqlalchemy import func, select
+
+from app.core import tables as t
+from app.core.db import now_ms
+from app.push import work
+from app.worker import BEAT
+
+SILENT_MS: Final = int(6 * BEAT * 1000)  # a worker that missed this many signs of life is taken for dead
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One connection.  Durations are ms before now; None = never, or nothing waits."""
+
+    state: str  # ok, paused, failing
+    why: str | None
+    events: int  # not processed yet
+    events_oldest: int | None
+    links: int  # dirty: something to write
+    links_oldest: int | None
+    dead: int
+    walked: bool  # the first complete walk ended
+    polled: int | None
+    heard: int | None  # last event
+    wrote: int | None  # last push
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """One worker process."""
+
+    id: str
+    host: str
+    pid: int
+    seen: int  # ms before now
+    alive: bool
+
+
+def clock(db: Db) -> int:
+    """The database's time, ms since 1970."""
+    return int(db.execute(select(now_ms())).scalar_one())
+
+
+def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
+    """Every named connection."""
+    now = clock(db)
+    i, d = t.inbox.c, t.dead.c
+    pending = {
+        row[0]: (row[1], row[2])
+        for row in db.execute(
+            select(i.connection, func.count(), func.min(i.received_at))
+            .where(i.status == "pending")
+            .group_by(i.connection)
+        )
+    }
+    letters = {row[0]: row[1] for row in db.execute(select(d.connection, func.count()).group_by(d.connection))}
+    states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
+    backlog = work.backlog(db, names)
+    found = {}
+    for name in names:
+        known: Mapping[str, Any] = states.get(name, {})
+        events, received = pending.get(name, (0, None))
+        links, since = backlog[name]
+        state, why = _state(known)
+        found[name] = Standing(
+            state=state,
+            why=why,
+            events=events,
+            events_oldest=before(now, received),
+            links=links,
+            links_oldest=before(now, since),
+            dead=letters.get(name, 0),
+            walked=known.get("walked_at") is not None,
+            polled=before(now, known.get("polled_at")),
+            heard=before(now, known.get("last_event_at")),
+            wrote=before(now, known.get("last_push_at")),
+        )
+    return found
+
+
+def _state(known: Mapping[str, Any]) -> tuple[str, str | None]:
+    if known.get("paused"):
+        return "paused", known["paused_why"]
+    if known.get("failing_since") is not None:
+        return "failing", known["failure"]
+    return "ok", None
+
+
+def workers(db: Db) -> list[WorkerSeen]:
+    """The worker processes that have not signed off."""
+    now = clock(db)
+    rows = db.execute(select(t.worker).order_by(t.worker.c.started_at)).mappings()
+    return [
+        WorkerSeen(row["id"], row["host"], row["pid"], max(0, now - row["beat_at"]), now - row["beat_at"] < SILENT_MS)
+        for row in rows
+    ]
+
+
+def before(now: int, moment: int | None) -> int | None:
+    """How long before now, ms; never negative, as vendors' clocks may be ahead."""
+    return None if moment is None else max(0, now - moment)

@@ -1,0 +1,216 @@
+"""The member endpoints of Mailchimp's Marketing API.  In: ids, addresses, bodies.  Out: records, or a write's answer.
+
+All requests of the connector go through ``Audience.send``.  Sources: the API's contract 3.0.55; "Rate limits and
+timeouts" and "Errors" in github.com/mailchimp/fern-marketing-api-docs (``pages/api-concepts``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from connectors._http import Http
+from connectors._mailchimp_wire import (
+    ASKED,
+    document,
+    forbidden,
+    number,
+    record,
+    rows,
+    short_of_tags,
+    subscriber_hash,
+)
+from connectors.contract import NeedsHuman, Record, TryLater
+
+CONCURRENCY = 8  # ten connections at once per user, whatever the key; two are left to others (Rate limits)
+PAGE = 1000  # contract: the most that `count` may be
+SECONDS = "%Y-%m-%dT%H:%M:%S+00:00"  # with fractions the filter was ignored (brandonseydel/MailChimp.Net#525)
+
+_LAX = {"skip_merge_validation": "true"}  # a required merge field may be missing; what is sent is still checked
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """One page of members.  ``total``: how many match.  ``at``: the vendor's clock."""
+
+    records: tuple[Record, ...]
+    total: int | None
+    at: datetime | None
+
+
+class Audience:
+    """The members of one audience ("list")."""
+
+    def __init__(self, http: Http, list_id: str) -> None:
+        """See the module."""
+        self._http = http
+        self._path = f"/lists/{quote(list_id, safe='')}"
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        take: Collection[int] = (),
+        safe: bool | None = None,
+    ) -> httpx.Response:
+        """As ``Http.send``; a 403 is told apart by its body.
+
+        TryLater for an error that is not a problem document: then it is not Mailchimp itself that speaks, and a 404
+        would make a living member look gone.
+        """
+        response = self._http.send(method, path, params=params, json=json, take={403, *take}, safe=safe)
+        if response.status_code == 403:
+            raise forbidden(response)
+        if response.status_code >= 400 and not document(response):
+            raise TryLater(f"mailchimp: a {response.status_code} without a problem document")
+        return response
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def account(self) -> Mapping[str, Any]:
+        """The account that the key belongs to."""
+        return self._object("/", {"fields": "account_name,role"})
+
+    def about(self) -> Mapping[str, Any]:
+        """The audience itself.  NeedsHuman where it does not exist."""
+        return self._object(self._path, {"fields": "id,name,double_optin,stats.member_count"})
+
+    def get(self, slot: str) -> Record | None:
+        """One member by contact id or md5 hash; None where the audience has no such member."""
+        params = {"fields": ",".join(ASKED)}
+        response = self.send("GET", self._member(slot), params=params, take={404})
+        return None if response.status_code == 404 else self._records([self._http.json(response)])[0]
+
+    def many(self, slots: Iterable[str]) -> list[Record]:
+        """Those of the members that exist; one request each, as Mailchimp has no batch read."""
+        asked = [slot for slot in dict.fromkeys(slots) if slot]
+        found = [r for r in together(self.get, asked) if r is not None]
+        if asked and not found:
+            self.about()  # a wrong list id would make everybody look gone
+        return found
+
+    def by_email(self, addresses: Iterable[str]) -> list[Record]:
+        """The members with these addresses."""
+        return self.many(subscriber_hash(address) for address in addresses if address.strip())
+
+    def page(self, *, since: datetime | None, before: datetime | None, offset: int) -> Members:
+        """Members by their last change, oldest first.  Without ``status``, archived ones are left out."""
+        params: dict[str, Any] = {
+            "fields": ",".join(["total_items", *(f"members.{name}" for name in ASKED)]),
+            "sort_field": "last_changed",
+            "sort_dir": "ASC",
+            "count": PAGE,
+            "offset": offset,
+        }
+        for name, bound in (("since_last_changed", since), ("before_last_changed", before)):
+            if bound is not None:
+                params[name] = bound.astimezone(UTC).strftime(SECONDS)
+        response = self.send("GET", f"{self._path}/members", params=params, take={404})
+        answer = self._http.json(self._there(response))
+        return Members(tuple(self._records(rows(answer, "members"))), number(answer, "total_items"), _clock(response))
+
+    def merge_fields(self) -> list[Mapping[str, Any]]:
+        """The merge fields."""
+        return self._list("/merge-fields", "merge_fields", "tag,name,type,required,options")
+
+    def interests(self) -> list[tuple[str, str]]:
+        """The interests of all groups, as (id, "group: interest")."""
+        found: list[tuple[str, str]] = []
+        for group in self._list("/interest-categories", "categories", "id,title"):
+            path = f"/interest-categories/{quote(str(group['id']), safe='')}/interests"
+            found += [
+                (str(row["id"]), f"{group.get('title', '')}: {row.get('name', '')}")
+                for row in self._list(path, "interests", "id,name")
+            ]
+        return found
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def batch(self, members: Sequence[Mapping[str, Any]], *, update: bool) -> httpx.Response:
+        """Create, or update, up to 500 members: 200 with a result for each, or 400 for the whole."""
+        body = {"members": list(members), "update_existing": update}
+        return self._there(self.send("POST", self._path, params=_LAX, json=body, take={400, 404}, safe=update))
+
+    def patch(self, slot: str, body: Mapping[str, Any]) -> httpx.Response:
+        """Change one member: 200, 400 or 404.  Never creates one."""
+        return self.send("PATCH", self._member(slot), params=_LAX, json=body, take={400, 404, 405}, safe=True)
+
+    def tag(self, address_hash: str, tags: Mapping[str, bool]) -> httpx.Response:
+        """Set (True) and take away (False) tags by name: 204, 400 or 404.  Starts no automation."""
+        body = {
+            "tags": [{"name": name, "status": "active" if on else "inactive"} for name, on in tags.items()],
+            "is_syncing": True,
+        }
+        return self.send("POST", f"{self._member(address_hash)}/tags", json=body, take={400, 404}, safe=True)
+
+    def archive(self, slot: str) -> httpx.Response:
+        """Archive one member: 204, or 404 or 405 where there is none to archive."""
+        return self.send("DELETE", self._member(slot), take={404, 405}, safe=True)
+
+    def json(self, response: httpx.Response) -> Any:
+        """The body as JSON."""
+        return self._http.json(response)
+
+    def _member(self, slot: str) -> str:
+        return f"{self._path}/members/{quote(slot, safe='')}"
+
+    def _there(self, response: httpx.Response) -> httpx.Response:
+        if response.status_code == 404:
+            raise NeedsHuman("mailchimp: no audience of this list_id")
+        return response
+
+    def _object(self, path: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = self._http.json(self._there(self.send("GET", path, params=params, take={404})))
+        if not isinstance(answer, Mapping):
+            raise TryLater("mailchimp: an answer that is no object")
+        return answer
+
+    def _list(self, path: str, name: str, fields: str) -> list[Mapping[str, Any]]:
+        """All rows of a small list."""
+        params = {"count": PAGE, "fields": ",".join(f"{name}.{field}" for field in fields.split(","))}
+        return rows(self._object(self._path + path, params), name)
+
+    def _records(self, found: Sequence[Any]) -> list[Record]:
+        """The rows as records, with all their tags."""
+        members = [row for row in found if isinstance(row, Mapping)]
+        if len(members) < len(found):
+            raise TryLater("mailchimp: a member that is no object")
+        short = [row for row in members if short_of_tags(row)]
+        full = {id(row): tags for row, tags in zip(short, together(self._tags, short), strict=True)}
+        return [record({**row, "tags": full[id(row)]} if id(row) in full else row) for row in members]
+
+    def _tags(self, row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """All tags of a member that shows only some; these again if it is gone by now."""
+        path = f"{self._member(str(row.get('id')))}/tags"
+        response = self.send("GET", path, params={"count": PAGE, "fields": "tags.name"}, take={404})
+        return rows(row if response.status_code == 404 else self._http.json(response), "tags")
+
+
+def together(call: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+    """The call for each of them, a few at once, results in order; raises the first problem."""
+    if len(items) < 2:
+        return [call(item) for item in items]
+    with ThreadPoolExecutor(min(CONCURRENCY, len(items)), thread_name_prefix="mailchimp") as pool:
+        return list(pool.map(call, items))
+
+
+def _clock(response: httpx.Response) -> datetime | None:
+    """When the vendor answered."""
+    try:
+        at = parsedate_to_datetime(response.headers.get("date", ""))
+    except ValueError:
+        return None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -1,0 +1,150 @@
+"""Mailchimp's webhook deliveries.  In: bytes, headers, URL, secrets.  Out: events in Mailchimp's words.  No I/O.
+
+Sources: github.com/mailchimp/fern-marketing-api-docs, ``pages/api-concepts/webhooks.mdx`` (signature, samples), and the
+older guide developer.mailchimp.com/documentation/mailchimp/guides/about-webhooks (handshake, secret in the URL, types).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlsplit
+
+from connectors._mailchimp_wire import fold
+from connectors.contract import Action, Delivery, Event, Kind, Received, Ref, Unreadable, Untrusted
+
+TOLERANCE = timedelta(seconds=300)  # webhooks.mdx: the sample refuses older or younger ones
+HEADER = "x-mailchimp-signature"
+PARAMETER = "secret"  # the query parameter of the webhook's URL, our choice
+
+_FIELDS = 1000  # form fields in one delivery; an audience has at most some 80 merge fields
+
+_STAMP = re.compile(r"\bt=([0-9]{1,15})\b")
+_DIGEST = re.compile(r"\bv1=([0-9a-f]{64})\b")
+
+# Event type -> the key under ``data`` that holds the address to look at (about-webhooks).  Every other type (campaign,
+# sms_*, what may come) is ignored.  An address change names no stable id: the member is found by its new address, and
+# its contact_id then leads to the old link.
+_TYPES: Mapping[str, str] = {
+    "subscribe": "email",
+    "unsubscribe": "email",
+    "profile": "email",
+    "cleaned": "email",
+    "upemail": "new_email",
+}
+
+# What makes two deliveries the same happening: there is no event id (webhooks.mdx advises type, data[id], fired_at).
+_SAME = ("id", "new_id", "email", "new_email", "old_email", "list_id", "action", "reason")
+
+
+def sign(secret: str, stamp: str, body: bytes) -> str:
+    """The digest that Mailchimp would send: HMAC-SHA256 of ``<t>.<raw body>``, lower hex."""
+    return hmac.new(secret.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def verify(delivery: Delivery, *, url_secret: str, signing_secrets: Sequence[str]) -> None:
+    """Raise Untrusted unless every configured proof holds; with none configured nothing is trusted.
+
+    A GET is the check that Mailchimp makes when a webhook is saved: it is not signed.
+    """
+    if not url_secret and not signing_secrets:
+        raise Untrusted("mailchimp: neither webhook_secret nor signing_secret is set")
+    if url_secret:
+        _verify_url(delivery.url, url_secret)
+    if signing_secrets and delivery.method.upper() != "GET":
+        _verify_signature(delivery, signing_secrets)
+
+
+def received(delivery: Delivery, *, list_id: str) -> Received:
+    """The event of one verified delivery; none for a handshake, another audience or a type that is not ours."""
+    method = delivery.method.upper()
+    if method == "GET":
+        return Received()
+    if method != "POST":
+        raise Unreadable(f"mailchimp: a delivery by {method[:10]!r}")
+    form = _form(delivery.body)
+    type_ = form.get("type")
+    if not type_:
+        raise Unreadable("mailchimp: a delivery without a type")
+    key = _TYPES.get(type_)
+    if key is None:
+        return Received()
+    audience = form.get("data[list_id]")
+    if not audience:
+        raise Unreadable(f"mailchimp: {type_} without data[list_id]")
+    if audience != list_id:
+        return Received()
+    email = fold(form.get(f"data[{key}]"))
+    if not email:
+        raise Unreadable(f"mailchimp: {type_} without data[{key}]")
+    # `action` may be missing altogether (mailchimp/mc-magento#169): then it is not taken for a deletion.
+    deleted = type_ == "unsubscribe" and form.get("data[action]") == "delete"
+    return Received(
+        (
+            Event(
+                kind=Kind.CONTACT,
+                action=Action.DELETED if deleted else Action.CHANGED,
+                ref=Ref(email, key="email"),
+                dedupe=_dedupe(form),
+                occurred_at=_fired_at(form.get("fired_at", "")),
+            ),
+        )
+    )
+
+
+def _verify_url(url: str, secret: str) -> None:
+    try:
+        given = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True, max_num_fields=50)).get(PARAMETER, "")
+    except ValueError:
+        given = ""
+    # As bytes: compare_digest refuses text outside ASCII with a TypeError.
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode()):
+        raise Untrusted(f"mailchimp: the query parameter {PARAMETER!r} is missing or wrong")
+
+
+def _verify_signature(delivery: Delivery, secrets: Sequence[str]) -> None:
+    header = delivery.headers.get(HEADER, "")
+    stamps, given = _STAMP.findall(header), _DIGEST.findall(header)
+    if len(stamps) != 1 or not given:
+        raise Untrusted("mailchimp: the signature is missing or malformed")
+    wanted = [sign(secret, stamps[0], delivery.body) for secret in secrets]
+    # Several v1 parts come while a secret is rotated.  A sum, not any(): every pair is compared.
+    if sum(hmac.compare_digest(g, w) for g in given for w in wanted) == 0:
+        raise Untrusted("mailchimp: the signature does not hold")
+    age = delivery.received_at - _epoch(stamps[0])
+    if abs(age) > TOLERANCE:
+        # Said apart: whether a retry of Mailchimp's carries a fresh time is not documented.
+        raise Untrusted(f"mailchimp: the signature holds, but its time is {int(age.total_seconds())} seconds off")
+
+
+def _epoch(seconds: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(0, UTC) + timedelta(seconds=int(seconds))
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def _form(body: bytes) -> Mapping[str, str]:
+    """The form fields by their PHP-style names, ``data[merges][FNAME]``; of a repeated name the last counts."""
+    try:
+        return dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=_FIELDS))
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise Unreadable(f"mailchimp: the body is not a form in UTF-8 ({type(error).__name__})") from None
+
+
+def _fired_at(text: str) -> datetime | None:
+    """``YYYY-MM-DD HH:MM:SS`` without a zone.  Taken as UTC, which Mailchimp does not say: only a hint."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _dedupe(form: Mapping[str, str]) -> str:
+    """Hashed, because it holds addresses."""
+    same = [form.get("type"), form.get("fired_at"), *(form.get(f"data[{key}]") for key in _SAME)]
+    return hashlib.sha256(json.dumps(same).encode()).hexdigest()

@@ -1,0 +1,252 @@
+"""From an event at one vendor to equal records at the others, stepped by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from app.core import tables as t
+from app.core.db import Database
+from app.push import push
+from connectors.contract import Side
+from tests.world import World
+
+TWO = {"hub": Side.CRM, "chimp": Side.MARKETING}
+ANN = {"mail": "ann@x.org", "first": "Ann", "last": "Lee"}
+
+
+def count(world: World, table: Any) -> int:
+    with world.database.read() as db:
+        return db.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def test_a_new_record_is_created_at_the_other_side(database: Database) -> None:
+    """One record here becomes one record there, and then there is peace."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    assert world.settle() == 1
+    assert world.people("chimp") == world.people("hub")
+    assert world.settle() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("hub", {"first": "Anna"}, {"first": "Anna"}),
+        ("chimp", {"first": "Anna"}, {"first": "Anna"}),
+        ("chimp", {"last": None}, {"last": None}),
+        ("chimp", {"last": ""}, {"last": None}),
+        ("hub", {"first": None}, {"first": "Ann"}),
+        ("hub", {"first": "Unknown"}, {"first": "Ann"}),
+        ("hub", {"mail": "ann@new.org"}, {"mail": "ann@new.org"}),
+        ("hub", {"mail": "ANN@X.org"}, {"mail": "ann@x.org"}),
+        ("hub", {"town": "Bonn", "job": "Pilot"}, {"town": "Bonn", "job": "Pilot"}),
+    ],
+)
+def test_an_edit_travels(database: Database, name: str, change: dict[str, Any], expected: dict[str, Any]) -> None:
+    """What one side changes, both hold; a blank only where clearing is allowed; a placeholder never."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.settle()
+    vendor = world.vendors[name]
+    vendor.put(next(iter(vendor.records)), change)
+    world.settle()
+    (there,) = world.people("chimp" if name == "hub" else "hub").values()
+    assert {f: there[f] for f in expected} == expected
+    assert count(world, t.contact) == 1
+    assert world.settle() == 0
+
+
+def test_an_echo_ends_where_it_came_in(database: Database) -> None:
+    """Ping-pong: our own write comes back as an event, equals the shadow, and leads to no write."""
+    world = World(database, TWO)
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    hub.put(None, ANN)
+    world.settle()
+    hub.put("hub1", {"town": "Bonn"})
+    assert world.settle() == 1
+    assert (len(hub.calls), len(chimp.calls)) == (0, 2)
+
+
+def test_the_shadow_is_what_stops_the_ping_pong(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur: a vendor that alters what it is told loops for ever where the alteration is not remembered."""
+    monkeypatch.setattr(push, "_held", lambda _c, planned, _r: (dict(planned.sent), {}))
+    with pytest.raises(AssertionError, match="does not come to rest"):
+        altering(World(database, TWO))
+
+
+def test_a_vendor_that_alters_what_it_is_told_does_not_loop(database: Database) -> None:
+    """One writes capitals, the other small letters: each keeps its own way, and there is peace."""
+    world = World(database, TWO)
+    altering(world)
+    assert world.settle() == 0
+
+
+def altering(world: World) -> None:
+    """Two vendors that disagree about the letters of a name."""
+    for vendor, change in ((world.vendors["hub"], str.upper), (world.vendors["chimp"], str.lower)):
+        put = vendor.put
+
+        def altered(record_id: Any, fields: Any, put: Any = put, change: Any = change) -> str:
+            return put(record_id, {k: change(v) if k == "town" and v is not None else v for k, v in fields.items()})
+
+        vendor.put = altered
+    world.vendors["hub"].put(None, {**ANN, "town": "Bonn"})
+    world.settle()
+    world.vendors["hub"].put("hub1", {"town": "Köln"})
+    world.settle()
+
+
+def test_ten_edits_in_a_burst_are_one_write(database: Database) -> None:
+    """Changes of one contact coalesce into one order with the last state."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.settle()
+    for n in range(10):
+        world.vendors["hub"].put("hub1", {"town": f"Town {n}"})
+    assert world.settle() == 1
+    assert world.people("chimp")["ann@x.org"]["town"] == "Town 9"
+
+
+def test_records_on_both_sides_are_paired_not_doubled(database: Database) -> None:
+    """The first walk pairs who is on both sides, whichever is read first, and fills the gaps of both."""
+    world = World(database, TWO)
+    world.vendors["chimp"].put(None, {**ANN, "town": "Bonn", "first": "Annie"})
+    world.vendors["hub"].put(None, {**ANN, "job": "Pilot"})
+    world.walk()
+    world.settle(webhooks=False)
+    expected = {**ANN, "town": "Bonn", "job": "Pilot", "firm": None}
+    assert world.people("hub") == world.people("chimp") == {"ann@x.org": expected}
+    assert count(world, t.contact) == 1
+
+
+def test_a_create_that_meets_somebody_is_paired(database: Database) -> None:
+    """The other side was never read: the create finds a record there, looks, merges, and overwrites nothing."""
+    world = World(database, TWO)
+    world.vendors["chimp"].put(None, {**ANN, "town": "Bonn"})
+    world.vendors["chimp"].events.clear()
+    world.vendors["hub"].put(None, {**ANN, "job": "Pilot"})
+    world.settle()
+    assert world.people("hub") == world.people("chimp")
+    assert world.people("hub")["ann@x.org"]["town"] == "Bonn"
+    assert len(world.vendors["chimp"].records) == 1
+
+
+@pytest.mark.parametrize("ending", ["before", "after"])
+def test_an_ambiguous_time_out_creates_nobody_twice(database: Database, ending: str) -> None:
+    """Whether the lost call took effect or not: one record there."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.vendors["chimp"].fail_next = [ending, ending]
+    world.settle()
+    assert world.people("chimp") == world.people("hub")
+    assert len(world.vendors["chimp"].records) == 1
+
+
+def test_the_same_person_twice_in_a_batch_is_one_contact(database: Database) -> None:
+    """Two events of one create arriving together, and the same person at both sides in one batch."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.deliver("hub", world.vendors["hub"].events * 3)
+    world.settle()
+    assert count(world, t.contact) == 1
+
+
+def test_two_records_of_one_vendor_for_one_person_wait_for_a_person(database: Database) -> None:
+    """A second pairing of one contact goes to review: the two would overwrite each other in turn."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.vendors["hub"].put(None, {**ANN, "first": "Anna"})
+    world.settle()
+    (letter,) = world.rows(t.dead)
+    assert (letter.code, letter.station) == ("second_record", "sync")
+    assert count(world, t.contact) == 1
+
+
+def test_a_bad_row_does_not_hold_the_others(database: Database) -> None:
+    """One refused record has its reason; everybody else in the batch arrives."""
+    world = World(database, TWO)
+    for n in range(4):
+        world.vendors["hub"].put(None, {"mail": f"p{n}@x.org", "last": "REFUSE" if n == 1 else f"L{n}"})
+    world.settle()
+    assert sorted(world.people("chimp")) == ["p0@x.org", "p2@x.org", "p3@x.org"]
+    (letter,) = world.rows(t.dead)
+    assert (letter.code, letter.field, letter.next_step != "") == ("invalid", "last", True)
+    world.vendors["hub"].put("hub2", {"last": "Fine"})
+    world.settle()
+    assert world.people("chimp") == world.people("hub")
+    assert world.rows(t.dead) == []
+
+
+def test_an_older_reading_never_wins(database: Database) -> None:
+    """Out of order: a page read before a newer reading changes nothing."""
+    world = World(database, TWO)
+    hub = world.vendors["hub"]
+    hub.put(None, ANN)
+    old = hub.records["hub1"]
+    world.settle()
+    hub.put("hub1", {"town": "Bonn"})
+    world.settle()
+    new = hub.records["hub1"]
+    hub.records["hub1"] = old
+    world.walk()
+    hub.records["hub1"] = new
+    world.settle()
+    assert world.people("hub") == world.people("chimp")
+    assert world.people("chimp")["ann@x.org"]["town"] == "Bonn"
+
+
+def test_an_address_of_another_contact_is_not_taken(database: Database) -> None:
+    """An edit never makes two people one: the address stays whose it is, and the record carries a warning."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.vendors["hub"].put(None, {"mail": "ben@x.org", "first": "Ben"})
+    world.settle()
+    world.vendors["chimp"].put("chimp2", {"mail": "ann@x.org", "town": "Bonn"})
+    world.settle()
+    assert count(world, t.contact) == 2
+    links = {(k.connection, k.remote_id): k for k in world.rows(t.link)}
+    assert links[("chimp", "chimp2")].warnings[0]["code"] == "belongs_to_another"
+    assert world.people("hub")["ben@x.org"]["town"] == "Bonn"
+
+
+def test_a_lossy_mapping_does_not_loop(database: Database) -> None:
+    """A value that one side cuts short stays whole at the other, and there is peace."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, {**ANN, "firm": "A very long company name"})
+    world.settle()
+    assert world.settle() == 0
+    assert world.people("hub")["ann@x.org"]["firm"] == "A very long company name"
+
+
+def test_a_deleted_record_is_not_written_to_nor_made_again(database: Database) -> None:
+    """Deletes are ignored by default: the other side keeps its record, the deleted one does not come back."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.settle()
+    del world.vendors["chimp"].records["chimp1"]
+    world.vendors["hub"].put("hub1", {"town": "Bonn"})
+    world.settle()
+    world.vendors["hub"].put("hub1", {"town": "Köln"})
+    world.settle()
+    assert world.vendors["chimp"].records == {}
+    assert [d.code for d in world.rows(t.dead)] == ["gone"]
+
+
+def test_history_says_who_when_and_why(database: Database) -> None:
+    """Each change of a field leaves a line with its source, its event and its rule."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.settle()
+    world.vendors["chimp"].put("chimp1", {"town": "Bonn"})
+    world.settle()
+    lines = [(h.field, h.old, h.new, h.source, h.rule, h.event is not None) for h in world.rows(t.history)]
+    assert lines[-1] == ("town", None, "Bonn", "chimp", "first", True) or lines[-1][:4] == (
+        "city",
+        None,
+        "Bonn",
+        "chimp",
+    )
+    assert {line[3] for line in lines[:-1]} == {"hub"}

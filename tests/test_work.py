@@ -1,0 +1,168 @@
+"""Dirty links: nothing marked is lost, whatever happens between a lease and its end."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select, update
+
+from app.core import tables as t
+from app.core.db import Database
+from app.push import work
+from app.push.work import Retry
+from app.records import state
+
+w = t.work.c
+HOUR = 3_600_000
+
+
+def mark(database: Database, *ids: int, name: str = "chimp", lane: int = 1, delay_ms: int = 0) -> None:
+    with database.write() as db:
+        work.mark(db, name, dict.fromkeys(ids, 1_000), lane=lane, delay_ms=delay_ms)
+
+
+def lease(database: Database, n: int = 10, ttl_ms: int = HOUR) -> tuple[str, list[int]]:
+    with database.write() as db:
+        token, rows = work.lease(db, "chimp", "me", n, ttl_ms)
+    return token, [r.contact_id for r in rows]
+
+
+def complete(database: Database, token: str, done: list[int], failed: dict[int, Retry] | None = None) -> frozenset[int]:
+    with database.write() as db:
+        return work.complete(db, "chimp", token, done, failed if failed is not None else {})
+
+
+def rows(database: Database) -> dict[int, tuple[int, str | None, int]]:
+    with database.read() as db:
+        found = db.execute(select(w.contact_id, w.gen, w.lease, w.attempts))
+        return {r.contact_id: (r.gen, r.lease, r.attempts) for r in found}
+
+
+def expire(database: Database) -> None:
+    """The lease's time runs out."""
+    with database.write() as db:
+        db.execute(update(t.work).values(due_at=0))
+
+
+def test_ten_changes_are_one_row(database: Database) -> None:
+    """Changes of one contact coalesce."""
+    for _ in range(10):
+        mark(database, 1)
+    assert rows(database) == {1: (10, None, 0)}
+
+
+def test_done_means_gone(database: Database) -> None:
+    """A row is deleted when what was taken was written."""
+    mark(database, 1, 2)
+    token, ids = lease(database)
+    assert ids == [1, 2]
+    assert complete(database, token, ids) == frozenset()
+    assert rows(database) == {}
+
+
+def test_a_change_during_the_call_is_due_again(database: Database) -> None:
+    """What changed between lease and end is pushed once more."""
+    mark(database, 1)
+    token, _ = lease(database)
+    mark(database, 1)
+    assert complete(database, token, [1]) == frozenset()
+    assert lease(database)[1] == [1]
+
+
+def test_a_leased_row_is_nobody_elses(database: Database) -> None:
+    """A lease holds until its time is over, also against new marks."""
+    mark(database, 1)
+    lease(database)
+    mark(database, 1)
+    assert lease(database)[1] == []
+
+
+def test_an_expired_lease_is_taken_over(database: Database) -> None:
+    """After a worker's death the row is due again, and known to have been tried."""
+    mark(database, 1)
+    lease(database)
+    expire(database)
+    assert lease(database)[1] == [1]
+    assert rows(database)[1][2] == 2
+
+
+def test_a_late_completion_marks_dirty_again(database: Database) -> None:
+    """A paused worker that comes back may have overwritten a newer push: the newest state is pushed once more."""
+    mark(database, 1)
+    late, _ = lease(database)
+    expire(database)
+    token, _ = lease(database)
+    assert complete(database, token, [1]) == frozenset()
+    assert complete(database, late, [1]) == frozenset({1})
+    assert lease(database)[1] == [1]
+
+
+def test_without_the_mark_the_late_completion_would_be_forgotten(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saboteur: a completion that ignores its lost lease leaves the vendor on old data; the test above catches it."""
+    monkeypatch.setattr(work, "mark", lambda *_a, **_k: None)
+    with database.write() as db:
+        work.complete(db, "chimp", "me:gone", [1], {})
+    assert lease(database)[1] == []
+
+
+def test_a_retry_waits_and_a_new_change_wakes_it(database: Database) -> None:
+    """A failed row rests; a change of the contact may mend what made it fail, so it is due at once."""
+    mark(database, 1)
+    token, _ = lease(database)
+    complete(database, token, [], {1: Retry(HOUR, "later")})
+    assert lease(database)[1] == []
+    mark(database, 1)
+    assert lease(database)[1] == [1]
+
+
+def test_giving_up_deletes_the_row_unless_it_changed(database: Database) -> None:
+    """A dead letter leaves the hot table, but a change meanwhile deserves its own try."""
+    mark(database, 1, 2)
+    token, _ = lease(database)
+    mark(database, 2)
+    assert complete(database, token, [], {1: Retry(None, "no"), 2: Retry(None, "no")}) == frozenset()
+    assert lease(database)[1] == [2]
+
+
+def test_withdrawals_travel_first(database: Database) -> None:
+    """The priority lane is leased before everything else, and a mark never puts a row into a slower lane."""
+    mark(database, 1, 2, 3)
+    mark(database, 3, lane=0)
+    mark(database, 3, lane=1)
+    assert lease(database, 1)[1] == [3]
+
+
+def test_the_oldest_change_counts_for_freshness(database: Database) -> None:
+    """``since`` is when the oldest change in the row happened."""
+    with database.write() as db:
+        work.mark(db, "chimp", {1: 500})
+        work.mark(db, "chimp", {1: 900})
+        work.mark(db, "chimp", {1: 300})
+        assert db.execute(select(w.since)).scalar() == 300
+
+
+def test_the_connection_that_waited_longest_comes_next(database: Database) -> None:
+    """Fair between connections; a paused or pacing one is passed over."""
+    with database.write() as db:
+        state.ensure(db, ["a", "b", "c"])
+        for n, name in enumerate(["a", "b", "c"]):
+            work.mark(db, name, {1: 1})
+            db.execute(update(t.connection_state).where(t.connection_state.c.name == name).values(next_at=n))
+    with database.write() as db:
+        assert work.pick(db, ["a", "b", "c"]) == "a"
+        work.pace(db, "a", HOUR)
+        assert work.pick(db, ["a", "b", "c"]) == "b"
+        state.pause(db, "b", "test")
+        assert work.pick(db, ["a", "b", "c"]) == "c"
+        assert work.pick(db, ["a", "b"]) is None
+
+
+def test_a_dead_workers_rows_are_given_back(database: Database) -> None:
+    """What a worker held is due at once when it is released, and only its own."""
+    mark(database, 1, 2)
+    with database.write() as db:
+        work.lease(db, "chimp", "dead", 1, HOUR)
+        work.lease(db, "chimp", "alive", 1, HOUR)
+        assert work.release(db, "dead") == 1
+    assert lease(database)[1] == [1]

@@ -1,0 +1,231 @@
+"""A small world: vendors that live in dicts, and the stations stepped by hand on a real database.
+
+Nothing here sleeps: what waits for its time is made due by hand.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+
+from app.core import tables as t
+from app.core.db import Database, now_ms
+from app.core.retry import Schedule
+from app.core.words import Mode
+from app.entry import inbox
+from app.push.push import Push
+from app.records import state
+from app.repair.poll import Poll
+from app.sync import mapping
+from app.sync.connection import Connection, Connections
+from app.sync.fetch import Fetch
+from connectors.contract import (
+    Action,
+    Can,
+    Connector,
+    Done,
+    Event,
+    Exists,
+    Failed,
+    Gone,
+    Kind,
+    Limits,
+    Order,
+    Page,
+    Receipt,
+    Record,
+    Ref,
+    Refused,
+    Side,
+    TryLater,
+    Verb,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+MAPPING = """
+version: 1
+connector: {name}
+keys: [email]
+fields:
+  email: {{theirs: mail, winner: crm, clear: ignored, required: true, read: [lower_email], write: [lower_email]}}
+  given_name: {{theirs: first, winner: crm, clear: ignored}}
+  family_name: {{theirs: last, winner: newest, clear: allowed}}
+  city: {{theirs: town, winner: marketing, clear: allowed}}
+  job_title: {{theirs: job, winner: fill, clear: allowed}}
+  company_name: {{theirs: firm, winner: newest, clear: ignored, max_length: 12}}
+"""
+
+MAPPED = ("mail", "first", "last", "town", "job", "firm")
+
+
+class Vendor(Connector):
+    """A vendor that lives in a dict.  One record per address; every write moves its modified time."""
+
+    name = "vendor"
+    side = Side.CRM
+    can = frozenset({Can.READ, Can.FIND, Can.CHANGED, Can.WRITE})
+    limits = Limits(read_batch=3, find_batch=3, write_batch=4)
+    settings = ()
+    hosts = frozenset()
+
+    def __init__(self, label: str, clock: itertools.count[int]) -> None:
+        http: Any = None
+        super().__init__({}, http)
+        self.label = label
+        self.clock = clock
+        self.ids = itertools.count(1)
+        self.records: dict[str, Record] = {}
+        self.calls: list[list[Order]] = []
+        self.events: list[Event] = []  # happenings not delivered yet
+        self.fail_next: list[str] = []  # "before", "after": how the next writes end
+
+    def put(self, record_id: str | None, fields: Mapping[str, Any]) -> str:
+        """Change or create a record, as a person there would; returns its id."""
+        if record_id is None:
+            record_id = f"{self.label}{next(self.ids)}"
+        before = self.records[record_id].fields if record_id in self.records else {}
+        after = {**before, **fields}
+        moment = START + timedelta(seconds=next(self.clock))
+        self.records[record_id] = Record(Kind.CONTACT, record_id, after, moment)
+        self.events.append(
+            Event(Kind.CONTACT, Action.CHANGED, Ref(record_id), f"{self.label}:{len(self.events)}:{moment}", moment)
+        )
+        return record_id
+
+    def holder(self, mail: str) -> Record | None:
+        return next((r for r in self.records.values() if r.fields.get("mail") == mail), None)
+
+    def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
+        assert len(ids) <= self.limits.read_batch
+        return [self.records[i] for i in ids if i in self.records]
+
+    def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
+        assert len(values) <= self.limits.find_batch
+        return [r for v in values if (r := self.holder(v)) is not None]
+
+    def changed(self, kind: Kind, cursor: str | None) -> Page:
+        everything = sorted(self.records.values(), key=lambda r: (r.modified, r.id))
+        start = int(cursor) if cursor is not None else 0
+        page = everything[start : start + 5]
+        more = start + 5 < len(everything)
+        return Page(tuple(page), str(start + 5) if more else "0", more)
+
+    def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:
+        assert len(orders) <= self.limits.write_batch
+        self.calls.append(list(orders))
+        ending = self.fail_next.pop(0) if self.fail_next else "ok"
+        if ending == "before":
+            raise TryLater("no answer")
+        receipts = [self._one(o) for o in orders]
+        if ending == "after":
+            raise TryLater("no answer", landed=True)
+        return receipts
+
+    def _one(self, order: Order) -> Receipt:
+        mail = order.fields.get("mail")
+        holder = self.holder(mail) if mail is not None else None
+        if order.fields.get("last") == "REFUSE":
+            return Failed(order.key, Refused("this name is not taken here", code="invalid", field="last"))
+        if order.verb is Verb.CREATE:
+            if holder is not None:
+                return Exists(order.key, Ref(holder.id))
+            record_id = self.put(None, order.fields)
+        else:
+            assert order.id is not None
+            if order.id not in self.records:
+                return Gone(order.key, "no such record")
+            if holder is not None and holder.id != order.id:
+                return Failed(order.key, Refused("another record has this address", code="conflict", field="mail"))
+            record_id = order.id
+            self.put(record_id, order.fields)
+        record = self.records[record_id]
+        return Done(order.key, record_id, record, record.modified)
+
+
+class World:
+    """Vendors, a database and the stations between them."""
+
+    def __init__(self, database: Database, sides: Mapping[str, Side], *, mapping_text: str = MAPPING) -> None:
+        self.database = database
+        self.clock = itertools.count(1)
+        self.vendors = {name: Vendor(name, self.clock) for name in sides}
+        self.connections = Connections(
+            {
+                name: Connection(
+                    name, side, Mode.LIVE, self.vendors[name], mapping.loads(mapping_text.format(name=name), name)
+                )
+                for name, side in sides.items()
+            }
+        )
+        with database.write() as db:
+            state.ensure(db, self.connections)
+        self.start()
+
+    def start(self) -> None:
+        """(Re)start the stations, as a new process would."""
+        schedule = Schedule(random=lambda a, _b: a)
+        args: Any = (self.database, self.connections, "test")
+        self.fetch = Fetch(*args, lease_ms=60_000, schedule=schedule)
+        self.push = Push(*args, lease_ms=60_000, schedule=schedule)
+        self.poll = Poll(*args, lease_ms=60_000, schedule=schedule)
+
+    def deliver(self, name: str, events: Sequence[Event] | None = None) -> None:
+        """Deliver events of a vendor; None = all that happened."""
+        vendor = self.vendors[name]
+        if events is None:
+            events, vendor.events = vendor.events, []
+        with self.database.write() as db:
+            now = db.execute(select(now_ms())).scalar_one()
+            inbox.store_events(db, [inbox.event_row(name, e, now, None) for e in events])
+
+    def due(self) -> None:
+        """Let everything that waits for its time be due, dead workers' leases included."""
+        with self.database.write() as db:
+            db.execute(update(t.connection_state).values(next_at=0, poll_due_at=0))
+            db.execute(update(t.work).values(due_at=0))
+            db.execute(update(t.inbox).values(due_at=0))
+
+    def settle(self, *, webhooks: bool = True, steps: int = 400) -> int:
+        """Step until nothing is left to do; how many write calls it took.  Raises where it does not come to rest."""
+        before = sum(len(v.calls) for v in self.vendors.values())
+        for _ in range(steps):
+            self.due()
+            if webhooks:
+                for name in self.vendors:
+                    self.deliver(name)
+            if not (self.fetch.step() or self.push.step()):
+                return sum(len(v.calls) for v in self.vendors.values()) - before
+        raise AssertionError("it does not come to rest")
+
+    def walk(self) -> None:
+        """Poll every connection completely, once."""
+        with self.database.write() as db:
+            db.execute(update(t.connection_state).values(cursor=None))
+        for _ in self.vendors:
+            while True:
+                with self.database.write() as db:
+                    db.execute(update(t.connection_state).values(poll_due_at=0).where(t.connection_state.c.paused == 0))
+                if self.poll.step() == 0:
+                    break
+                with self.database.read() as db:
+                    cursors = db.execute(select(t.connection_state.c.cursor)).scalars().all()
+                if all(c in {None, "0"} for c in cursors):
+                    break
+
+    def rows(self, table: Any) -> list[Any]:
+        """All rows of a table."""
+        with self.database.read() as db:
+            return list(db.execute(select(table)).all())
+
+    def people(self, name: str) -> dict[str, dict[str, Any]]:
+        """A vendor's records by address, mapped fields only, cleared ones as None."""
+        return {
+            r.fields["mail"]: {f: r.fields.get(f) for f in MAPPED}
+            for r in self.vendors[name].records.values()
+            if r.fields.get("mail") is not None
+        }

@@ -82,7 +82,7 @@ def run(*, port: int, data_dir: Path | None, people: int, as_json: bool) -> None
         listening = ends.enter_context(serving.bind(HOST, port))
         url = serving.url_of(listening)
         process, vendors = ends.enter_context(_simulators(url, hook, people))
-        tandem = _tandem(directory, url, token, hook, vendors)
+        tandem = _tandem(directory, url, token, vendors)
         tandem.prepare()
         server = serving.server(tandem.app())
         watch = _Watch(url, tandem.database, process, server, people)
@@ -112,9 +112,43 @@ def _directory(given: Path | None) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _tandem(directory: Path, url: str, token: str, hook: str, vendors: Sequence[Vendor]) -> Tandem:
+@contextlib.contextmanager
+def _simulators(url: str, hook: str, people: int) -> Iterator[tuple[subprocess.Popen[bytes], list[Vendor]]]:
+    """The child process; it ends with the block, or by itself once the pipe to it breaks."""
+    command = [
+        *(sys.executable, "-m", "sandbox", "--watch-parent"),
+        *(("--people", str(people)) if people else ("--empty",)),
+        *("--hubspot-webhook", f"{url}/webhooks/hubspot"),
+        *("--mailchimp-webhook", f"{url}/webhooks/mailchimp"),
+        *("--mailchimp-webhook-secret", hook),
+    ]
+    # A session of its own: Ctrl-C in the terminal is for this process, which then ends the child.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        yield process, _vendors(process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _vendors(process: subprocess.Popen[bytes]) -> list[Vendor]:
+    line = process.stdout.readline() if process.stdout is not None else b""
+    if not line:
+        raise ConfigError("the simulated vendors did not start; the lines above may say why")
+    said: dict[str, Any] = json.loads(line)
+    return [Vendor(name, v["side"], v["base_url"], v["credentials"]) for name, v in said.items()]
+
+
+def _tandem(directory: Path, url: str, token: str, vendors: Sequence[Vendor]) -> Tandem:
     """Tandem between the simulators; every setting that matters is said here, so that no ``.env`` can change it."""
-    env: dict[str, str] = {variable_of("mailchimp", "webhook_secret"): hook}
+    env: dict[str, str] = {}
     connections = []
     for vendor in vendors:
         secret = {name: value for name, value in vendor.credentials.items() if name not in PLAIN}
@@ -229,7 +263,7 @@ class _Json:
                     "connector": v.name,
                     "side": v.side,
                     "base_url": v.base_url,
-                    "credentials": dict(v.credentials),
+                    "credentials": {name: text for name, text in v.credentials.items() if name != "webhook_secret"},
                 }
                 for v in vendors
             ],
@@ -285,8 +319,8 @@ class _Person:
             "  - look who said what, and when",
             "",
             *(f"{v.name} answers at {v.base_url}" for v in self._vendors),
-            f"The operations API, with this run's token:",
-            f"  curl -H 'Authorization: Bearer {self._token}' {self._url}/docs",
+            "The operations API, with this run's token:",
+            f"  curl -H 'Authorization: Bearer {self._token}' {self._url}/ops/connections",
             "",
             "Ctrl-C ends everything.",
         ]

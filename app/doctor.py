@@ -29,7 +29,14 @@ from app.core import clock, leases
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
-from app.core.settings import Config, ConnectionConfig, Settings, load_config, variable_of
+from app.core.settings import (
+    Config,
+    ConnectionConfig,
+    Settings,
+    connection_settings,
+    load_config,
+    variable_of,
+)
 from app.core.words import Mode
 from app.main import Tandem
 from app.records import migrate
@@ -92,8 +99,8 @@ def _configuration(found: list[Finding], settings: Settings) -> Config:
     try:
         config = load_config(settings.config)
     except ConfigError as error:
-        for line in str(error).splitlines():
-            found.append(Finding(area, subject, Level.PROBLEM, line, "correct the file; docs/operate.md lists its keys"))
+        advice = "correct the file; docs/operate.md lists its keys"
+        found += [Finding(area, subject, Level.PROBLEM, line, advice) for line in str(error).splitlines()]
         return Config()
     if not config.connections:
         found.append(
@@ -258,8 +265,7 @@ def _connection(
     except (ConfigError, mapping.MappingError, ValueError) as error:
         area = "mapping" if isinstance(error, mapping.MappingError) else "connection"
         advice = "correct the mapping" if area == "mapping" else "set it in tandem.yml, or a secret in .env"
-        for line in str(error).splitlines():
-            found.append(Finding(area, one.name, Level.PROBLEM, line, advice))
+        found += [Finding(area, one.name, Level.PROBLEM, line, advice) for line in str(error).splitlines()]
         return
     try:
         connection = tandem.connections[one.name]
@@ -267,7 +273,7 @@ def _connection(
         found.append(Finding("connection", one.name, Level.OK, f"{one.connector}, {connection.side}, {mode}"))
         if not offline and _account(found, connection):
             _fields(found, connection)
-            _vendor_clock(found, one.name, tandem.clients[one.name].base_url)
+            _vendor_clock(found, one, env)
     finally:
         for client in tandem.clients.values():
             client.close()
@@ -296,23 +302,26 @@ def _fields(found: list[Finding], connection: Connection) -> None:
     except Problem as problem:
         found.append(Finding("fields", connection.name, Level.WARN, str(problem), "try again later"))
         return
-    misfits = list(mapping.check_against(connection.map, schema))
+    misfits = mapping.check_against(connection.map, schema)
     for misfit in misfits:
+        level = Level.PROBLEM if misfit.level == "error" else Level.WARN
         advice = "correct the mapping, or make the field at the vendor"
-        found.append(Finding("fields", connection.name, Level.PROBLEM, str(misfit), advice))
+        found.append(Finding("fields", connection.name, level, str(misfit), advice))
     if not misfits:
         found.append(Finding("fields", connection.name, Level.OK, "the account has every field of the mapping"))
 
 
-def _vendor_clock(found: list[Finding], name: str, url: str) -> None:
+def _vendor_clock(found: list[Finding], one: ConnectionConfig, env: Mapping[str, str]) -> None:
+    kind = connectors.find()[one.connector]
+    url = kind.base_url(connection_settings(one, {s.name: s.secret for s in kind.settings}, env))
     asked = clock.now()
     try:
-        answer = httpx.head(url, timeout=TIMEOUT)  # whatever it answers, it says when
+        answer = httpx.head(url, timeout=TIMEOUT)  # without credentials: whatever it answers, it says when
         theirs = parsedate_to_datetime(answer.headers["date"])  # RFC 9110, 6.6.1
     except (httpx.HTTPError, KeyError, ValueError):
         return
     if theirs.tzinfo is not None:
-        _clock(found, name, theirs, asked)
+        _clock(found, one.name, theirs, asked)
 
 
 def _webhooks(found: list[Finding], settings: Settings, config: Config, *, offline: bool) -> None:
@@ -336,8 +345,8 @@ def _webhooks(found: list[Finding], settings: Settings, config: Config, *, offli
         found.append(Finding(area, "public_url", Level.PROBLEM, "not https", advice))
     if not offline and not _reachable(found, public.rstrip("/")):
         return
-    for name in taking:
-        found.append(Finding(area, name, Level.OK, f"the vendor sends to {public.rstrip('/')}/webhooks/{name}"))
+    base = public.rstrip("/")
+    found += [Finding(area, n, Level.OK, f"the vendor sends to {base}/webhooks/{n}") for n in taking]
 
 
 def _takes(config: ConnectionConfig) -> bool:

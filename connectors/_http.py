@@ -14,9 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from enum import StrEnum
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,75 +22,58 @@ import httpx
 import orjson
 import tenacity
 
+from connectors._answers import GATEWAY, LONGEST_WAIT, PAUSES, SAFE, STEPS, Step, retry_after, step
 from connectors._breaker import Breaker
 from connectors._budget import Budget
 from connectors._wording import excerpt, masked_path
 from connectors.contract import Limits, NeedsHuman, Refused, TryLater
 
+__all__ = ["STEPS", "Http", "Step", "retry_after", "urgently"]
 
-class Step(StrEnum):
-    """What an answer leads to."""
-
-    TAKE = "take"  # hand it to the connector
-    REFUSED = "refused"
-    TRY_LATER = "try_later"
-    NEEDS_HUMAN = "needs_human"
-
-
-# Status -> next step: an exact status first, then its hundred.  Meanings: RFC 9110, section 15, unless noted.
-STEPS: Mapping[int, Step] = {
-    200: Step.TAKE,  # and every other 2xx
-    300: Step.NEEDS_HUMAN,  # 3xx: never followed; the base URL is wrong, or a login page is in the way
-    400: Step.REFUSED,  # what the request says is wrong; also every 4xx that is not listed (15.5: treat as 400)
-    401: Step.NEEDS_HUMAN,  # credentials missing, expired or revoked
-    402: Step.NEEDS_HUMAN,  # reserved by the RFC; vendors use it for an account that is not paid for
-    403: Step.NEEDS_HUMAN,  # known, but not allowed: a scope is missing
-    404: Step.REFUSED,
-    405: Step.REFUSED,
-    407: Step.NEEDS_HUMAN,  # our own proxy wants credentials
-    408: Step.TRY_LATER,  # the server tired of waiting for the request
-    409: Step.REFUSED,  # conflict: what it means the vendor's connector knows, which may `take` it
-    410: Step.REFUSED,
-    413: Step.REFUSED,
-    414: Step.REFUSED,
-    415: Step.REFUSED,
-    421: Step.TRY_LATER,  # sent to a server that is not responsible: another connection may be right
-    422: Step.REFUSED,
-    423: Step.TRY_LATER,  # locked, RFC 4918 11.3: somebody else is writing
-    425: Step.TRY_LATER,  # too early, RFC 8470 5.2
-    429: Step.TRY_LATER,  # too many requests, RFC 6585 4
-    477: Step.TRY_LATER,  # HubSpot, "Error handling": the account moves between data centres
-    500: Step.TRY_LATER,  # and every other 5xx
-}
-
-QUICK = frozenset({502, 503, 504})  # gateways: a second try a moment later often succeeds
-SAFE = frozenset({"GET", "HEAD"})  # RFC 9110 9.2.1
-RETRY_AFTER_CAP = timedelta(hours=24)  # ours: a longer wait is a mistake or a matter for people
+_CONNECT_SECONDS = 10.0  # ours: a host that does not answer a handshake by then is down
 
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _RESET = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
+_SAFE = "tandem.safe"  # request extension: whether the request may be sent twice
+_DECODED = frozenset({"content-encoding", "content-length", "transfer-encoding"})  # untrue of a body that was read
+
 _urgent: ContextVar[bool] = ContextVar("tandem_urgent_calls", default=False)
 
-# Both libraries log whole URLs, queries and answer headers included: nothing of a person or a secret belongs in a log.
+# Both libraries log whole URLs and answer headers: nothing of a person or a secret belongs in a log.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-class _MissError(Exception):
-    """One try without a usable answer.  ``quick``: worth another at once."""
+@contextlib.contextmanager
+def urgently() -> Iterator[None]:
+    """Calls of this thread in here may use the reserved part of the rate: for withdrawals of consent."""
+    token = _urgent.set(True)
+    try:
+        yield
+    finally:
+        _urgent.reset(token)
 
-    def __init__(self, problem: TryLater, *, quick: bool) -> None:
-        super().__init__(str(problem))
+
+class _MissError(Exception):
+    """One try that went wrong.  ``again``: worth another at once.  ``response``: the answer, where there was one."""
+
+    def __init__(self, *, again: bool, problem: TryLater | None = None, response: httpx.Response | None = None) -> None:
+        super().__init__()
+        self.again = again
         self.problem = problem
-        self.quick = quick
+        self.response = response
+
+
+class _TooLargeError(Exception):
+    """The answer is larger than we read."""
 
 
 class Http:
     """A vendor's API as one connection sees it.  Safe for threads.
 
     Raises TryLater (no answer, or one that says so), Refused, NeedsHuman.  No error, log or repr holds a header, a
-    query, a body, or anything that looks like an address or a secret.
+    query, a body, or what looks like a secret or an address.
     """
 
     def __init__(
@@ -122,36 +103,42 @@ class Http:
         ``hosts``: names that may be called, ``*.example.com`` for all below example.com; the base URL's own host and
         port always may.  ``share``: the part of the published rate that we use; the rest is left for humans.
         ``reserve``: the part of our share that only urgent calls get.  ``patience``: seconds that a call may be held
-        back by budget and concurrency.  ``timeout``: seconds that all tries of one call may take together.
+        back by budget, and by concurrency.  ``timeout``: seconds that all tries of a call may take together.
         ``steps``: overrides of STEPS, by status.  ``on_call(method, family, status, seconds)`` hears of each try; the
-        status is 0 where no answer came.
+        status is 0 where no answer came.  ``now``: monotonic seconds.
         """
         self._base = httpx.URL(base_url.rstrip("/"))
-        self._hosts = frozenset(host.lower() for host in hosts)
         if not self._base.host or self._base.userinfo or self._base.query or self._base.fragment:
             raise ValueError("base_url is not like https://host/path, without user, query and fragment")
-        if self._base.scheme != "https" and not (self._base.scheme == "http" and _loopback(self._base.host)):
+        at_home = _loopback(self._base.host)
+        if self._base.scheme != "https" and not (self._base.scheme == "http" and at_home):
             raise ValueError(f"base_url must be https (http only on the loopback): {self._base.host}")
+        self._hosts = frozenset(host.lower() for host in hosts)
         self._steps = {**STEPS, **(steps if steps is not None else {})}
         self._timeout = timeout
         self._patience = patience
-        self._retries = retries
         self._max_bytes = max_bytes
         self._on_call = on_call
-        self._sleep = sleep
         self._now = now
         self._secrets = frozenset(_secrets(headers if headers is not None else {}))
+        self._retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(retries + 1),
+            wait=tenacity.wait_random_exponential(multiplier=0.25, max=2),
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, _MissError) and error.again),
+            sleep=sleep,
+            reraise=True,
+        )
         self._budget = Budget(limits, share=share, reserve=reserve, patience=patience, now=now, sleep=sleep)
         self._breaker = Breaker(failures=breaker_failures, seconds=breaker_seconds, now=now)
         self._slots = threading.BoundedSemaphore(max(1, limits.concurrency))
         self._client = httpx.Client(
             auth=auth,
-            headers=dict(headers) if headers is not None else None,
+            headers=dict(headers if headers is not None else {}),
             transport=transport,
             follow_redirects=False,
-            trust_env=not _loopback(self._base.host),  # a proxy has no way to our loopback
+            trust_env=not at_home,  # a proxy has no way to our loopback
             limits=httpx.Limits(max_connections=max(1, limits.concurrency)),
-            event_hooks={"request": [lambda request: self._allow(request.url)]},  # what `auth` sends by itself, too
+            event_hooks={"request": [lambda request: self._allow(request.url)]},  # also what `auth` sends by itself
         )
 
     def __repr__(self) -> str:
@@ -168,11 +155,11 @@ class Http:
         return self._budget.paused_for
 
     def pause(self, span: timedelta) -> None:
-        """Let no call out for so long: for vendors that say how long in their own way.  429 and 503 do it by header."""
-        self._budget.pause(min(span, RETRY_AFTER_CAP))
+        """Let no call out for so long: where the vendor says it in its own way.  Retry-After is heeded without this."""
+        self._budget.pause(min(span, LONGEST_WAIT))
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; later calls raise TryLater."""
         self._client.close()
 
     def send(
@@ -190,97 +177,195 @@ class Http:
     ) -> httpx.Response:
         """Send and return the answer if its status is 2xx or in ``take``; otherwise raise what happens next.
 
-        ``path`` follows the base URL, or is a whole URL of an allowed host.  ``family``: which narrower rate counts
-        too.  ``safe``: may be sent twice (None: GET and HEAD may); all others have ``landed`` set on a TryLater that
-        came after sending.  ``urgent``: may use the reserved part of the rate (None: as in ``urgently``).
+        ``path`` follows the base URL, or is a whole URL of an allowed host.  ``family``: the narrower rate that counts
+        too.  ``safe``: may be sent twice (None: GET and HEAD may); what may not has ``landed`` set on a TryLater that
+        came after sending.  ``urgent``: may use the reserved part of the rate (None: as ``urgently`` says).
         """
         method = method.upper()
-        safe = method in SAFE if safe is None else safe
-        urgent = _urgent.get() if urgent is None else urgent
         url = self._url(path)
         self._allow(url)
         if self._client.is_closed:
             raise TryLater(f"{self._base.host}: the client is closed")
         request = self._client.build_request(method, url, params=params, json=json, headers=headers)
-        request.extensions["tandem.safe"] = safe
-        what = f"{url.host}: {method} {masked_path(str(url.copy_with(query=None)))}"
-        trial = self._enter(what)
+        request.extensions[_SAFE] = method in SAFE if safe is None else safe
+        urgent = _urgent.get() if urgent is None else urgent
+        with _named(request):
+            trial = self._breaker.enter()
         failed: bool | None = None
         try:
-            response = self._tried(request, what, take, family, urgent=urgent)
+            response = self._tried(request, take, family, urgent=urgent)
             failed = response.status_code >= 500
         except _MissError as miss:
             failed = True
-            raise miss.problem from None
+            raise (miss.problem if miss.problem is not None else TryLater(_what(request))) from None
         finally:
             self._breaker.leave(trial=trial, failed=failed)
-        if response.is_success or response.status_code in take:
+        if response.status_code in take or step(response.status_code, self._steps) is Step.TAKE:
             return response
-        raise self._problem(response, what, sent=(json, params))
+        raise self._problem(response, sent=[json, params])
 
     def json(self, response: httpx.Response) -> Any:
-        """The body as JSON; None where a 204 or 205 has none.  TryLater where it is not JSON (an HTML page in the way)."""
-        if response.status_code in {204, 205} and not response.content:
+        """The body as JSON; None for a 204.  TryLater where it is not JSON (an HTML page is in the way)."""
+        if response.status_code == 204:
             return None
         try:
             return orjson.loads(response.content.removeprefix(b"\xef\xbb\xbf"))
         except orjson.JSONDecodeError:
-            kind = response.headers.get("content-type", "").partition(";")[0].strip()
-            kind = kind if re.fullmatch(r"[\w.+-]{1,40}/[\w.+-]{1,60}", kind) else "unknown type"
-            message = f"{self._what(response)}: {response.status_code}, but the body is not JSON ({kind})"
-            raise TryLater(message, landed=not _safe(response.request)) from None
-
-    # --- one call -----------------------------------------------------------------------------------------------------
+            kind = response.headers.get("content-type", "").partition(";")[0]
+            kind = kind if re.fullmatch(r"[\w.+-]{1,40}/[\w.+-]{1,60}", kind) else "of no type"
+            message = f"{_what(response.request)}: {response.status_code} whose body is not JSON, but {kind}"
+            raise TryLater(message, landed=_unsafe(response.request)) from None
 
     def _url(self, path: str) -> httpx.URL:
         if re.match(r"https?://", path, re.IGNORECASE):
             return httpx.URL(path)
-        if not path.startswith("/"):  # "@elsewhere.example" after a host would be another host
+        if not path.startswith("/"):  # "@elsewhere.example" behind a host name is another host
             raise ValueError("a path begins with / or is a whole URL")
         return httpx.URL(str(self._base) + path)
 
     def _allow(self, url: httpx.URL) -> None:
         """NeedsHuman unless this host may be called."""
-        own = (self._base.scheme, self._base.host, self._base.port)
-        if url.userinfo or (
-            (url.scheme, url.host, url.port) != own
-            and not (url.scheme == "https" and url.port is None and _allowed(url.host, self._hosts))
-        ):
-            raise NeedsHuman(f"{self._base.host}: not allowed to call {url.scheme}://{url.host}; nothing was sent")
+        ours = (url.scheme, url.host, url.port) == (self._base.scheme, self._base.host, self._base.port)
+        listed = url.scheme == "https" and url.port is None and _listed(url.host, self._hosts)
+        if url.userinfo or not (ours or listed):
+            raise NeedsHuman(f"{self._base.host}: may not call {url.scheme}://{url.host}; nothing was sent")
 
-    def _enter(self, what: str) -> bool:
-        try:
-            return self._breaker.enter()
-        except TryLater as wait:
-            raise TryLater(f"{what}: {wait}", after=wait.after) from None
-
-    def _tried(
-        self, request: httpx.Request, what: str, take: Collection[int], family: str, *, urgent: bool
-    ) -> httpx.Response:
-        """The answer of the last try.  _MissError without one; TryLater where the budget has none left."""
-        started: float | None = None
+    def _tried(self, request: httpx.Request, take: Collection[int], family: str, *, urgent: bool) -> httpx.Response:
+        """The answer, after a few quick tries.  _MissError where none came, TryLater where none may be asked for."""
+        deadline: float | None = None
 
         def once() -> httpx.Response:
-            nonlocal started
-            with self._slot(what, family, urgent=urgent):
-                started = self._now() if started is None else started
-                response = self._exchange(request, what, family, deadline=started + self._timeout)
+            nonlocal deadline
+            with self._slot(request, family, urgent=urgent):
+                deadline = self._now() + self._timeout if deadline is None else deadline
+                response = self._timed(request, family, deadline)
             wait = retry_after(response)
-            if response.status_code in {429, 503} and wait is not None:
+            if response.status_code in PAUSES and wait:
                 self._budget.pause(wait)
-            quick = response.status_code in QUICK and response.status_code not in take and _safe(request)
-            if quick and not wait and self._now() - started < self._timeout:
-                answer = self._problem(response, what, sent=None)
-                raise _AnswerError(response, answer)
+            elif response.status_code in GATEWAY.difference(take) and not _unsafe(request) and self._now() < deadline:
+                raise _MissError(again=True, response=response)
             return response
 
         try:
-            return tenacity.Retrying(
-                stop=tenacity.stop_after_attempt(self._retries + 1),
-                wait=tenacity.wait_random_exponential(multiplier=0.25, max=2),
-                retry=tenacity.retry_if_exception(lambda e: isinstance(e, _MissError) and e.quick),
-                sleep=self._sleep,
-                reraise=True,
-            )(once)
-        except _AnswerError as last:
-            return last.response
+            return self._retrying.copy()(once)
+        except _MissError as miss:
+            if miss.response is None:
+                raise
+            return miss.response
+
+    @contextlib.contextmanager
+    def _slot(self, request: httpx.Request, family: str, *, urgent: bool) -> Iterator[None]:
+        with _named(request):
+            self._budget.take(family, urgent=urgent)
+            if not self._slots.acquire(timeout=self._patience):
+                raise TryLater("as many calls as allowed are under way")
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _timed(self, request: httpx.Request, family: str, deadline: float) -> httpx.Response:
+        """One try, of which ``on_call`` hears."""
+        started, status = self._now(), 0
+        try:
+            response = self._exchange(request, deadline)
+            status = response.status_code
+        except _NOT_SENT as error:
+            problem = TryLater(f"{_what(request)}: {type(error).__name__}, nothing was sent")
+            raise _MissError(again=self._now() < deadline, problem=problem) from None
+        except (httpx.HTTPError, _TooLargeError) as error:
+            why = f"more than {self._max_bytes} bytes" if isinstance(error, _TooLargeError) else type(error).__name__
+            problem = TryLater(f"{_what(request)}: {why}, no whole answer", landed=_unsafe(request))
+            again = isinstance(error, _RESET) and not _unsafe(request) and self._now() < deadline
+            raise _MissError(again=again, problem=problem) from None
+        finally:
+            if self._on_call is not None:
+                self._on_call(request.method, family, status, self._now() - started)
+        return response
+
+    def _exchange(self, request: httpx.Request, deadline: float) -> httpx.Response:
+        """The whole answer, read within time and size; httpx's own time-outs bound only the gaps."""
+        left = max(0.001, deadline - self._now())
+        timeout = httpx.Timeout(left, connect=min(_CONNECT_SECONDS, left), pool=self._patience)
+        request.extensions["timeout"] = timeout.as_dict()
+        response = self._client.send(request, stream=True)
+        body = bytearray()
+        try:
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > self._max_bytes:
+                    raise _TooLargeError
+                if self._now() > deadline:
+                    raise httpx.ReadTimeout("the answer takes too long", request=request)
+        finally:
+            response.close()
+        return httpx.Response(
+            response.status_code,
+            headers=[(name, value) for name, value in response.headers.multi_items() if name not in _DECODED],
+            content=bytes(body),
+            request=request,
+        )
+
+    def _problem(self, response: httpx.Response, *, sent: object) -> Refused | TryLater | NeedsHuman:
+        """The error for an answer that is not taken."""
+        status = response.status_code
+        what = f"{_what(response.request)}: {status}"
+        if 300 <= status < 400:
+            what += f", a redirect to {_target(response)} that is not followed"
+        said = excerpt(response, secrets=self._secrets, sent=sent)
+        message = f"{what}: {said}" if said else what
+        match step(status, self._steps):
+            case Step.REFUSED:
+                return Refused(message, code=f"http_{status}")
+            case Step.TRY_LATER:
+                # An error of a server or gateway does not say whether the request was carried out behind it.
+                landed = status >= 500 and _unsafe(response.request)
+                return TryLater(message, after=retry_after(response), landed=landed)
+            case Step.NEEDS_HUMAN | Step.TAKE:
+                return NeedsHuman(message)
+
+
+@contextlib.contextmanager
+def _named(request: httpx.Request) -> Iterator[None]:
+    """A TryLater from inside says which request it is about."""
+    try:
+        yield
+    except TryLater as wait:
+        raise TryLater(f"{_what(request)}: {wait}", after=wait.after) from None
+
+
+def _what(request: httpx.Request) -> str:
+    return f"{request.url.host}: {request.method} {masked_path(str(request.url))}"
+
+
+def _target(response: httpx.Response) -> str:
+    try:
+        host = urlsplit(response.headers.get("location", "")).hostname
+    except ValueError:
+        return "nowhere"
+    return host if host else "the same host"
+
+
+def _unsafe(request: httpx.Request) -> bool:
+    return request.extensions.get(_SAFE, request.method in SAFE) is not True
+
+
+def _secrets(headers: Mapping[str, str]) -> Iterator[str]:
+    """Header values and their words: a vendor may quote the key without its scheme."""
+    for value in headers.values():
+        yield from (part for part in (value, *value.split()) if len(part) >= 8)
+
+
+def _listed(host: str, hosts: Collection[str]) -> bool:
+    """``*.example.com`` stands for all names below example.com, not for itself."""
+    parts = host.split(".")
+    return host in hosts or any("*." + ".".join(parts[i:]) in hosts for i in range(1, len(parts)))
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

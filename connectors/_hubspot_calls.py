@@ -18,6 +18,7 @@ import httpx
 from connectors._http import Http
 from connectors._hubspot_wire import (
     EMAIL,
+    LOCKED,
     MERGED_IDS,
     MODIFIED,
     MORE_EMAILS,
@@ -60,9 +61,13 @@ class Found:
 class Contacts:
     """Contacts of one account."""
 
-    def __init__(self, http: Http, *, version: str, properties: Iterable[str]) -> None:
-        """See the module.  ``version``: ``v3`` (legacy paths) or a dated one such as ``2026-03``."""
+    def __init__(self, http: Http, *, version: str, properties: Iterable[str], secrets: Iterable[str] = ()) -> None:
+        """See the module.  ``version``: ``v3`` (legacy paths) or a dated one such as ``2026-03``.
+
+        ``secrets``: what no error may repeat.
+        """
         self._http = http
+        self.secrets = tuple(secrets)
         self._objects = path("crm", "objects", version) + "/contacts"
         self.properties = tuple(dict.fromkeys([*ALWAYS, *properties]))
         self._wide = len(json_text.dumps(self.properties)) > WIDE
@@ -78,12 +83,18 @@ class Contacts:
         family: str = "",
         safe: bool | None = None,
     ) -> httpx.Response:
-        """As ``Http.send``; the waits that HubSpot words in its own way are raised as TryLater."""
+        """As ``Http.send``; the waits that HubSpot words in its own way are raised as TryLater.
+
+        Those that speak about the account keep all further calls back for as long.
+        """
         response = self._http.send(
             method, url, json=json, params=params, take={*take, *WAITS}, family=family, safe=safe
         )
         if response.status_code in WAITS:
-            raise wait(response)
+            later = wait(response)
+            if response.status_code != LOCKED and later.after is not None:
+                self._http.pause(later.after)
+            raise later
         return response
 
     def ask(self, method: str, url: str, **how: Any) -> Any:
@@ -113,7 +124,7 @@ class Contacts:
         row = self._http.json(response)
         if not isinstance(row, Mapping) or row.get("id") is None:
             raise TryLater("hubspot: a contact without an id")
-        return None if row.get("archived") is True else str(row["id"])
+        return str(row["id"])
 
     def by(self, key: str | None, values: Iterable[str], *, more: Iterable[str] = ()) -> list[Record]:
         """The records whose unique property (None: id) has one of these values.  ``more``: further properties."""

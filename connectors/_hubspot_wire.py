@@ -18,6 +18,8 @@ from typing import Any
 
 import httpx
 
+from connectors._answers import retry_after
+from connectors._wording import masked
 from connectors.contract import Fields, Kind, NeedsHuman, Property, Record, Refused, Schema, TryLater
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -46,7 +48,8 @@ PROPERTY_CODES = frozenset({"PROPERTY_DOESNT_EXIST", "READ_ONLY_VALUE", "READ_ON
 
 # Statuses whose waiting time HubSpot words in its own way; the rest is the shared client's table.
 # "Error handling": 423 locks last two seconds; 477 says Retry-After in seconds, up to a day.
-WAITS = frozenset({423, 429, 477})
+LOCKED = 423
+WAITS = frozenset({LOCKED, 429, 477})
 _LOCK = timedelta(seconds=2)
 _DAY = timedelta(days=1)
 _POLICIES = {  # 429 `policyName`, "Usage guidelines"
@@ -58,10 +61,6 @@ _HOUR = timedelta(hours=1)
 
 _EXISTING = re.compile(r"Existing ID:\s*([0-9]+)")
 _INVALID = re.compile(r"were not valid:\s*(\[.*)\Z", re.DOTALL)
-_ADDRESS = re.compile(r"[^\s\"'<>()\[\]{},;:]+@[^\s\"'<>()\[\]{},;:]+")
-_LONG_NUMBER = re.compile(r"\+?\d[\d ()./-]{5,}\d")  # phone-like
-_MASK = "***"
-_MESSAGE = 300  # characters of HubSpot's text that we keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,26 +232,18 @@ def problem(found: Fault, secrets: Iterable[str], *, status: int | None = None) 
     """What happens next.  ``secrets``: values that must not show in the message."""
     kind = CATEGORIES.get(found.category, Refused)
     code = found.code if found.code else (f"http_{status}" if status else "refused")
-    text = mask(found.text, secrets)
+    text = masked(found.text, set(secrets))  # HubSpot repeats values in its messages
     message = f"hubspot: {code}" + (f" on {found.field!r}" if found.field else "") + (f": {text}" if text else "")
     if kind is Refused:
         return Refused(message, code=code, field=found.field)
     return kind(message)
 
 
-def mask(text: str, secrets: Iterable[str]) -> str:
-    """HubSpot repeats values in its messages; what was sent, addresses and phone numbers are blotted out."""
-    for value in sorted({s for s in secrets if s}, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _MASK, text, flags=re.IGNORECASE)
-    text = _LONG_NUMBER.sub(_MASK, _ADDRESS.sub(_MASK, text))
-    return text if len(text) <= _MESSAGE else text[:_MESSAGE] + "..."
-
-
 def wait(response: httpx.Response) -> TryLater:
     """When to come back after one of ``WAITS``."""
-    if response.status_code == 423:
+    if response.status_code == LOCKED:
         return TryLater("hubspot: 423, records are locked for two seconds", after=_LOCK)
-    asked = _retry_after(response)
+    asked = retry_after(response)
     if response.status_code == 477:
         after = asked if asked is not None else _HOUR
         return TryLater("hubspot: 477, the account moves between data centres", after=after)
@@ -268,11 +259,6 @@ def wait(response: httpx.Response) -> TryLater:
         return TryLater("hubspot: 429, the daily limit is used up; waiting for midnight UTC", after=left)
     span = asked if asked is not None else _POLICIES.get(policy, _interval(response))
     return TryLater(f"hubspot: 429, rate limit {policy}".rstrip(), after=span)
-
-
-def _retry_after(response: httpx.Response) -> timedelta | None:
-    value = response.headers.get("retry-after", "")
-    return min(timedelta(seconds=int(value)), _DAY) if re.fullmatch(r"[0-9]{1,9}", value) else None
 
 
 def _interval(response: httpx.Response) -> timedelta:

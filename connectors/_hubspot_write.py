@@ -131,7 +131,7 @@ class _Run:
             for job in batch:
                 fault = next((f for f in bad if job.order.id in f.ids), None)
                 done = Done(job.order.key, str(job.order.id))
-                self.receipts[job.at] = done if fault is None else _refusal(job, fault)
+                self.receipts[job.at] = done if fault is None else self._refusal(job, fault)
 
     def _update(self, jobs: Sequence[_Job]) -> None:
         if len(jobs) == 1:
@@ -154,7 +154,7 @@ class _Run:
         if response is None:
             return
         if response.status_code in REFUSALS:
-            self.receipts[job.at] = _refusal(job, fault_of(response), response.status_code)
+            self.receipts[job.at] = self._refusal(job, fault_of(response), response.status_code)
             return
         row = _body(response)
         if isinstance(row, Mapping) and row.get("id") is not None:
@@ -168,7 +168,7 @@ class _Run:
             return
         if response.status_code in REFUSALS:
             if len(jobs) == 1:
-                self.receipts[jobs[0].at] = _refusal(jobs[0], fault_of(response), response.status_code)
+                self.receipts[jobs[0].at] = self._refusal(jobs[0], fault_of(response), response.status_code)
             else:
                 self._cut(jobs, response, self._create)
             return
@@ -176,7 +176,7 @@ class _Run:
         if not left:
             return
         if len(left) == 1 and nameless and not spare:
-            self.receipts[left[0].at] = _refusal(left[0], nameless[0])
+            self.receipts[left[0].at] = self._refusal(left[0], nameless[0])
         elif nameless and not spare and len(jobs) > 1:  # all that was made is accounted for: safe to ask one by one
             self._singly(left, self._create)
         else:
@@ -207,7 +207,7 @@ class _Run:
         for fault in faults(body):
             about = [j for j in left if j.order.key in fault.traces or j.order.id in fault.ids]
             for job in about:
-                self.receipts[job.at] = _refusal(job, fault)
+                self.receipts[job.at] = self._refusal(job, fault)
                 left.remove(job)
             if not about:
                 nameless.append(fault)
@@ -220,11 +220,11 @@ class _Run:
         """The batch was refused as a whole and nothing of it was done: find out for whom."""
         fault = fault_of(response)
         if len(jobs) == 1:
-            self.receipts[jobs[0].at] = _refusal(jobs[0], fault, response.status_code)
+            self.receipts[jobs[0].at] = self._refusal(jobs[0], fault, response.status_code)
             return
         culprits = [j for j in jobs if fault.code in PROPERTY_CODES and fault.field in j.sent]
         for job in culprits:
-            self.receipts[job.at] = _refusal(job, fault, response.status_code)
+            self.receipts[job.at] = self._refusal(job, fault, response.status_code)
         rest = [j for j in jobs if j not in culprits]
         half = len(rest) if culprits else (len(rest) + 1) // 2
         for part in (rest[:half], rest[half:]):
@@ -241,6 +241,21 @@ class _Run:
             return
         self.splits -= 1
         again(jobs)
+
+    def _refusal(self, job: _Job, fault: Fault, status: int | None = None) -> Receipt:
+        """The receipt for one error."""
+        key, verb = job.order.key, job.order.verb
+        if verb is not Verb.CREATE and (status == 404 or fault.category == "OBJECT_NOT_FOUND"):
+            return Gone(key, NOBODY)
+        if status == 409 or fault.category == "CONFLICT":
+            if verb is Verb.CREATE and fault.existing is not None:
+                return Exists(key, Ref(fault.existing))
+            if verb is Verb.CREATE and job.email and fault.field in {None, EMAIL}:
+                return Exists(key, Ref(job.email, EMAIL))
+            where = fault.field if fault.field is not None else (EMAIL if job.email else None)
+            why = f"hubspot: another contact has this {where}" if where else "hubspot: in conflict with another contact"
+            return Failed(key, Refused(why, code="conflict", field=where))
+        return Failed(key, problem(fault, [*self.contacts.secrets, *job.sent.values()], status=status))
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
@@ -357,22 +372,6 @@ def _owner(jobs: Sequence[_Job], row: Mapping[str, Any]) -> _Job | None:
 def _done(job: _Job, row: Mapping[str, Any]) -> Done:
     found = record(row, asked=job.order.id)
     return Done(job.order.key, found.id, found, found.modified)
-
-
-def _refusal(job: _Job, fault: Fault, status: int | None = None) -> Receipt:
-    """The receipt for one error."""
-    key, verb = job.order.key, job.order.verb
-    if verb is not Verb.CREATE and (status == 404 or fault.category == "OBJECT_NOT_FOUND"):
-        return Gone(key, NOBODY)
-    if status == 409 or fault.category == "CONFLICT":
-        if verb is Verb.CREATE and fault.existing is not None:
-            return Exists(key, Ref(fault.existing))
-        if verb is Verb.CREATE and job.email and fault.field in {None, EMAIL}:
-            return Exists(key, Ref(job.email, EMAIL))
-        where = fault.field if fault.field is not None else (EMAIL if job.email else None)
-        why = f"hubspot: another contact has this {where}" if where else "hubspot: in conflict with another contact"
-        return Failed(key, Refused(why, code="conflict", field=where))
-    return Failed(key, problem(fault, job.sent.values(), status=status))
 
 
 def _body(response: httpx.Response) -> Any:

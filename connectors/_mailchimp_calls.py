@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
-from connectors._http import Http
+from connectors._http import Http, retry_after
 from connectors._mailchimp_wire import (
     ASKED,
     document,
@@ -32,6 +32,9 @@ from connectors.contract import NeedsHuman, Record, TryLater
 CONCURRENCY = 8  # ten connections at once per user, whatever the key; two are left to others (Rate limits)
 PAGE = 1000  # contract: the most that `count` may be
 SECONDS = "%Y-%m-%dT%H:%M:%S+00:00"  # with fractions the filter was ignored (brandonseydel/MailChimp.Net#525)
+
+# The CDN gave up on a call that may go on behind it and hold one of the ten connections: no second try at once.
+_GAVE_UP = frozenset({502, 504})
 
 _LAX = {"skip_merge_validation": "true"}  # a required merge field may be missing; what is sent is still checked
 
@@ -66,12 +69,15 @@ class Audience:
         take: Collection[int] = (),
         safe: bool | None = None,
     ) -> httpx.Response:
-        """As ``Http.send``; a 403 is told apart by its body.
+        """As ``Http.send``; a 403 is told apart by its body, and a call that may still be under way is left alone.
 
         TryLater for an error that is not a problem document: then it is not Mailchimp itself that speaks, and a 404
         would make a living member look gone.
         """
-        response = self._http.send(method, path, params=params, json=json, take={403, *take}, safe=safe)
+        response = self._http.send(method, path, params=params, json=json, take={403, *_GAVE_UP, *take}, safe=safe)
+        if response.status_code in _GAVE_UP:
+            landed = safe is not True and method != "GET"
+            raise TryLater(f"mailchimp: {response.status_code}", after=retry_after(response), landed=landed)
         if response.status_code == 403:
             raise forbidden(response)
         if response.status_code >= 400 and not document(response):

@@ -1,5 +1,6 @@
-"""What may be said about a request and its answer.  In: paths, bodies, secrets.  Out: text for errors and logs that holds
-no secret and no person: addresses, long numbers, tokens, and whatever the request itself carried, are blotted out.
+"""What may be said about a request and its answer.  In: paths, bodies, secrets.  Out: text for errors and logs.
+
+It holds no secret and no person: addresses, long numbers, tokens, and what the request itself carried are blotted out.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import orjson
 
 EXCERPT = 200  # characters of the vendor's own words in an error
 _BODY = 64 * 1024  # an error body longer than this is not looked into
+_READ = 2000  # characters of the vendor's words that are looked at
 _MASK = "***"
 
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:@]{1,64}(?:@|%40)[^\s<>\"'(),;:@]{1,255}")
-_TOKEN = re.compile(r"\b(?=[\w\-.~+/]*[0-9])[\w\-.~+/]{24,}=*")  # keys, hashes, JWTs; words are shorter or have no digit
+_TOKEN = re.compile(
+    r"\b(?=[\w\-.~+/]*[0-9])[\w\-.~+/]{24,}=*"
+)  # keys, hashes, JWTs; words are shorter or have no digit
 _PHONE = re.compile(r"(?<!\w)\+?\(?[0-9](?:[ ()./-]?[0-9]){6,}(?!\w)")
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")  # md5 of an address and the like
 
@@ -62,6 +66,8 @@ def _said(body: object) -> Iterator[str]:
 
 def masked(text: str, unsaid: Collection[str] = ()) -> str:
     """The text without these values, addresses, tokens and phone numbers; at most ``EXCERPT`` characters."""
+    if len(text) > _READ:
+        text = text[:_READ].rpartition(" ")[0]  # half an address would not be seen as one
     for value in sorted((v for v in unsaid if len(v) > 1), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _MASK, text, flags=re.IGNORECASE)
     for pattern in (_ADDRESS, _TOKEN, _PHONE):

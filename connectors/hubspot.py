@@ -7,7 +7,7 @@ Values are text, as HubSpot keeps them; ``""`` is read as None and None is writt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from connectors._http import Http
 from connectors._hubspot_calls import BATCH, SEARCH, Contacts, path
 from connectors._hubspot_wire import MODIFIED, schema
 from connectors._hubspot_write import write
+from connectors._signing import secrets
 from connectors.contract import (
     Can,
     Connector,
@@ -82,12 +83,13 @@ class HubSpot(Connector):
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
         """See the contract.  ValueError for a missing setting or an unknown version or tier."""
         super().__init__(settings, http)
-        self._secrets = [s for s in map(str.strip, settings["client_secret"].split(",")) if s]
-        if not self._secrets:
-            raise ValueError("hubspot: the setting client_secret holds no secret")
+        self._secrets = secrets(settings["client_secret"])
+        token = settings["access_token"].strip()
         self.limits_for(settings)
         self._version = _given(settings, "version", _VERSION)
-        self._contacts = Contacts(http, version=self._version, properties=_names(settings))
+        self._contacts = Contacts(
+            http, version=self._version, properties=_names(settings), secrets=[token, *self._secrets]
+        )
         self._kinds = {Kind.CONTACT: self._contacts}
 
     @classmethod
@@ -99,6 +101,11 @@ class HubSpot(Connector):
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
         """What every request carries."""
         return {"Authorization": f"Bearer {settings['access_token'].strip()}"}
+
+    @classmethod
+    def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:
+        """The properties to read."""
+        return {"properties": ",".join(sorted(theirs))}
 
     @classmethod
     def limits_for(cls, settings: Mapping[str, str]) -> Limits:

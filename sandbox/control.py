@@ -4,7 +4,8 @@
 |---|---|
 | ``GET/POST/DELETE /_sandbox/faults`` | list, add (see ``faults``; answers the id), clear all or ``?id=`` |
 | ``GET /_sandbox/calls?since=N``, ``DELETE`` | every call received after number N, oldest first; forget them |
-| ``GET/POST /_sandbox/webhooks`` | deliveries and how many are pending; set the target: ``{"url", "secret"}`` |
+| ``GET /_sandbox/webhooks?last=N`` | how many events are pending, delivered, failed; the last N deliveries |
+| ``POST /_sandbox/webhooks`` | set the target: ``{"url", "secret"}``, for Mailchimp also ``"signing_secret"`` |
 | ``GET /_sandbox/records?after=&limit=`` | all records as the vendor would show them, in a stable order |
 | ``POST /_sandbox/edit`` | an edit by a person, see ``HubSpotSim.edit`` and ``MailchimpSim.edit`` |
 | ``POST /_sandbox/reset`` | forget records, faults, calls and deliveries; settings and target stay |
@@ -44,7 +45,9 @@ class BadEdit(ValueError):
 
 
 class Simulator(ABC):
-    """One vendor.  ``app``: the Starlette app."""
+    """One vendor."""
+
+    app: Starlette
 
     def __init__(self, policy: Policy, encode: Encode, *, seed: int, span: float, clock: Clock | None) -> None:
         """``span``: seconds for the whole schedule of webhook retries.  ``clock``: for tests."""
@@ -53,13 +56,17 @@ class Simulator(ABC):
         self.faults = Faults(seed)
         self.released = asyncio.Event()
         self.webhooks = Webhooks(policy, encode, self.faults, span=span, seed=seed)
-        self.app = Starlette(
+
+    def build(self) -> Starlette:
+        """The app; called once the vendor's own parts are there."""
+        app = Starlette(
             routes=[*self._control(), *self.routes()],
             middleware=[Middleware(Front, sim=self)],
-            exception_handlers=self.errors(),
+            exception_handlers={**self.errors(), BadEdit: _refused, BadFault: _refused},
             lifespan=self._lifespan,
         )
-        self.app.router.redirect_slashes = False
+        app.router.redirect_slashes = False
+        return app
 
     @abstractmethod
     def routes(self) -> list[BaseRoute]:
@@ -70,22 +77,22 @@ class Simulator(ABC):
         """Exceptions and statuses as the vendor answers them."""
 
     @abstractmethod
-    def rewrite(self, path: str) -> str:
+    def rewrite(self, path: str, /) -> str:
         """See ``front.Gated``."""
 
     @abstractmethod
-    def is_read(self, method: str, path: str) -> bool:
+    def is_read(self, method: str, path: str, /) -> bool:
         """See ``front.Gated``."""
 
     @abstractmethod
-    def gate(self, scope: Scope, path: str, in_flight: int) -> Response | None:
+    def gate(self, scope: Scope, path: str, in_flight: int, /) -> Response | None:
         """See ``front.Gated``."""
 
     @abstractmethod
-    def trouble(self, status: int, retry_after: float | None) -> Response:
+    def trouble(self, status: int, retry_after: float | None, /) -> Response:
         """See ``front.Gated``."""
 
-    def more_headers(self, path: str) -> list[tuple[bytes, bytes]]:
+    def more_headers(self, _path: str, /) -> list[tuple[bytes, bytes]]:
         """See ``front.Gated``."""
         return []
 
@@ -146,10 +153,7 @@ class Simulator(ABC):
     async def _faults(self, request: Request) -> Response:
         match request.method:
             case "POST":
-                try:
-                    return Json(self.faults.add(await _object(request)).public(), status_code=201)
-                except BadFault as error:
-                    return _bad(error)
+                return Json(self.faults.add(await _object(request)).public(), status_code=201)
             case "DELETE":
                 given = request.query_params.get("id")
                 self.faults.clear(None if given is None else int(given))
@@ -167,7 +171,7 @@ class Simulator(ABC):
             given = await _object(request)
             url = given.pop("url", None)
             self.deliver_to(url, **given)
-        return Json(self.webhooks.state())
+        return Json(self.webhooks.state(int(request.query_params.get("last", "100"))))
 
     async def _records(self, request: Request) -> Response:
         query = request.query_params
@@ -175,18 +179,15 @@ class Simulator(ABC):
         return Json({"records": found, "after": after})
 
     async def _edit(self, request: Request) -> Response:
-        try:
-            return Json(self.edit(await _object(request)))
-        except (BadEdit, KeyError, TypeError) as error:
-            return _bad(error)
+        return Json(self.edit(await _object(request)))
 
     async def _reset(self, _request: Request) -> Response:
         self.reset()
         return Response(status_code=204)
 
 
-def _bad(error: Exception) -> Response:
-    return Json({"error": f"{type(error).__name__}: {error}"}, status_code=400)
+async def _refused(_request: Request, error: Exception) -> Response:
+    return Json({"error": str(error)}, status_code=400)
 
 
 async def _object(request: Request) -> dict[str, Any]:

@@ -7,6 +7,7 @@ rate limit, simultaneous connections); then the endpoint.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from collections import deque
@@ -85,19 +86,19 @@ class Gated(Protocol):
     faults: Faults
     released: asyncio.Event
 
-    def rewrite(self, path: str) -> str:
+    def rewrite(self, path: str, /) -> str:
         """The path by which the endpoint is found: without version prefix, without trailing slash."""
 
-    def is_read(self, method: str, path: str) -> bool:
+    def is_read(self, method: str, path: str, /) -> bool:
         """Whether this call by a writing method only reads."""
 
-    def gate(self, scope: Scope, path: str, in_flight: int) -> Response | None:
+    def gate(self, scope: Scope, path: str, in_flight: int, /) -> Response | None:
         """The answer with which the vendor turns this call away; None lets it in."""
 
-    def trouble(self, status: int, retry_after: float | None) -> Response:
+    def trouble(self, status: int, retry_after: float | None, /) -> Response:
         """An error of this status as the vendor words it.  ``retry_after``: seconds, for the header."""
 
-    def more_headers(self, path: str) -> list[tuple[bytes, bytes]]:
+    def more_headers(self, path: str, /) -> list[tuple[bytes, bytes]]:
         """Headers that the vendor adds to every answer."""
 
 
@@ -181,10 +182,8 @@ class Front:
         return sink
 
     async def _pause(self, seconds: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._sim.released.wait(), seconds)
-        except TimeoutError:
-            pass
 
     async def _hang(self, seconds: float, scope: Scope, receive: Receive) -> None:
         """Hold the connection until the client gives up, the time is over or the sandbox stops; then cut it."""
@@ -205,10 +204,10 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _cut(scope: Scope, receive: Receive) -> None:
-    transport = scope.get("extensions", {}).get(TRANSPORT)
-    if transport is None:  # inside the client's own process there is no connection
+    connection = scope.get("extensions", {}).get(TRANSPORT)
+    if connection is None:  # inside the client's own process there is no connection
         raise ConnectionResetError("the sandbox closed the connection")
-    transport.abort()
+    connection["transport"].abort()
     # Until the server has noticed: it would otherwise answer 500 for an app that ends without an answer.
     await _disconnected(receive)
 

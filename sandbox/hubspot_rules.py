@@ -213,6 +213,9 @@ STAGES = (
 EMAIL, MORE_EMAILS, MERGED = "email", "hs_additional_emails", "hs_merged_object_ids"
 CREATED, MODIFIED, ID, OPTOUT = "createdate", "lastmodifieddate", "hs_object_id", "hs_email_optout"
 
+_LANGUAGES = tuple(
+    "cs da de de-at el en en-gb en-us es es-mx fi fr fr-ca it nl pl pt pt-br pt-pt sv tr".split()
+)  # a part
 _LEAD_STATUSES = ("NEW", "OPEN", "IN_PROGRESS", "OPEN_DEAL", "UNQUALIFIED", "ATTEMPTED_TO_CONTACT", "CONNECTED")
 
 DEFAULTS = (  # "CRM API | Contacts", default properties; the last four stand for an account's own
@@ -234,7 +237,7 @@ DEFAULTS = (  # "CRM API | Contacts", default properties; the last four stand fo
     Property("date_of_birth", "Date of birth"),
     Property("industry", "Industry"),
     Property("message", "Message", field_type="textarea"),
-    Property("hs_language", "Preferred language", "enumeration", "select"),
+    Property("hs_language", "Preferred language", "enumeration", "select", options=_LANGUAGES),
     Property("hs_timezone", "Time Zone", "enumeration", "select"),
     Property("lifecyclestage", "Lifecycle Stage", "enumeration", "radio", options=STAGES),
     Property("hs_lead_status", "Lead Status", "enumeration", "radio", options=_LEAD_STATUSES),

@@ -11,14 +11,12 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-import httpx
-
 from sandbox.faults import Faults
+from sandbox.poster import Poster
 
 _KEPT = 10_000  # deliveries that are remembered
 
@@ -89,7 +87,7 @@ class Webhooks:
         self._unsent = 0  # happenings in deliveries that are neither delivered nor given up
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(policy.in_flight)
-        self._client: httpx.AsyncClient | None = None
+        self._poster = Poster(policy.timeout)
         self._deliveries: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._totals: Counter[str] = Counter()
         self._next = 1
@@ -106,12 +104,13 @@ class Webhooks:
             self._flush_due = True
             asyncio.get_running_loop().call_later(self._policy.window, self._flush)
 
-    def state(self) -> dict[str, Any]:
-        """What was delivered and what is under way, in happenings; the last deliveries one by one."""
+    def state(self, last: int = 100) -> dict[str, Any]:
+        """What was delivered and what is under way, in happenings; the ``last`` deliveries one by one."""
         pending = sum(map(len, self._queues.values())) + self._later + self._unsent
         totals = {name: self._totals[name] for name in ("delivered", "failed", "dropped")}
         urls = [t.url.partition("?")[0] for t in self.targets.values() if t.enabled]
-        return {"targets": urls, "pending": pending, **totals, "deliveries": list(self._deliveries)}
+        deliveries = list(self._deliveries)[-last:] if last else []
+        return {"targets": urls, "pending": pending, **totals, "deliveries": deliveries}
 
     def forget(self) -> None:
         """Drop what is under way and the record of what was delivered."""
@@ -127,23 +126,11 @@ class Webhooks:
         self.forget()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._poster.close()
 
     async def validate(self, url: str, user_agent: str) -> bool:
         """Whether the URL answers a GET with 200."""
-        try:
-            response = await self._http().get(url, headers={"user-agent": user_agent})
-        except httpx.HTTPError:
-            return False
-        return response.status_code == 200
-
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._policy.in_flight)
-            self._client = httpx.AsyncClient(timeout=self._policy.timeout, limits=limits, trust_env=False)
-        return self._client
+        return await self._poster.send("GET", url, b"", {"user-agent": user_agent}) == 200
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -222,7 +209,8 @@ class Webhooks:
             if not target.enabled:
                 break
             async with self._slots:
-                answer = await self._post(target, happenings, attempt)
+                body, headers = self._encode(target, happenings, attempt)
+                answer = await self._poster.send("POST", target.url, body, headers)
             delivery["attempts"] = attempt + 1
             delivery["answers"].append(answer)
             if answer is not None and 200 <= answer < 300:
@@ -233,10 +221,3 @@ class Webhooks:
                 break
         delivery |= {"status": status, "finished": time.time()}
         self._totals[status] += len(happenings)
-
-    async def _post(self, target: Target, happenings: Sequence[Happening], attempt: int) -> int | None:
-        """The status of the answer; None where there was none."""
-        body, headers = self._encode(target, happenings, attempt)
-        with suppress(httpx.HTTPError):
-            return (await self._http().post(target.url, content=body, headers=headers)).status_code
-        return None

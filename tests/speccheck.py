@@ -1,7 +1,7 @@
 """Checks what a connector says against the vendor's own machine-readable specification.
 
-In: a specification and the transport that answers (respx, a simulator).  Out: the answers, or an AssertionError that says
-which rule a request or an answer breaks.  Use::
+In: a specification and the transport that answers (respx, a simulator).  Out: the answers, or an AssertionError that
+says which rule a request or an answer breaks.  Use::
 
     checked = SpecCheck(load("mailchimp", "mailchimp-root-api-openapi.yml"), httpx.MockTransport(router.handler))
     Http(..., transport=checked)
@@ -62,7 +62,11 @@ def _load(paths: tuple[Path, ...]) -> dict[str, Any]:
     for path in paths:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-        found = json.loads(raw) if ".json" in path.suffixes else yaml.load(raw, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        found = (
+            json.loads(raw)
+            if ".json" in path.suffixes
+            else yaml.load(raw, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        )
         found = openapi(found) if found.get("swagger") == "2.0" else found
         if not merged:
             merged = found
@@ -143,7 +147,7 @@ def _references(node: Any) -> Any:
 
 
 def strict(schema: Any) -> Any:
-    """The schema with ``additionalProperties: false`` at every object that lists its properties: finds misspelt keys."""
+    """The schema with ``additionalProperties: false`` wherever properties are listed: finds misspelt keys."""
     if isinstance(schema, dict):
         made = {key: strict(value) for key, value in schema.items()}
         listed = isinstance(made.get("properties"), dict) and made.get("type", "object") == "object"
@@ -159,9 +163,9 @@ def strict(schema: Any) -> Any:
 class SpecCheck(httpx.BaseTransport):
     """A transport that checks each request and its answer.  ``seen`` lists the operations met.
 
-    ``closed``: a key in a request body that the specification does not list is an error.  ``credential``: the header that
-    every request must carry; checked here, as openapi-core lets a missing one pass.  ``unlisted``: query parameters
-    that the specification forgot.
+    ``closed``: a key in a request body that the specification does not list is an error.  ``credential``: the header
+    that every request must carry; checked here, as openapi-core lets a missing one pass.  ``unlisted``: query
+    parameters that the specification forgot.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ def test_an_echo_ends_where_it_came_in(database: Database) -> None:
 
 def test_the_shadow_is_what_stops_the_ping_pong(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteur: a vendor that alters what it is told loops for ever where the alteration is not remembered."""
-    monkeypatch.setattr(push, "_held", lambda _c, planned, _r: (dict(planned.sent), {}))
+    monkeypatch.setattr(push, "held_now", lambda _c, planned, _r: (dict(planned.sent), {}))
     with pytest.raises(AssertionError, match="does not come to rest"):
         altering(World(database, TWO))
 

@@ -98,7 +98,9 @@ class Vendor(Connector):
         return record_id
 
     def holder(self, mail: str) -> Record | None:
-        return next((r for r in self.records.values() if r.fields.get("mail") == mail), None)
+        """Who has this address; vendors compare addresses without regard to case."""
+        found = (r for r in self.records.values() if str(r.fields.get("mail")).lower() == mail.lower())
+        return next(found, None)
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
         assert len(ids) <= self.limits.read_batch
@@ -204,18 +206,17 @@ class World:
 
     def walk(self) -> None:
         """Poll every connection completely, once."""
+        c = t.connection_state.c
         with self.database.write() as db:
-            db.execute(update(t.connection_state).values(cursor=None))
-        for _ in self.vendors:
+            db.execute(update(t.connection_state).values(cursor=None, poll_due_at=2**60))
+        for name in self.vendors:
             while True:
                 with self.database.write() as db:
-                    db.execute(update(t.connection_state).values(poll_due_at=0).where(t.connection_state.c.paused == 0))
-                if self.poll.step() == 0:
-                    break
+                    db.execute(update(t.connection_state).where(c.name == name).values(poll_due_at=0))
+                self.poll.step()
                 with self.database.read() as db:
-                    cursors = db.execute(select(t.connection_state.c.cursor)).scalars().all()
-                if all(c in {None, "0"} for c in cursors):
-                    break
+                    if db.execute(select(c.cursor).where(c.name == name)).scalar_one() == "0":
+                        break
 
     def rows(self, table: Any) -> list[Any]:
         """All rows of a table."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import orjson
 import structlog
@@ -31,6 +31,9 @@ from app.core.settings import Config, Settings, load_config
 from app.core.tables import connection_state
 from app.records import migrate, state
 from app.sync.mapping import MappingError
+
+if TYPE_CHECKING:
+    from app.main import Tandem
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +65,7 @@ class Root(TyperGroup):
             wrong(f"{where}{error.strerror if error.strerror is not None else type(error).__name__}")
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
-        except Exception as error:  # noqa: BLE001 - the user gets a sentence, the log gets the traceback
+        except Exception as error:
             if type(error).__module__.startswith("typer"):  # usage errors: typer prints them itself
                 raise
             log.debug("cli.defect", exc_info=error)
@@ -123,6 +126,16 @@ def configuration(config: Path | None) -> tuple[Settings, Config]:
 def database_url(settings: Settings, config: Config) -> str:
     """Where the store is: the file's word before the environment's."""
     return config.database if config.database is not None else settings.database
+
+
+def built(settings: Settings, config: Config | None = None) -> Tandem:
+    """Everything, built but not started.  Raises ConfigError, also for what a connector says of its settings."""
+    from app.main import Tandem  # loads all there is, which most commands do not need
+
+    try:
+        return Tandem(settings, load_config(settings.config) if config is None else config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 @contextmanager

@@ -61,7 +61,9 @@ def list_(as_json: AsJson = False) -> None:
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="The vendor in lower case, such as `acme`.", metavar="NAME")],
-    root: Annotated[Path, typer.Option("--root", help="The directory that holds `connectors` and `mappings`.")] = Path(),
+    root: Annotated[
+        Path, typer.Option("--root", help="The directory that holds `connectors` and `mappings`.")
+    ] = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Begin a connector for another vendor.

@@ -1,4 +1,4 @@
-"""``tandem init``: the two files that a start needs.  In: connectors.  Out: the texts of ``tandem.yml`` and ``.env``."""
+"""``tandem init``: the two files that a start needs.  In: connectors.  Out: ``tandem.yml`` and ``.env``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ HEAD: Final = """\
 # How vendors reach this service from outside: scheme and host, no path.  Webhooks go to <public_url>/webhooks/<name>.
 # public_url: https://tandem.example.com
 
-# Where the data is kept.
-# database: postgresql://tandem@localhost/tandem
-database: sqlite:///tandem.db
+# Where the data is kept.  A URL with a password belongs into TANDEM_DATABASE instead.
+# database: sqlite:///tandem.db
 
 connections:
 """

@@ -10,7 +10,18 @@ from rich.text import Text
 from sqlalchemy import select
 
 import connectors
-from app.commands.base import PROBLEM, AsJson, ConfigFile, age, configuration, known, moment, print_json, print_table, store
+from app.commands.base import (
+    PROBLEM,
+    AsJson,
+    ConfigFile,
+    age,
+    configuration,
+    known,
+    moment,
+    print_json,
+    print_table,
+    store,
+)
 from app.console import standing
 from app.core import tables as t
 from app.core.settings import ConnectionConfig

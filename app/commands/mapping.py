@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import connectors
-from app.commands.base import PROBLEM, WRONG, AsJson, ConfigFile, known, print_json, say, settings_of
+from app.commands.base import PROBLEM, WRONG, AsJson, ConfigFile, built, known, print_json, say, settings_of
 from app.core.errors import ConfigError
-from app.core.settings import Config, load_config
+from app.core.settings import Config, Settings, load_config
 from app.sync import mapping
 from connectors.contract import Can
 from connectors.contract import Problem as VendorProblem
@@ -76,13 +76,13 @@ def _default(config: Config | None, against: str | None) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def _compare(map_: mapping.Map, settings: Any, config: Config, against: str) -> list[mapping.Problem]:
-    from app.main import Tandem
-
+def _compare(map_: mapping.Map, settings: Settings, config: Config, against: str) -> list[mapping.Problem]:
     one = next(c for c in config.connections if c.name == against)
     if one.connector != map_.connector:
-        raise ConfigError(f"{map_.file}: a mapping of {map_.connector}, but {against} is a connection of {one.connector}")
-    tandem = Tandem(settings, config.model_copy(update={"connections": (one,)}))
+        raise ConfigError(
+            f"{map_.file}: a mapping of {map_.connector}, but {against} is a connection of {one.connector}"
+        )
+    tandem = built(settings, config.model_copy(update={"connections": (one,)}))
     connection = tandem.connections[against]
     try:
         if Can.DESCRIBE not in connection.connector.can:
@@ -129,4 +129,3 @@ def schema() -> None:
     ```
     """
     print_json(mapping.json_schema())
-

@@ -9,12 +9,12 @@ from typing import Annotated
 import structlog
 import typer
 
-from app import demo as demo_run
 from app import serving
 from app.commands.base import (
     PROBLEM,
     AsJson,
     ConfigFile,
+    built,
     configuration,
     database_url,
     print_json,
@@ -23,7 +23,6 @@ from app.commands.base import (
 )
 from app.commands.signals import stoppable
 from app.core.db import Database
-from app.main import build
 from app.records import migrate as migrations
 
 log = structlog.get_logger(__name__)
@@ -50,11 +49,9 @@ def serve(
     """
     settings = settings_of(config, quiet=False)
     with stoppable():
-        tandem = build(settings)
+        tandem = built(settings)
         tandem.prepare()  # here, not in the server's start-up: a database that is away is a sentence, not a traceback
-        listening = serving.bind(
-            settings.host if host is None else host, settings.port if port is None else port
-        )
+        listening = serving.bind(settings.host if host is None else host, settings.port if port is None else port)
         if not tandem.connections:
             log.warning("serve.no_connections", configuration=str(settings.config))
         log.info("serve.listening", at=serving.url_of(listening))
@@ -77,7 +74,7 @@ def work(config: ConfigFile = None) -> None:
     """
     settings = settings_of(config, quiet=False)
     with stoppable():
-        tandem = build(settings)
+        tandem = built(settings)
         tandem.prepare()
         tandem.start(door=False)
         try:
@@ -129,5 +126,7 @@ def demo(
     tandem demo --people 50
     ```
     """
+    from app import demo as demo_run  # loads all there is, which most commands do not need
+
     with stoppable():
         demo_run.run(port=port, data_dir=data_dir, people=0 if empty else people, as_json=as_json)

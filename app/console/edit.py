@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import HTTPException, Request
@@ -58,20 +58,6 @@ class Asked:
     person: int = 0
     after: int = 0
     q: str = ""
-
-
-def same_origin(request: Request) -> None:
-    """Refuse edits that another site's page sends: 403.
-
-    https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html, fetch
-    metadata first, then the origin; a client that sends neither is no browser.
-    """
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None and site not in {"same-origin", "none"}:
-        raise HTTPException(403, "an edit comes from this page only")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HTTPException(403, "an edit comes from this page only")
 
 
 async def asked(request: Request) -> Asked:
@@ -165,9 +151,7 @@ class Editor:
     def _properties(self, connection: Connection) -> Mapping[str, Property]:
         if connection.name not in self._described:
             able = Can.DESCRIBE in connection.connector.can
-            self._described[connection.name] = (
-                connection.connector.describe(connection.kind).properties if able else {}
-            )
+            self._described[connection.name] = connection.connector.describe(connection.kind).properties if able else {}
         return self._described[connection.name]
 
     def change(self, asked: Asked) -> str:
@@ -198,7 +182,7 @@ class Editor:
         match receipt:
             case Done():
                 return f"saved at {connection.name}: {', '.join(sorted(asked.fields))}"
-            case Failed(problem=problem):
-                raise HTTPException(409, f"{connection.name} refused it: {problem}")
+            case Failed(problem=why):
+                raise HTTPException(409, f"{connection.name} refused it: {why}")
             case Gone() | Exists():
                 raise HTTPException(409, f"{connection.name} did not take it: {type(receipt).__name__.lower()}")

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
 from app.console import edit, view
 from app.core.db import Database
-from app.ops.auth import allowed
+from app.ops.auth import Guard, admits
 from app.sync.connection import Connections
 
 # https://cheatsheetseries.owasp.org/cheatsheets/HTTP_Headers_Cheat_Sheet.html
@@ -60,9 +60,9 @@ class Pages:
         """A template's text."""
         return self._templates.get_template(template).render(**values)
 
-    def answer(self, template: str, **values: Any) -> Response:
+    def answer(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A whole page."""
-        return Response(self.render(template, **values), media_type="text/html", headers=HEADERS)
+        return Response(self.render(template, **values), status, media_type="text/html", headers=HEADERS)
 
     def overview(self) -> Response:
         """The page of a service in use: connections, no people."""
@@ -102,25 +102,36 @@ def console(database: Database, connections: Connections, *, demo: bool) -> APIR
             raise HTTPException(404, "no such file")
         return Response(texts[name], media_type=STATIC[name], headers={**HEADERS, "Cache-Control": "no-cache"})
 
+    @router.get("/robots.txt")
+    def robots() -> Response:
+        return Response("User-agent: *\nDisallow: /\n", media_type="text/plain", headers=HEADERS)
+
     if demo:
         _demo(router, pages, edit.Editor(database, connections))
     else:
 
-        @router.get("/", dependencies=[Depends(allowed)])
-        def overview() -> Response:
-            return pages.overview()
+        @router.get("/")
+        def overview(request: Request) -> Response:
+            return pages.overview() if admits(request) else pages.answer("stranger.html", status=401)
 
     return router
 
 
+def _visitor(request: Request) -> None:
+    """Lets a browser on this machine look at the demo's people, who are made up; nobody else."""
+    refused = Guard(None).refusal(request)
+    if refused is not None:
+        raise refused
+
+
 def _demo(router: APIRouter, pages: Pages, editor: edit.Editor) -> None:
-    @router.get("/", dependencies=[Depends(allowed)])
+    @router.get("/", dependencies=[Depends(_visitor)])
     def page(person: Id = 0, after: Id = 0, q: Words = "", said: Words = "") -> Response:
         values = pages.gather(person, after, q)
         forms = editor.forms(values["detail"])
         return pages.answer("demo.html", **values, forms=forms, said=said)
 
-    @router.get("/demo/state", dependencies=[Depends(allowed)])
+    @router.get("/demo/state", dependencies=[Depends(_visitor)])
     def state(request: Request, person: Id = 0, after: Id = 0, q: Words = "") -> Response:
         values = pages.gather(person, after, q)
         regions = {name: pages.render(f"_{name}.html", **values) for name in ("cards", "people", "detail", "changes")}
@@ -131,13 +142,13 @@ def _demo(router: APIRouter, pages: Pages, editor: edit.Editor) -> None:
             return Response(status_code=304, headers=headers)
         return Response(body, media_type="application/json", headers=headers)
 
-    @router.get("/demo/forms", dependencies=[Depends(allowed)])
+    @router.get("/demo/forms", dependencies=[Depends(_visitor)])
     def forms(person: Id) -> Response:
         detail = pages.gather(person, 0, "")["detail"]
         made = {form.connection: pages.render("_form.html", form=form) for form in editor.forms(detail)}
         return Response(orjson.dumps(made), media_type="application/json", headers=HEADERS)
 
-    @router.post("/demo/edit", dependencies=[Depends(allowed), Depends(edit.same_origin)])
+    @router.post("/demo/edit", dependencies=[Depends(_visitor)])
     def change(asked: Annotated[edit.Asked, Depends(edit.asked)]) -> Response:
         said = editor.change(asked)
         if asked.json:

@@ -63,7 +63,9 @@ def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
         )
     }
     letters = {row[0]: row[1] for row in db.execute(select(d.connection, func.count()).group_by(d.connection))}
-    states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
+    states: dict[str, Mapping[str, Any]] = {
+        row["name"]: dict(row) for row in db.execute(select(t.connection_state)).mappings()
+    }
     backlog = work.backlog(db, names)
     found = {}
     for name in names:

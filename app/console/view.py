@@ -263,4 +263,3 @@ def ago(ms: int | None) -> str:
         if ms >= size:
             return f"{ms // size} {unit} ago"
     return "just now" if ms < 10_000 else f"{ms // 10_000 * 10} s ago"
-

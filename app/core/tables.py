@@ -196,6 +196,30 @@ class Conflict(Base, table=True):
     at: int = _big()
 
 
+class Consent(Base, table=True):
+    """One line of the consent ledger.  Append-only: what holds now is computed from the lines of an address."""
+
+    __tablename__ = "consent"
+    __table_args__ = (
+        Index("ix_consent_address", "address", "channel"),
+        Index("uq_consent_digest", "digest", unique=True),
+    )
+    id: int = _id()
+    address: str = _text()
+    channel: str = _text()
+    purpose: str = _text()  # "" = everything
+    status: str = _text()
+    reason: str = _text()
+    basis: str | None = _text(null=True)
+    source: str = _text()
+    actor: str | None = _text(null=True)
+    evidence: dict[str, Any] | None = _json(null=True)
+    event: int | None = _big(null=True)
+    at: int = _big()  # by the source's clock
+    received_at: int = _big()
+    digest: str = _text()  # the same line twice is one line
+
+
 class Dead(Base, table=True):
     """A dead letter: what was given up, why, and what would help."""
 
@@ -285,6 +309,7 @@ link = _table(Link)
 work = _table(Work)
 history = _table(History)
 conflict = _table(Conflict)
+consent = _table(Consent)
 dead = _table(Dead)
 connection_state = _table(ConnectionState)
 lease = _table(Lease)

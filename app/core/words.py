@@ -96,6 +96,76 @@ class Verdict:
         return tuple(d for d in self.decisions if d.outcome is Outcome.ASKED)
 
 
+EVERYTHING: Final = ""
+"""The purpose of an entry that speaks about all purposes of its channel."""
+
+
+class Channel(StrEnum):
+    """How somebody is reached."""
+
+    EMAIL = "email"
+    PHONE = "phone"
+    SMS = "sms"
+    POST = "post"
+
+
+class Status(StrEnum):
+    """What an entry says.  From the least to the most restrictive."""
+
+    GRANTED = "granted"
+    PENDING = "pending"  # asked, not confirmed yet
+    NONE = "none"  # never agreed, never objected
+    WITHDRAWN = "withdrawn"
+    SUPPRESSED = "suppressed"  # must not be written to, whatever the person says: bounced, complained, erased
+
+
+class Reason(StrEnum):
+    """Why."""
+
+    FORM = "form"
+    DOUBLE_OPT_IN = "double_opt_in"
+    MANUAL = "manual"  # a named operator
+    SYNC = "sync"  # a field at a vendor says so
+    IMPORT = "import"
+    MERGE = "merge"
+    CARRIED = "carried"  # the person has another address now, and had objected under the old one
+    UNSUBSCRIBE = "unsubscribe"
+    HARD_BOUNCE = "hard_bounce"
+    COMPLAINT = "complaint"
+    COMPLIANCE = "compliance"  # the vendor refuses to mail this address
+    ERASURE = "erasure"
+
+
+STRICTNESS: Final[Mapping[Status, int]] = {status: rank for rank, status in enumerate(Status)}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger."""
+
+    address: str = dataclasses.field(repr=False)
+    channel: Channel
+    purpose: str
+    status: Status
+    reason: Reason
+    source: str  # connection, or "operator"
+    at: int  # ms since 1970, by the source's clock
+    basis: str | None = None  # lawful basis, as the source names it
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    actor: str | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def stops(self) -> bool:
+        """Whether it forbids to write."""
+        return self.status in {Status.WITHDRAWN, Status.SUPPRESSED}
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Order among entries that say as much; total, so that no two orders of arrival differ."""
+        evidence = sorted((k, str(v)) for k, v in self.evidence.items())
+        return (self.at, STRICTNESS[self.status], self.reason, self.source, str(self.actor), str(self.basis), evidence)
+
+
 class _Missing:
     """Stands for "not said" where a value, None included, could stand."""
 

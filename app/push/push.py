@@ -6,9 +6,8 @@ No difference, no call.  Success moves the shadow; failure says what happens nex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection as Db
@@ -18,16 +17,19 @@ from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
+from app.core.words import EVERYTHING, Channel, Entry, Reason, Status
 from app.entry import inbox
 from app.push import work
+from app.push.plan import Planned, held_now, plan
 from app.push.work import Leased, Retry
+from app.records import conflicts, dead, ledger, state
 from app.records import contacts as people
-from app.records import dead, state
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
+from app.sync import consent
 from app.sync.connection import Connection, Connections
-from app.sync.mapping import differences
+from app.sync.consent import State
 from connectors.contract import (
     Action,
     Done,
@@ -36,12 +38,10 @@ from connectors.contract import (
     Failed,
     Gone,
     NeedsHuman,
-    Order,
     Receipt,
     Ref,
     Refused,
     TryLater,
-    Verb,
 )
 
 log = structlog.get_logger(__name__)
@@ -51,19 +51,9 @@ log = structlog.get_logger(__name__)
 GAP_PER_ROW_MS = 15
 GAP_LEAST_MS = 40
 GAP_MOST_MS = 1_500
+COMPLIANCE = frozenset({"compliance", "forgotten"})  # codes by which a vendor says that it may not mail somebody
 EXISTS_TRIES = 5
 EXISTS_DELAY_MS = 3_000
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One row's order, with what is needed to finish it."""
-
-    row: Leased
-    contact: Contact
-    link: Link | None
-    order: Order
-    sent: Mapping[str, Any] = field(repr=False)  # canonical fields in the order, as the vendor says them
 
 
 @dataclass(slots=True)
@@ -136,17 +126,42 @@ class Push:
         ids = [row.contact_id for row in rows]
         contacts = people.load(db, ids)
         links = pairs.of_contacts(db, connection.name, connection.kind, ids)
-        asked = _asked(db, connection.name, ids)
+        asked = conflicts.asked(db, connection.name, ids)
+        consents = self._consents(db, connection, contacts.values())
         for row in rows:
             contact = contacts.get(row.contact_id)
             planned = None
             if contact is not None:
-                planned = plan(connection, row, contact, links.get(contact.id), asked.get(contact.id, frozenset()))
+                planned = plan(
+                    connection,
+                    row,
+                    contact,
+                    links.get(contact.id),
+                    asked=asked.get(contact.id, frozenset()),
+                    consents=consents.get(contact.id, {}),
+                )
             if planned is None:
                 batch.idle.append(row.contact_id)
             else:
                 batch.planned.append(planned)
         return batch
+
+    def _consents(self, db: Db, connection: Connection, contacts: Collection[Contact]) -> dict[int, dict[str, State]]:
+        """What holds for each contact, by the names of the mapping's consent rules."""
+        rules = connection.map.consents
+        if not rules:
+            return {}
+        addresses = {(c.id, r.channel): consent.address(c.values(), r.channel) for c in contacts for r in rules}
+        lines = ledger.of_addresses(db, {a for a in addresses.values() if a is not None})
+        found: dict[int, dict[str, State]] = {}
+        for contact in contacts:
+            for rule in rules:
+                address = addresses[(contact.id, rule.channel)]
+                every = lines.get(address, ()) if address is not None else ()
+                entries = [e for e in every if e.channel == rule.channel]
+                held = consent.state(entries, self._connections.may_grant, rule.purpose)
+                found.setdefault(contact.id, {})[rule.name] = held
+        return found
 
     def _send(self, batch: Batch) -> Sequence[Receipt]:
         if not batch.planned:
@@ -234,6 +249,8 @@ class Push:
                     pairs.save(db, [link])
                 self._give_up(out, connection, planned, "gone", reason)
             case Failed(problem=Refused() as problem):
+                if problem.code in COMPLIANCE:
+                    self._suppress(db, connection, planned, now)
                 self._give_up(out, connection, planned, problem.code, str(problem), problem.field)
             case Failed(problem=NeedsHuman() as problem):
                 out.human = str(problem)
@@ -247,6 +264,17 @@ class Push:
                     self._give_up(out, connection, planned, "exhausted", str(problem))
                 else:
                     out.failed[contact_id] = Retry(delay, str(problem))
+
+    def _suppress(self, db: Db, connection: Connection, planned: Planned, now: int) -> None:
+        """The vendor keeps this address from being mailed: the other sides have to know."""
+        address = consent.address(planned.contact.values(), Channel.EMAIL)
+        if address is None:
+            return
+        entry = Entry(address, Channel.EMAIL, EVERYTHING, Status.SUPPRESSED, Reason.COMPLIANCE, connection.name, now)
+        ledger.append(db, [(entry, None)], now)
+        for other in self._connections.values():
+            if other.name != connection.name and other.map.consents:
+                work.mark(db, other.name, {planned.contact.id: now}, lane=0)
 
     def _give_up(
         self,
@@ -282,7 +310,7 @@ class Push:
     ) -> None:
         """Move the shadow to what the vendor holds now."""
         modified = to_ms(receipt.modified) if receipt.modified is not None else None
-        held, altered = _held(connection, planned, receipt)
+        held, altered = held_now(connection, planned, receipt)
         if link is None:
             other = pairs.of_records(db, connection.name, connection.kind, [receipt.id], lock=True).get(receipt.id)
             if other is None:
@@ -308,65 +336,5 @@ class Push:
         pairs.save(db, [link])
 
 
-def plan(
-    connection: Connection, row: Leased, contact: Contact, link: Link | None, asked: Collection[str] = frozenset()
-) -> Planned | None:
-    """The order that makes the vendor's record equal to the contact, or None where nothing has to be written.
-
-    ``asked``: fields with an open conflict, which are left alone until a person decided.
-    """
-    mapping, values = connection.map, contact.values()
-    key = f"{connection.name}:{contact.id}:{contact.version}"
-    if link is None:
-        if any(values.get(name) is None for name in mapping.required):
-            return None  # the vendor takes no record without these
-        names = [n for n in sorted(mapping.out_fields) if values.get(n) is not None]
-        written = mapping.write(values, names)
-        fields = {n: v for n, v in written.fields.items() if v is not None}
-        if not fields:
-            return None
-        order = Order(key, connection.kind, Verb.CREATE, fields, again=row.attempts > 1)
-        return Planned(row, contact, None, order, written.said)
-    if link.gone_at is not None:
-        return None
-    altered = link.altered if link.altered is not None else {}
-    names = [
-        n
-        for n in sorted(differences(mapping, values, link.shadow))
-        if n not in asked and not (n in altered and altered[n] == mapping.project(n, values.get(n)))
-    ]
-    written = mapping.write(values, names)
-    if not written.fields:
-        return None
-    known = mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields
-    again = row.attempts > 1
-    order = Order(key, connection.kind, Verb.UPDATE, written.fields, id=link.remote_id, known=known, again=again)
-    return Planned(row, contact, link, order, written.said)
-
-
-def _held(connection: Connection, planned: Planned, receipt: Done) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the vendor holds now of the fields sent, and which of them it keeps otherwise than we said them."""
-    held = dict(planned.sent)
-    if receipt.record is None:
-        return held, {}
-    answered = connection.map.read(receipt.record.fields, all=True).claim
-    altered = {}
-    for name, sent in planned.sent.items():
-        if name in answered and answered[name] != sent:
-            held[name] = answered[name]
-            altered[name] = sent
-    return held, altered
-
-
 def _look(connection: Connection, ref: Ref, why: str, now: int) -> Event:
     return Event(connection.kind, Action.CHANGED, ref, f"look:{why}", from_ms(now))
-
-
-def _asked(db: Db, connection: str, ids: Collection[int]) -> dict[int, frozenset[str]]:
-    """Fields with an open conflict, by contact."""
-    c = t.conflict.c
-    found: dict[int, set[str]] = {}
-    for chunk in people.chunks(sorted(ids)):
-        for row in db.execute(select(c.contact_id, c.field).where(c.contact_id.in_(chunk), c.connection == connection)):
-            found.setdefault(row.contact_id, set()).add(row.field)
-    return {contact_id: frozenset(names) for contact_id, names in found.items()}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import migrations
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import migrations
 from app.core.db import Database
 
 # Replicas that start together take turns (PostgreSQL's advisory lock; SQLite has one writer anyway).

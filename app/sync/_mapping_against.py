@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from app.sync.mapping import Map
 
 # Vendors' words for types that hold one kind of value only, and the canonical types that cannot live there.  A word
-# that is not listed passes: a vendor's free text holds anything.  HubSpot: "Properties" guide, `type`; Mailchimp: "Merge
-# fields", `type`; Salesforce: describe, `type`; JSON Schema words.
+# that is not listed passes: a vendor's free text holds anything.  HubSpot: "Properties" guide, `type`; Mailchimp:
+# "Merge fields", `type`; Salesforce: describe, `type`; JSON Schema words.
 _NOT: Final[Mapping[str, frozenset[Type]]] = {
     **dict.fromkeys(
         ("number", "integer", "int", "double", "currency", "percent"),

@@ -229,18 +229,15 @@ class _Builder:
         if values is not None:
             first.append(each(values) if self._many else values)
         write = chain([*first, *built[0]])
-        limit, placeholders = about.max_length, self._placeholders
+        limit = about.max_length
         cut = self._field.form is None and self._field.type is Type.TEXT and values is None
 
         def writer(value: Any) -> Any:
             said = write(value)
             if said is None or said == "" or said == []:
                 raise Unfit("empty", "nothing is left of it in the vendor's words")
-            if said.__class__ is str:
-                if limit is not None and len(said) * 4 > limit:  # a character has at most 4 bytes
-                    said = shortened(said, limit, cut=cut)
-                if said.casefold() in placeholders:
-                    raise Unfit("placeholder", "a placeholder never travels")
+            if limit is not None and said.__class__ is str and len(said) * 4 > limit:  # at most 4 bytes a character
+                return shortened(said, limit, cut=cut)
             return said
 
         return writer

@@ -58,7 +58,10 @@ class Entry:
         return NORMAL[self.field.type]
 
     def say(self, value: Value) -> tuple[Any, Value]:
-        """Our value, not None, in the vendor's words, and what would be read back of it.  Raises Unfit."""
+        """Our value, not None, in the vendor's words, and what would be read back of it.  Raises Unfit.
+
+        What would not be read back is not said: neither placeholders nor what the vendor's spelling loses altogether.
+        """
         said = self.write(value)
         back = self.read(said)
         if back is None:

@@ -21,6 +21,8 @@ from app.sync.transforms import TRANSFORMS
 
 WayWord = Literal["in", "out", "both"]
 WinnerWord = Literal["crm", "marketing", "newest", "fill", "max", "union", "ask"]
+ConsentWord = Literal["granted", "pending", "none", "withdrawn", "hard_bounce", "complaint", "compliance"]
+CONSENT_NAME: Final = r"^(email|phone|sms|post)(:[a-z0-9][a-z0-9_.-]{0,60})?$"
 TypeWord = Literal["text", "number", "bool", "date", "datetime", "list"]
 
 # Texts by which people and import tools say that they do not know.  A vendor field that holds one says nothing.
@@ -61,6 +63,25 @@ class CustomSpec(_Model):
     about: str = Field("", description="what it means, for people")
 
 
+class EvidenceSpec(_Model):
+    """The vendor's fields that prove a grant."""
+
+    form: Name | None = Field(None, description="field whose value proves that the person filled in a form")
+    double_opt_in: Name | None = Field(None, description="field whose value proves that the person confirmed")
+    at: Name = Field(description="field that says when; a proof without its time proves nothing")
+
+
+class ConsentSpec(_Model):
+    """How consent for one channel (or channel:purpose) stands at the vendor."""
+
+    theirs: Name = Field(description="the vendor's field")
+    read: dict[str, ConsentWord] = Field(min_length=1, description="their word: what it says; others say nothing")
+    write: dict[Literal["granted", "withdrawn"], Scalar] = Field(
+        default_factory=dict, description="how it is said there"
+    )
+    evidence: EvidenceSpec | None = Field(None, description="what proves a grant")
+
+
 class ObjectSpec(_Model):
     """A vendor field that is an object; its parts are written together."""
 
@@ -87,6 +108,9 @@ class FileSpec(_Model):
     custom: dict[str, CustomSpec] = Field(default_factory=dict, description="canonical fields of your own")
     objects: dict[str, ObjectSpec] = Field(default_factory=dict, description="vendor fields that are objects")
     fields: dict[str, FieldSpec] = Field(min_length=1, description="canonical field: how it stands at the vendor")
+    consent: dict[Annotated[str, Field(pattern=CONSENT_NAME)], ConsentSpec] = Field(
+        default_factory=dict, description="channel, or channel:purpose: how consent stands at the vendor"
+    )
     compose: dict[str, str] = Field(default_factory=dict, description="vendor field: text of {canonical} fields")
     examples: list[ExampleSpec] = Field(default_factory=list, description="records in both words")
 
@@ -96,6 +120,8 @@ _MODELS: Final[Mapping[tuple[str | None, ...], type[_Model]]] = {
     (): FileSpec,
     ("fields", None): FieldSpec,
     ("custom", None): CustomSpec,
+    ("consent", None): ConsentSpec,
+    ("consent", None, "evidence"): EvidenceSpec,
     ("objects", None): ObjectSpec,
     ("examples", None): ExampleSpec,
 }

@@ -24,11 +24,11 @@ _CACHE: Final = 32_768  # raw spellings kept per function: a few MB
 def lower_email(text: str) -> str:
     """An address in lower case, checked for syntax only.
 
-    RFC 5321 lets a local part depend on case; no large provider does, and people type it both ways.  Reserved domains
-    (RFC 6761, ".test") pass: whether mail can be delivered is not asked here.
+    RFC 5321 lets a local part depend on case; no large provider does, and people type it both ways.  Domains that
+    RFC 6761 reserves are refused, except ".test"; whether mail can be delivered is not asked here.
     """
     try:
-        address = validate_email(text, check_deliverability=False, globally_deliverable=False).normalized.lower()
+        address = validate_email(text, check_deliverability=False, test_environment=True).normalized.lower()
     except EmailNotValidError:
         raise Unfit("not_email", "not an e-mail address") from None
     if "." not in address.rpartition("@")[2]:

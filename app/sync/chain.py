@@ -7,25 +7,24 @@ dirty marks stored, and what became of each record.  Mapping, matching and mergi
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select
 
-from app.core import tables as t
 from app.core.clock import to_ms
 from app.core.db import now_ms
-from app.core.words import Claim, Decision, Outcome, Verdict, Winner
+from app.core.words import Channel, Claim, Outcome, Verdict, Winner
 from app.push import work
+from app.records import conflicts, ledger
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import matching, merging
+from app.sync import consent, consenting, matching, merging
+from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
 from connectors.contract import Record
@@ -42,17 +41,6 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """One record as read, and what is known of the reading."""
-
-    record: Record
-    read_at: int  # when the reading began, by the database's clock (ms)
-    event: int | None = None
-    since: int | None = None  # when the change happened (ms), for freshness
-    carried: bool = False  # came inside an event or a poll page, not read back just now
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """What became of an arrival."""
 
@@ -60,25 +48,6 @@ class Result:
     contact_id: int | None = None
     reason: str | None = None
     code: str | None = None
-
-
-@dataclass(slots=True)
-class _State:
-    """What one batch has in hand."""
-
-    links: dict[str, Link]
-    contacts: dict[int, Contact]
-    owners: dict[tuple[str, str], list[tuple[int, bool]]]
-    created: list[Contact] = field(default_factory=list)
-    changed: dict[int, Contact] = field(default_factory=dict)
-    new_links: list[tuple[Link, Contact]] = field(default_factory=list)
-    moved: dict[str, Link] = field(default_factory=dict)
-    keys_before: dict[int, tuple[matching.Key, ...]] = field(default_factory=dict)
-    dirty: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
-    own: list[tuple[Contact, Link, int]] = field(default_factory=list)
-    asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
-    settled: list[tuple[Contact, str]] = field(default_factory=list)
-    temporary: int = 0
 
 
 def absorb(db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival]) -> list[Result]:
@@ -101,7 +70,7 @@ def _claim(connection: Connection, record: Record) -> tuple[Claim, list[dict[str
 
 def _gather(
     db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival], claims: Sequence[Claim]
-) -> _State:
+) -> Batch:
     """All that the batch may need, in a bounded number of statements."""
     ids = {i for a in arrivals for i in (a.record.id, *a.record.former_ids)}
     links = pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
@@ -113,12 +82,17 @@ def _gather(
     }
     owners = people.owners(db, keys)
     wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
-    return _State(links, people.load(db, wanted, lock=True), owners)
+    state = Batch(links, people.load(db, wanted, lock=True), owners)
+    if any(c.map.consents for c in connections.values()):
+        holders = (*claims, *(c.values() for c in state.contacts.values()))
+        addresses = {a for values in holders for channel in Channel if (a := consent.address(values, channel))}
+        state.ledger.update(ledger.of_addresses(db, addresses))
+    return state
 
 
 def _one(
     db: Db,
-    state: _State,
+    state: Batch,
     connection: Connection,
     connections: Connections,
     arrival: Arrival,
@@ -163,7 +137,7 @@ def _one(
     return _merge(state, connection, connections, arrival, link, contact, claim, warnings, modified, now), contact
 
 
-def _paired_elsewhere(db: Db, state: _State, connection: Connection, contact: Contact) -> Link | None:
+def _paired_elsewhere(db: Db, state: Batch, connection: Connection, contact: Contact) -> Link | None:
     """The link that the contact has already at this connection."""
     for link, owner in state.new_links:
         if owner is contact and link.connection == connection.name:
@@ -177,7 +151,7 @@ def _paired_elsewhere(db: Db, state: _State, connection: Connection, contact: Co
 
 
 def _merge(
-    state: _State,
+    state: Batch,
     connection: Connection,
     connections: Connections,
     arrival: Arrival,
@@ -209,15 +183,19 @@ def _merge(
         side=connections.side,
         project=connection.map.project,
     )
-    moved = verdict.shadow != link.shadow
+    old_address = {c: consent.address(contact.values(), c) for c in Channel}
+    since = arrival.since if arrival.since is not None else at
+    shadow = {**verdict.shadow}
+    values = {name: fact.value for name, fact in verdict.facts.items()}
+    said = consenting.written(state, connection, arrival, contact, shadow, values, at)
+    moved = shadow != link.shadow
     notes = warnings if warnings else None
     if moved or link.warnings != notes or link.gone_at is not None or modified != link.modified:
-        link.shadow, link.warnings, link.gone_at = dict(verdict.shadow), notes, None
+        link.shadow, link.warnings, link.gone_at = shadow, notes, None
         link.rev += moved
         if modified is not None:
             link.modified = modified
         state.moved[link.remote_id] = link
-    since = arrival.since if arrival.since is not None else at
     if fresh or any(d.outcome in {Outcome.KEPT, Outcome.TAKEN} for d in verdict.decisions):
         state.own.append((contact, link, since))
     for decision in verdict.decisions:
@@ -225,15 +203,18 @@ def _merge(
             state.asked.append((contact, decision, arrival.event))
         elif connection.map.policy(decision.field).winner is Winner.ASK:
             state.settled.append((contact, decision.field))
-    if not verdict.changed and contact.version > 0:
-        return Result(End.SAME)
-    _change(state, contact, verdict, connections.strong)
-    _dirty(state, connection, connections, contact, verdict.changed, since)
-    return Result(End.CHANGED)
+    changed = bool(verdict.changed) or contact.version == 0
+    if changed:
+        _change(state, contact, verdict, connections.strong)
+        _dirty(state, connection, connections, contact, verdict.changed, since)
+        said |= consenting.carried(state, connections, contact, old_address, at, arrival.event)
+    if said or (fresh and changed):
+        consenting.mark(state, connections, contact, since)
+    return Result(End.CHANGED if changed or said else End.SAME)
 
 
 def _without_others_keys(
-    state: _State, connections: Connections, contact: Contact, claim: Claim
+    state: Batch, connections: Connections, contact: Contact, claim: Claim
 ) -> tuple[Claim, str | None]:
     """The claim without a strong key that another contact owns: two people are never made one by an edit."""
     for name in connections.strong:
@@ -245,7 +226,7 @@ def _without_others_keys(
     return claim, None
 
 
-def _change(state: _State, contact: Contact, verdict: Verdict, strong: Collection[str]) -> None:
+def _change(state: Batch, contact: Contact, verdict: Verdict, strong: Collection[str]) -> None:
     if contact.id not in state.keys_before:
         state.keys_before[contact.id] = matching.keys_of(contact.values(), strong)
     before = matching.keys_of(contact.values(), strong)
@@ -263,7 +244,7 @@ def _change(state: _State, contact: Contact, verdict: Verdict, strong: Collectio
 
 
 def _dirty(
-    state: _State,
+    state: Batch,
     connection: Connection,
     connections: Connections,
     contact: Contact,
@@ -278,7 +259,7 @@ def _dirty(
         marks[contact.id] = min(since, marks.get(contact.id, since))
 
 
-def _store(db: Db, state: _State, connection: Connection, connections: Connections, now: int) -> None:
+def _store(db: Db, state: Batch, connection: Connection, connections: Connections, now: int) -> None:
     temporary = {c.id: c for c in state.created}
     people.create(db, state.created, now)
     final = {old: c.id for old, c in temporary.items()}
@@ -295,48 +276,21 @@ def _store(db: Db, state: _State, connection: Connection, connections: Connectio
     )
     pairs.create(db, [link for link, _ in state.new_links], now)
     pairs.save(db, [link for remote_id, link in state.moved.items() if remote_id not in new])
-    _ask(db, state, connection, now)
+    conflicts.settle(db, connection.name, [(contact.id, name) for contact, name in state.settled])
+    conflicts.ask(db, connection.name, [(contact.id, decision, event) for contact, decision, event in state.asked], now)
     for contact, link, since in state.own:
         if differences(connection.map, contact.values(), link.shadow):
             marks = state.dirty[connection.name]
             marks[contact.id] = min(since, marks.get(contact.id, since))
+    ledger.append(db, state.entries, now)
     for name in sorted(state.dirty):
-        work.mark(db, name, _final(state.dirty[name], final))
+        urgent = state.urgent[name]
+        work.mark(db, name, _final({i: s for i, s in state.dirty[name].items() if i in urgent}, final), lane=0)
+        work.mark(db, name, _final({i: s for i, s in state.dirty[name].items() if i not in urgent}, final))
 
 
 def _final(marks: Mapping[int, int], final: Mapping[int, int]) -> dict[int, int]:
     return {final.get(i, i): since for i, since in marks.items()}
-
-
-def _ask(db: Db, state: _State, connection: Connection, now: int) -> None:
-    rows = [
-        {
-            "contact_id": contact.id,
-            "field": decision.field,
-            "connection": connection.name,
-            "ours": decision.old,
-            "theirs": decision.new,
-            "event": event,
-            "at": now,
-        }
-        for contact, decision, event in state.asked
-    ]
-    c = t.conflict.c
-    for contact, name in state.settled:
-        db.execute(
-            delete(t.conflict).where(c.contact_id == contact.id, c.field == name, c.connection == connection.name)
-        )
-    if not rows:
-        return
-    statement = (postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert)(t.conflict)
-    new = statement.excluded
-    db.execute(
-        statement.on_conflict_do_update(
-            index_elements=["contact_id", "field", "connection"],
-            set_={"ours": new.ours, "theirs": new.theirs, "event": new.event, "at": new.at},
-        ),
-        rows,
-    )
 
 
 def gone(db: Db, connection: Connection, remote_ids: Iterable[str]) -> int:

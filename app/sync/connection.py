@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from app.core.errors import NotFound
 from app.core.words import Mode
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
+
+OPERATOR: Final = "operator"
+"""The source of what a named person decided here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Connection:
     connector: Connector
     map: Map
     poll_seconds: float = 300
+    may_grant: bool = False  # whether evidence from here may lift a withdrawal
     kind: Kind = Kind.CONTACT
 
     @property
@@ -50,6 +55,10 @@ class Connections(Mapping[str, Connection]):
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def may_grant(self, source: str) -> bool:
+        """Whether a source may lift withdrawals.  A named operator always may; what is no connection may not."""
+        return source == OPERATOR or (source in self._all and self._all[source].may_grant)
 
     def side(self, name: str) -> str:
         """The side of a connection; a source that is no connection (an operator) stands on none."""

@@ -25,7 +25,8 @@ from app.records import dead, state
 from app.records import links as pairs
 from app.records.contacts import chunks
 from app.sync import chain, matching
-from app.sync.chain import Arrival, End
+from app.sync.batch import Arrival
+from app.sync.chain import End
 from app.sync.connection import Connection, Connections
 from connectors.contract import Action, Kind, NeedsHuman, Record, Refused, TryLater
 

@@ -21,6 +21,8 @@ from app.core.words import MISSING, Shadow, Value, Winner
 from app.sync._mapping_against import check_against
 from app.sync._mapping_checks import HOLE, context_of, probe, whole
 from app.sync._mapping_compile import canonical, compile_entries
+from app.sync._mapping_consent import Claimed, rule
+from app.sync._mapping_consent import Rule as ConsentRule
 from app.sync._mapping_entries import Entry, Policy, Way
 from app.sync._mapping_examples import broken
 from app.sync._mapping_grammar import FileSpec, Parsed, json_schema, read_file, write_schema
@@ -100,6 +102,7 @@ class Map:
         self.file = source.file
         self.lines: Mapping[str, int] = MappingProxyType(source.lines())  # dotted path → line of the file
         self.keys: tuple[str, ...] = tuple(spec.keys)
+        self.consents: tuple[ConsentRule, ...] = tuple(rule(name, about) for name, about in spec.consent.items())
         self._entries = {e.name: e for e in entries}
         mine = self._entries.values()
         readable = [(e.name, e.theirs, e.part, e.read, e.policy.way) for e in mine]
@@ -145,8 +148,14 @@ class Map:
 
     def theirs(self, names: Collection[str] | None = None) -> tuple[str, ...]:
         """The vendor's fields to ask for when these canonical fields (None: all mapped ones) are to be read."""
-        found = (e.theirs for n, e in self._entries.items() if names is None or n in names)
+        found = [e.theirs for n, e in self._entries.items() if names is None or n in names]
+        if names is None:
+            found += [f for r in self.consents for f in r.fields]
         return tuple(dict.fromkeys(found))
+
+    def read_consent(self, fields: Fields) -> list[Claimed]:
+        """What a record says about consent; a blank and an unknown word say nothing."""
+        return [claimed for r in self.consents if (claimed := r.claim(fields)) is not None]
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

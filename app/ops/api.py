@@ -1,0 +1,117 @@
+"""The operations API put together.  In: the store, the connections, and who may ask.  Out: a FastAPI app.
+
+Everything under ``/ops``, ``/contacts`` and ``/metrics`` asks ``app.ops.auth.allowed``; docs/api.md has each endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from app.core.db import Database
+from app.ops import problems
+from app.ops.auth import protect
+from app.ops.connections import connections_api
+from app.ops.contacts import contacts
+from app.ops.deadletters import deadletters
+from app.ops.events import events
+from app.ops.health import EVENT_AGE, Examiner, health
+from app.ops.metrics import Metrics
+from app.ops.problems import MEDIA_TYPE, Problem
+from app.ops.replay import Replay
+from app.sync.connection import Connections
+
+ABOUT: Final = (
+    "Look at Tandem and act on it.  Times are ISO 8601 in UTC.  Lists are paged by `limit` and `after`.  Every error "
+    "is an RFC 9457 problem document.  With a token configured every request needs it; without one only callers on "
+    "the same machine are answered."
+)
+# What any operation may answer.  Those that take no input have no 422, those that name nothing no 404.
+_ANY: Final = {"401": "The token is missing or wrong.", "403": "The caller is not answered.", "503": "No database."}
+_OTHER: Final = {
+    "404": "There is no such thing.",
+    "409": "Not in its present state; the problem says why.",
+    "413": "The request is too large.",
+    "422": "Something in the request cannot be used; the problem says what.",
+}
+
+
+class Api(FastAPI):
+    """FastAPI whose description says what errors really look like."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(problem.pop("$defs"))
+            schemas["Problem"] = problem
+            for path, operations in document["paths"].items():
+                for method, operation in operations.items():
+                    _describe_errors(path, method, operation)
+        return self.openapi_schema if self.openapi_schema is not None else {}
+
+
+def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
+    answers: dict[str, Any] = operation["responses"]
+    texts = dict(_ANY) if "security" in operation else {}
+    takes_input = "422" in answers
+    for status, text in _OTHER.items():
+        if (
+            status in answers
+            or (status == "404" and "{" in path)
+            or (status == "413" and takes_input and method == "post")
+        ):
+            texts[status] = text
+    if path == "/ops/replay":
+        texts["404"] = _OTHER["404"]
+    for status, text in sorted(texts.items()):
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        answers[status] = {"description": text, "content": content}
+
+
+def build_api(
+    database: Database,
+    connections: Connections,
+    metrics: Metrics,
+    replay: Replay,
+    wake: Callable[[], None],
+    *,
+    token: SecretStr | None,
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    worker_expected: bool,
+    event_age: timedelta = EVENT_AGE,
+) -> FastAPI:
+    """The app.
+
+    ``wake`` is called after everything that gives the workers something to do.  ``token`` None: callers on this machine
+    only.  ``worker_expected``: not ready without a live worker.  ``event_age``: not ready once an event waited longer.
+    """
+    api = Api(
+        title="Tandem operations API",
+        version=version("tandem-sync"),
+        description=ABOUT,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere, which the security headers forbid
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    protect(api, token)
+    problems.install(api)
+    examiner = Examiner(database, connections, worker_expected=worker_expected, event_age=event_age)
+    api.include_router(health(examiner, metrics))
+    api.include_router(connections_api(database, connections, wake))
+    api.include_router(events(database, connections, replay, wake))
+    api.include_router(deadletters(database, connections, wake))
+    api.include_router(contacts(database, connections))
+    return api

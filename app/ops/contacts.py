@@ -1,0 +1,311 @@
+"""People, and what is known of them: ``/contacts``, ``/ops/conflicts``.  Reads only; every answer is personal data."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime, Field
+from sqlalchemy import Connection as Db
+from sqlalchemy import RowMapping, select
+
+from app.core import tables as t
+from app.core.clock import from_ms, to_ms
+from app.core.db import Database
+from app.core.errors import NotFound
+from app.core.words import Fact
+from app.ops import paging
+from app.ops.auth import allowed
+from app.ops.paging import After, Limit, Page
+from app.ops.shapes import Email, Id, Shape, moment
+from app.sync.connection import Connections
+
+HISTORY: Final = 100  # changes shown with a contact
+
+c, n, k, w, h, f = t.contact.c, t.contact_key.c, t.link.c, t.work.c, t.history.c, t.conflict.c
+
+UpdatedSince = Annotated[
+    AwareDatetime | None,
+    Query(description="Only those updated at this moment or later.", examples=["2026-01-31T08:00:00Z"]),
+]
+
+
+class ContactSummary(Shape):
+    """One person: the values that Tandem holds to be right."""
+
+    id: int = Field(examples=[42])
+    version: int = Field(description="Counts the changes.", examples=[3])
+    values: dict[str, Any] = Field(
+        description="By canonical field; null: known to have none.",
+        examples=[{"email": "ann@example.org", "given_name": "Ann", "city": None}],
+    )
+    created_at: datetime
+    updated_at: datetime
+
+
+class FactShown(Shape):
+    """One field's value, who said it, when, and why it was let in."""
+
+    value: Any
+    source: str = Field(description="The connection, or whoever said it.", examples=["hubspot"])
+    at: datetime = Field(description="When, by the source's clock.")
+    rule: str = Field(description="Why it was let in.", examples=["only they changed it"])
+    event: int | None = Field(description="See /ops/events/{event_id}.")
+
+
+class Pending(Shape):
+    """Something to write."""
+
+    since: datetime = Field(description="When the oldest change in it happened.")
+    due_at: datetime = Field(description="It is tried from then on.")
+    in_hand: bool = Field(description="A worker is writing it.")
+    attempts: int
+    error: str | None = Field(description="Why the last try failed.")
+
+
+class LinkShown(Shape):
+    """The contact's record at one connection."""
+
+    connection: str = Field(examples=["mailchimp"])
+    kind: str = Field(examples=["contact"])
+    remote_id: str
+    shadow: dict[str, Any] = Field(description="What the record is known to hold, in canonical words.")
+    altered: dict[str, Any] = Field(description="Values that the vendor keeps otherwise than they were sent.")
+    warnings: list[dict[str, str]] = Field(description="Fields of the record that could not be used, and why.")
+    modified_at: datetime | None = Field(description="By the vendor's clock.")
+    written_at: datetime | None = Field(description="When Tandem's last write ended.")
+    gone_at: datetime | None = Field(description="When the vendor said that the record is deleted.")
+    created_at: datetime
+
+
+class Change(Shape):
+    """One change of one field."""
+
+    id: int
+    version: int = Field(description="Of the contact after it.")
+    field: str = Field(examples=["city"])
+    old: Any
+    new: Any
+    source: str = Field(examples=["hubspot"])
+    rule: str
+    event: int | None
+    at: datetime = Field(description="When it happened, by the source's clock.")
+    stored_at: datetime
+
+
+class ContactDetail(ContactSummary):
+    """One person with everything that explains it."""
+
+    facts: dict[str, FactShown]
+    links: list[LinkShown]
+    pending: dict[str, Pending] = Field(description="By connection: what is still to be written there.")
+    history: list[Change] = Field(description=f"The newest {HISTORY} changes, the newest first.")
+    history_next: str | None = Field(description="Path of the page behind them; null where these are all.")
+
+
+class ConflictShown(Shape):
+    """A true double edit that a person has to decide."""
+
+    id: int
+    contact_id: int = Field(examples=[42])
+    field: str = Field(examples=["job_title"])
+    connection: str = Field(description="Whose value is not let in.", examples=["mailchimp"])
+    ours: Any = Field(description="The value that Tandem holds.")
+    theirs: Any = Field(description="The value at the connection.")
+    event: int | None
+    at: datetime
+
+
+def _summary(row: RowMapping) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "version": row["version"],
+        "values": {name: Fact.from_json(data).value for name, data in row["facts"].items()},
+        "created_at": from_ms(row["created_at"]),
+        "updated_at": from_ms(row["updated_at"]),
+    }
+
+
+def _spellings(connections: Connections, email: str) -> list[str]:
+    """How the mappings would write this address: what may be a key."""
+    found = {email.strip().lower()}
+    for one in connections.values():
+        entry = one.map.entries.get("email")
+        if entry is not None:
+            value = one.map.read({entry.theirs: email}).claim.get("email")
+            if isinstance(value, str):
+                found.add(value)
+    return sorted(found)
+
+
+def _listing(
+    db: Db,
+    connections: Connections,
+    *,
+    email: str | None,
+    updated_since: datetime | None,
+    after: str | None,
+    limit: int,
+) -> Page[ContactSummary]:
+    """One page in the order of ids.  The time of an update has no index: it is looked at up to a bound."""
+    position = paging.decode("contacts", after, 1)
+    looked_at = limit + 1 if updated_since is None else paging.MOST
+    least = to_ms(updated_since) if updated_since is not None else None
+    query = select(c.id, c.updated_at)
+    number = c.id
+    if email is not None:
+        number = n.contact_id
+        query = (
+            select(n.contact_id.label("id"), c.updated_at)
+            .distinct()
+            .join_from(t.contact_key, t.contact, c.id == n.contact_id)
+            .where(n.key == "email", n.value.in_(_spellings(connections, email)))
+        )
+    if position is not None:
+        query = query.where(number > position[0])
+    rows, following = paging.cut(
+        [db.execute(query.order_by(number).limit(looked_at)).mappings().all()],
+        key=lambda row: (row["id"],),
+        keep=lambda row: least is None or row["updated_at"] >= least,
+        limit=limit,
+        looked_at=looked_at,
+        newest_first=False,
+    )
+    wanted = select(t.contact).where(c.id.in_([row["id"] for row in rows])).order_by(c.id)
+    return Page(
+        items=[ContactSummary(**_summary(row)) for row in db.execute(wanted).mappings()] if rows else [],
+        next=paging.encode("contacts", following),
+    )
+
+
+def _contact(db: Db, number: int) -> RowMapping:
+    row = db.execute(select(t.contact).where(c.id == number)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no contact {number}")
+    return row
+
+
+def _fact(fact: Fact) -> FactShown:
+    return FactShown(value=fact.value, source=fact.source, at=from_ms(fact.at), rule=fact.rule, event=fact.event)
+
+
+def _link(row: RowMapping) -> LinkShown:
+    return LinkShown(
+        connection=row["connection"],
+        kind=row["kind"],
+        remote_id=row["remote_id"],
+        shadow=row["shadow"],
+        altered=row["altered"] if row["altered"] is not None else {},
+        warnings=row["warnings"] if row["warnings"] is not None else [],
+        modified_at=moment(row["modified"]),
+        written_at=from_ms(row["written_at"]) if row["written_at"] > 0 else None,
+        gone_at=moment(row["gone_at"]),
+        created_at=from_ms(row["created_at"]),
+    )
+
+
+def _pending(row: RowMapping) -> Pending:
+    return Pending(
+        since=from_ms(row["since"]),
+        due_at=from_ms(row["due_at"]),
+        in_hand=row["lease"] is not None,
+        attempts=row["attempts"],
+        error=row["error"],
+    )
+
+
+def _history(db: Db, number: int, after: str | None, limit: int) -> Page[Change]:
+    """One page of a contact's changes, the newest first."""
+    position = paging.decode("history", after, 2)
+    query = select(t.history).where(h.contact_id == number)
+    if position is not None:
+        query = query.where(paging.older(h.version, h.id, position))
+    rows, following = paging.cut(
+        [db.execute(query.order_by(h.version.desc(), h.id.desc()).limit(limit + 1)).mappings().all()],
+        key=lambda row: (row["version"], row["id"]),
+        keep=lambda _row: True,
+        limit=limit,
+        looked_at=limit + 1,
+    )
+    items = [
+        Change(
+            id=row["id"],
+            version=row["version"],
+            field=row["field"],
+            old=row["old"],
+            new=row["new"],
+            source=row["source"],
+            rule=row["rule"],
+            event=row["event"],
+            at=from_ms(row["at"]),
+            stored_at=from_ms(row["stored_at"]),
+        )
+        for row in rows
+    ]
+    return Page(items=items, next=paging.encode("history", following))
+
+
+def _detail(db: Db, connections: Connections, number: int) -> ContactDetail:
+    row = _contact(db, number)
+    links = db.execute(select(t.link).where(k.contact_id == number).order_by(k.connection, k.kind)).mappings()
+    dirty = select(t.work).where(w.connection.in_(sorted(connections)), w.contact_id == number)
+    history = _history(db, number, None, HISTORY)
+    return ContactDetail(
+        **_summary(row),
+        facts={name: _fact(Fact.from_json(data)) for name, data in row["facts"].items()},
+        links=[_link(link) for link in links],
+        pending={one["connection"]: _pending(one) for one in db.execute(dirty).mappings()},
+        history=history.items,
+        history_next=f"/contacts/{number}/history?after={history.next}" if history.next is not None else None,
+    )
+
+
+def _conflict(row: RowMapping) -> ConflictShown:
+    return ConflictShown(**{**dict(row), "at": from_ms(row["at"])})
+
+
+def contacts(database: Database, connections: Connections) -> APIRouter:
+    """The routes."""
+    router = APIRouter(tags=["contacts"], dependencies=[Depends(allowed)])
+
+    @router.get("/contacts")
+    def list_contacts(
+        email: Email = None, updated_since: UpdatedSince = None, limit: Limit = 50, after: After = None
+    ) -> Page[ContactSummary]:
+        """List contacts in the order of their ids; further addresses of a person are found too."""
+        with database.read() as db:
+            return _listing(db, connections, email=email, updated_since=updated_since, after=after, limit=limit)
+
+    @router.get("/contacts/{contact_id}")
+    def get_contact(contact_id: Id) -> ContactDetail:
+        """Show one contact: each value with its origin, its records at the vendors, what waits, what changed."""
+        with database.read() as db:
+            return _detail(db, connections, contact_id)
+
+    @router.get("/contacts/{contact_id}/history")
+    def get_history(contact_id: Id, limit: Limit = 50, after: After = None) -> Page[Change]:
+        """List the changes of a contact, the newest first."""
+        with database.read() as db:
+            _contact(db, contact_id)
+            return _history(db, contact_id, after, limit)
+
+    @router.get("/ops/conflicts", tags=["conflicts"])
+    def list_conflicts(limit: Limit = 50, after: After = None) -> Page[ConflictShown]:
+        """List the double edits that wait for a person, the newest first."""
+        position = paging.decode("conflicts", after, 1)
+        query = select(t.conflict).order_by(f.id.desc()).limit(limit + 1)
+        if position is not None:
+            query = query.where(f.id < position[0])
+        with database.read() as db:
+            rows, following = paging.cut(
+                [db.execute(query).mappings().all()],
+                key=lambda row: (row["id"],),
+                keep=lambda _row: True,
+                limit=limit,
+                looked_at=limit + 1,
+            )
+        items = [_conflict(row) for row in rows]
+        return Page(items=items, next=paging.encode("conflicts", following))
+
+    return router

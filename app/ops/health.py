@@ -1,0 +1,208 @@
+"""Is it alive, is it of use, and its figures: ``/health/live``, ``/health/ready``, ``/metrics``."""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client.exposition import choose_encoder
+from pydantic import Field
+from sqlalchemy import Connection as Db
+from sqlalchemy import RowMapping, select
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.core import tables as t
+from app.core.db import Database, now_ms
+from app.ops.auth import admits, allowed
+from app.ops.metrics import Metrics
+from app.ops.shapes import Shape, clock, moment
+from app.records import migrate
+from app.sync.connection import Connections
+from app.worker import BEAT
+
+EVENT_AGE: Final = timedelta(minutes=5)  # an event that waits longer than this says that nobody works
+SILENT_MS: Final = int(6 * BEAT * 1000)  # a worker that missed this many signs of life is taken for dead
+WORKERS: Final = 200  # looked at, the last heard first
+
+State = Literal["ok", "paused", "failing"]
+
+i, w = t.inbox.c, t.worker.c
+
+
+class Live(Shape):
+    """The process runs."""
+
+    status: Literal["ok"] = Field(examples=["ok"])
+
+
+class Store(Shape):
+    """The database."""
+
+    reachable: bool
+    migrated: bool = Field(description="Whether its tables are those of this version.")
+
+
+class WorkersSeen(Shape):
+    """The worker processes."""
+
+    expected: bool = Field(description="Whether there have to be some.")
+    alive: int = Field(description=f"Heard of within {SILENT_MS // 1000} s.", examples=[1])
+    silent: int = Field(description="Not heard of since, and not signed off.", examples=[0])
+
+
+class Waiting(Shape):
+    """Events not processed yet, but for those of a connection that rests or fails."""
+
+    overdue_seconds: float = Field(description="For how long the oldest of them could have been processed.")
+    limit_seconds: float = Field(description="From when on this service is not ready.", examples=[300])
+
+
+class Connected(Shape):
+    """One connection."""
+
+    name: str = Field(examples=["hubspot"])
+    mode: str = Field(description="observe (nothing is written) or live", examples=["live"])
+    state: State = Field(examples=["ok"])
+    why: str | None = Field(description="Why it rests or fails.")
+    since: datetime | None = Field(description="Since when.")
+
+
+class Ready(Shape):
+    """Whether the service is of use.  Callers that are not authorised see the status only."""
+
+    status: Literal["ok", "degraded", "down"] = Field(
+        description="degraded: of use, but a connection rests or its vendor fails.  down: answered with 503."
+    )
+    problems: list[str] = Field(default_factory=list, description="What is wrong, in words.")
+    database: Store | None = None
+    workers: WorkersSeen | None = None
+    events: Waiting | None = None
+    connections: list[Connected] = Field(default_factory=list)
+
+
+def state_of(known: RowMapping | None) -> tuple[State, str | None, datetime | None]:
+    """How a connection stands, why, and since when.  ``known``: its row in the store."""
+    if known is not None and known["paused"]:
+        return "paused", known["paused_why"], moment(known["paused_at"])
+    if known is not None and known["failing_since"] is not None:
+        return "failing", known["failure"], moment(known["failing_since"])
+    return "ok", None, None
+
+
+@functools.cache
+def _head() -> str:
+    return migrate.head()  # reads the migrations from disk; they do not change while the process runs
+
+
+class Examiner:
+    """Finds out whether the service is of use."""
+
+    def __init__(
+        self, database: Database, connections: Connections, *, worker_expected: bool, event_age: timedelta = EVENT_AGE
+    ) -> None:
+        self._database = database
+        self._connections = connections
+        self._worker_expected = worker_expected
+        self._event_age = event_age
+
+    def examine(self) -> Ready:
+        """Look at everything; never raises for a database that is away."""
+        try:
+            if migrate.current(self._database) != _head():
+                why = "the database's tables are not those of this version: run `tandem migrate`"
+                return Ready(status="down", problems=[why], database=Store(reachable=True, migrated=False))
+            with self._database.read() as db:
+                return self._look(db)
+        except (OperationalError, InterfaceError, PoolTimeout):
+            why = "the database does not answer"
+            return Ready(status="down", problems=[why], database=Store(reachable=False, migrated=False))
+
+    def _look(self, db: Db) -> Ready:
+        now = clock(db)
+        beats = db.execute(select(w.beat_at).order_by(w.beat_at.desc()).limit(WORKERS)).scalars().all()
+        alive = sum(now - beat <= SILENT_MS for beat in beats)
+        workers = WorkersSeen(expected=self._worker_expected, alive=alive, silent=len(beats) - alive)
+        states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
+        connections = []
+        for one in self._connections.values():
+            state, why, since = state_of(states.get(one.name))
+            connections.append(Connected(name=one.name, mode=str(one.mode), state=state, why=why, since=since))
+        waiting = Waiting(
+            overdue_seconds=max((self._overdue_ms(db, c.name, now) for c in connections if c.state == "ok"), default=0)
+            / 1000,
+            limit_seconds=self._event_age.total_seconds(),
+        )
+        down = []
+        if alive == 0 and (beats or self._worker_expected):
+            down.append("no worker is alive: start `tandem serve` or `tandem work`")
+        if waiting.overdue_seconds > waiting.limit_seconds:
+            down.append(f"an event waits for {waiting.overdue_seconds:.0f} s: nobody processes it")
+        poor = [
+            f"{c.name} is {c.state}: {c.why}" if c.why is not None else f"{c.name} is {c.state}"
+            for c in connections
+            if c.state != "ok"
+        ]
+        return Ready(
+            status="down" if down else "degraded" if poor else "ok",
+            problems=[*down, *poor],
+            database=Store(reachable=True, migrated=True),
+            workers=workers,
+            events=waiting,
+            connections=connections,
+        )
+
+    def _overdue_ms(self, db: Db, name: str, now: int) -> int:
+        """How long ago the first pending event became due, one that waits for a retry or a replay counted from then."""
+        query = (
+            select(i.due_at)
+            .where(i.connection == name, i.status == "pending", i.due_at <= now_ms())
+            .order_by(i.due_at)
+            .limit(1)
+        )
+        due: int | None = db.execute(query).scalar()
+        return 0 if due is None else max(0, now - due)
+
+
+def health(examiner: Examiner, metrics: Metrics) -> APIRouter:
+    """The routes."""
+    router = APIRouter(tags=["health"])
+
+    @router.head("/health/live", include_in_schema=False)
+    @router.get("/health/live")
+    async def live() -> Live:
+        """Say that the process runs.  Looks at nothing, needs no token."""
+        return Live(status="ok")
+
+    @router.head("/health/ready", include_in_schema=False)
+    @router.get(
+        "/health/ready",
+        response_model_exclude_unset=True,
+        responses={503: {"model": Ready, "description": "Not of use; the body says why, to authorised callers."}},
+    )
+    def ready(request: Request, response: Response) -> Ready:
+        """Say whether the service is of use: database, workers, waiting events, connections.
+
+        Needs no token, but tells only authorised callers more than the status.
+        """
+        found = examiner.examine()
+        if found.status == "down":
+            response.status_code = 503
+        return found if admits(request) else Ready(status=found.status)
+
+    @router.get(
+        "/metrics",
+        dependencies=[Depends(allowed)],
+        response_class=Response,
+        responses={
+            200: {"description": "The figures.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        },
+    )
+    def figures(request: Request) -> Response:
+        """Give the figures of this process and of the store, for Prometheus (text or OpenMetrics, as it asks)."""
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.registry), headers={"Content-Type": media_type})
+
+    return router

@@ -1,0 +1,244 @@
+"""Replay: events that were closed become pending again, so that their records are read once more.
+
+In: which events.  Out: the same events, pending and due now, and a run that says how far it is.  A replay is harmless:
+a record that did not change meanwhile ends as an echo.  What cannot be replayed is what names no record: a delivery
+that could not be read.  Runs go on where they were after a crash, since position and events move in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection as Db
+
+from app.core import tables as t
+from app.core.clock import to_ms
+from app.core.db import Database, now_ms
+from app.core.errors import NotFound
+from app.ops.shapes import COUNTED, clock
+from app.sync.connection import Connections
+from connectors.contract import Can
+
+log = structlog.get_logger(__name__)
+
+KIND: Final = "replay"
+CLOSED: Final = ("done", "ignored", "dead", "parked")  # the statuses from which an event may come back
+BATCH: Final = 500  # events made pending in one transaction
+LOOK: Final = 2_000  # events looked at for them
+BACKLOG: Final = 5_000  # pending events of a connection above which a run waits: live changes come first
+RUNS: Final = 20  # runs looked at in one step
+
+NOW = now_ms()
+i, r, d, s = t.inbox.c, t.run.c, t.dead.c, t.connection_state.c
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run has to do, and where it is: events of ``status[at]`` behind (``received``, ``event``)."""
+
+    connection: str | None
+    since: int | None  # ms since 1970, inclusive
+    until: int | None  # exclusive
+    status: tuple[str, ...]
+    asked_at: int  # events closed after it are none of this run's, its own included
+    exact: bool  # whether the run's total was counted to the end
+    at: int = 0
+    received: int | None = None
+    event: int = 0
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan of a run's params.  Raises TypeError or KeyError for params of another version."""
+        return cls(**{**data, "status": tuple(data["status"])})
+
+
+class Replay:
+    """The station."""
+
+    def __init__(self, database: Database, connections: Connections) -> None:
+        self._database = database
+        self._connections = connections
+
+    def start(
+        self,
+        *,
+        connection: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        status: Collection[str] = CLOSED,
+    ) -> int:
+        """Begin a run over the events received in [``since``, ``until``); its id.
+
+        Raises NotFound for an unknown connection and ValueError for a status that cannot be replayed.
+        """
+        if connection is not None and connection not in self._connections:
+            known = ", ".join(self._connections) or "none"
+            raise NotFound(f"no connection {connection!r}; there are: {known}")
+        strange = sorted(set(status) - set(CLOSED))
+        if strange or not status:
+            raise ValueError(f"status {', '.join(strange) or 'missing'}: replayable are {', '.join(CLOSED)}")
+
+        def work(db: Db) -> int:
+            plan = Plan(
+                connection=connection,
+                since=to_ms(since) if since is not None else None,
+                until=to_ms(until) if until is not None else None,
+                status=tuple(one for one in CLOSED if one in status),
+                asked_at=clock(db),
+                exact=True,
+            )
+            total, exact = self._count(db, plan)
+            values = {
+                "kind": KIND,
+                "params": asdict(replace(plan, exact=exact)),
+                "status": "running",
+                "total": total,
+                "done": 0,
+                "started_at": NOW,
+            }
+            number: int = db.execute(insert(t.run).values(**values).returning(r.id)).scalar_one()
+            return number
+
+        number = self._database.transact(work)
+        log.info("replay.started", run=number, connection=connection)
+        return number
+
+    def step(self) -> int:
+        """Take the next batch of the oldest run that can go on; how much was done, 0 = nothing to do now."""
+        running = (
+            select(r.id, r.params).where(r.kind == KIND, r.status == "running").order_by(r.id).limit(RUNS)
+        )  # a small table: operators write it
+        with self._database.read() as db:
+            ready = [row.id for row in db.execute(running) if not self._flooded(db, row.params.get("connection"))]
+        for number in ready:
+            did = self._database.transact(partial(self._batch, number))
+            if did:
+                return did
+        return 0
+
+    def _batch(self, number: int, db: Db) -> int:
+        query = select(r.params, r.done, r.total).where(r.id == number, r.status == "running")
+        row = db.execute(query.with_for_update(skip_locked=True)).one_or_none()
+        if row is None:
+            return 0  # another process has it in hand, or has ended it
+        try:
+            plan = Plan.from_json(row.params)
+            status = plan.status[plan.at]
+        except (TypeError, KeyError, IndexError) as error:
+            log.error("replay.unreadable", run=number, error=type(error).__name__)
+            values = {"status": "failed", "error": "written by another version of Tandem", "ended_at": NOW}
+            db.execute(update(t.run).where(r.id == number).values(**values))
+            return 1
+        ids, plan = self._next(db, plan)
+        done = row.done + requeue(db, ids, letters=status == "dead")
+        values = {"params": asdict(plan), "done": done, "total": max(row.total, done)}
+        if plan.at == len(plan.status):
+            values |= {"status": "done", "total": done, "ended_at": NOW}
+            log.info("replay.done", run=number, events=done)
+        db.execute(update(t.run).where(r.id == number).values(**values))
+        return max(1, len(ids))
+
+    def _next(self, db: Db, plan: Plan) -> tuple[list[int], Plan]:
+        """The next events, and the plan behind them.  Looks at a bounded number of rows, whatever fits."""
+        query = self._look(plan, plan.status[plan.at]).order_by(i.received_at, i.id).limit(LOOK)
+        if plan.received is not None:
+            behind = or_(i.received_at > plan.received, i.id > plan.event)
+            query = query.where(i.received_at >= plan.received, behind)
+        rows = db.execute(query).all()
+        ids: list[int] = []
+        for row in rows:
+            if row.fits:
+                ids.append(row.id)
+            if len(ids) == BATCH:
+                return ids, replace(plan, received=row.received_at, event=row.id)
+        if len(rows) == LOOK:
+            return ids, replace(plan, received=rows[-1].received_at, event=rows[-1].id)
+        return ids, replace(plan, at=plan.at + 1, received=None, event=0)
+
+    def _count(self, db: Db, plan: Plan) -> tuple[int, bool]:
+        """How many events a run would replay, and whether that was counted to the end."""
+        total, exact = 0, True
+        for status in plan.status:
+            rows = self._look(plan, status).limit(COUNTED).subquery()
+            looked, fits = db.execute(select(func.count(), func.coalesce(func.sum(rows.c.fits), 0))).one()
+            total += int(fits)
+            exact = exact and looked < COUNTED
+        return total, exact
+
+    def _look(self, plan: Plan, status: str) -> Select[Any]:
+        """Events of one status, received in the plan's span; ``fits``: 1 where the plan wants them."""
+        wanted = and_(
+            self._readable(plan.connection), or_(i.done_at.is_(None), i.done_at <= plan.asked_at)
+        )  # an event closed later was replayed by this run, or is younger than it
+        query = select(i.id, i.received_at, case((wanted, 1), else_=0).label("fits")).where(i.status == status)
+        if plan.since is not None:
+            query = query.where(i.received_at >= plan.since)
+        if plan.until is not None:
+            query = query.where(i.received_at < plan.until)
+        return query
+
+    def _readable(self, connection: str | None) -> ColumnElement[bool]:
+        """The event names a record that its connection can read back."""
+        mine = [one for one in self._connections.values() if connection is None or one.name == connection]
+        read = [one.name for one in mine if Can.READ in one.connector.can]
+        find = [one.name for one in mine if Can.FIND in one.connector.can]
+        return or_(
+            and_(i.ref_key == "id", i.connection.in_(read)),
+            and_(i.ref_key.not_in(["id", ""]), i.connection.in_(find)),
+        )
+
+    def _flooded(self, db: Db, connection: str | None) -> bool:
+        """Whether a connection that works has more to do already than a replay should add to."""
+        names = [connection] if connection is not None else list(self._connections)
+        working = db.execute(select(s.name).where(s.name.in_(names), s.paused == 0)).scalars().all()
+        for name in working:
+            some = select(i.id).where(i.connection == name, i.status == "pending").limit(BACKLOG + 1).subquery()
+            if db.execute(select(func.count()).select_from(some)).scalar_one() > BACKLOG:
+                return True
+        return False
+
+
+def obstacle(connections: Connections, event: RowMapping) -> str | None:
+    """Why an event (its status, connection, action, ref_key) cannot be replayed; None where it can."""
+    name = event["connection"]
+    if event["status"] == "pending":
+        return "it waits to be processed already"
+    if not event["ref_key"]:
+        return (
+            "it names no record: its delivery could not be read, and delivering the kept bytes again would be refused "
+            "as too old.  The next poll reads what changed; the bytes are there for a look with ?raw=true"
+        )
+    if name not in connections:
+        return f"its connection {name} is not configured any more"
+    connector = connections[name].connector
+    needed = Can.READ if event["ref_key"] == "id" else Can.FIND
+    if needed not in connector.can:
+        return f"connector {connector.name} cannot read a record back by {event['ref_key']}"
+    return None
+
+
+def requeue(db: Db, ids: Sequence[int], *, letters: bool = True) -> int:
+    """Make closed events pending and due now; how many were.  ``letters``: their dead letters are moot, so they go."""
+    if not ids:
+        return 0
+    values = {
+        "status": "pending",
+        "due_at": NOW,
+        "attempts": 0,
+        "first_failed_at": None,
+        "error": None,
+        "record": None,
+        "done_at": None,
+    }
+    mine = i.id.in_(sorted(ids))
+    back = db.execute(update(t.inbox).where(mine, i.status.in_(CLOSED)).values(**values).returning(i.connection)).all()
+    if letters and back:
+        names = {row.connection for row in back}
+        db.execute(delete(t.dead).where(d.connection.in_(sorted(names)), d.station == "sync", d.event.in_(sorted(ids))))
+    return len(back)

@@ -1,0 +1,45 @@
+"""What one walk through the chain has in hand: records as they arrived, what is gathered, changed and marked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from app.core.words import Decision, Entry
+from app.records.contacts import Contact
+from app.records.links import Link
+from app.sync import matching
+from connectors.contract import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One record as read, and what is known of the reading."""
+
+    record: Record
+    read_at: int  # when the reading began, by the database's clock (ms)
+    event: int | None = None
+    since: int | None = None  # when the change happened (ms), for freshness
+    carried: bool = False  # came inside an event or a poll page, not read back just now
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one batch has in hand."""
+
+    links: dict[str, Link]
+    contacts: dict[int, Contact]
+    owners: dict[tuple[str, str], list[tuple[int, bool]]]
+    created: list[Contact] = field(default_factory=list)
+    changed: dict[int, Contact] = field(default_factory=dict)
+    new_links: list[tuple[Link, Contact]] = field(default_factory=list)
+    moved: dict[str, Link] = field(default_factory=dict)
+    keys_before: dict[int, tuple[matching.Key, ...]] = field(default_factory=dict)
+    dirty: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    own: list[tuple[Contact, Link, int]] = field(default_factory=list)
+    urgent: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # in the lane of withdrawals
+    ledger: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))  # by address
+    entries: list[tuple[Entry, int | None]] = field(default_factory=list)  # new lines
+    asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
+    settled: list[tuple[Contact, str]] = field(default_factory=list)
+    temporary: int = 0

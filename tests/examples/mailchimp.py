@@ -1,0 +1,285 @@
+"""Mailchimp by example: a small fake of one audience, and what the conformance suite needs to judge by it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from connectors import _mailchimp_hooks as hooks
+from connectors.contract import Action, Delivery, Event, Kind, Ref
+from tests.stage import Example, Seed
+
+LIST = "a6b5da1054"
+SECRET = "mc_test_signing_secret"
+NOW = datetime(2026, 8, 13, 10, 15, 0, tzinfo=UTC)
+
+COMPLIANCE = "is in a compliance state due to unsubscribe, bounce, or compliance review and cannot be subscribed."
+NOT_VALIDATED = "The resource submitted could not be validated. For field-specific details, see the 'errors' array."
+
+MERGE_FIELDS = [
+    {"tag": "FNAME", "name": "First name", "type": "text", "required": True, "options": {"size": 25}},
+    {"tag": "TIER", "name": "Tier", "type": "dropdown", "required": False, "options": {"choices": ["Gold", "Iron"]}},
+]
+
+
+def md5_of(email: str) -> str:
+    return hashlib.md5(email.lower().encode()).hexdigest()
+
+
+def invalid(merge: Mapping[str, Any]) -> str | None:
+    """The tag of a postal address that lacks a part."""
+    parts = {"addr1", "city", "state", "zip"}
+    return next((t for t, v in merge.items() if isinstance(v, dict) and not parts <= v.keys()), None)
+
+
+def problem(status: int, title: str, detail: str, **more: Any) -> httpx.Response:
+    body = {"type": "https://mailchimp.com/developer/marketing/docs/errors/", "title": title, "status": status}
+    headers = {"content-type": "application/problem+json; charset=utf-8"}
+    return httpx.Response(status, json={**body, "detail": detail, "instance": "i-1", **more}, headers=headers)
+
+
+def iso(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S+00:00")
+
+
+class FakeAudience:
+    """The endpoints over a dict: update in place, partial failure, slots by contact id or hash, no status, no birth."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, dict[str, Any]] = {}  # by contact id
+        self.tags: dict[str, list[str]] = {}
+        self.calls: list[tuple[str, str, Any]] = []
+        self.errors: dict[str, dict[str, Any]] = {}  # address -> error of a batch
+        self.trouble: Callable[[httpx.Request], httpx.Response | None] = lambda _request: None
+        self.after: Callable[[httpx.Request], None] = lambda _request: None
+        self.resurrects = False  # whether a batch makes a member without a status
+        self.tells_contact_id = True  # in batch answers: new since 3.0.91
+        self.date: str | None = "Thu, 13 Aug 2026 10:15:00 GMT"
+        self.page_size = 1000
+        self.lock = threading.RLock()
+
+    def add(self, email: str, status: str = "subscribed", *, changed: datetime = NOW, **merge: Any) -> str:
+        contact = f"c{len(self.members) + 1:04}"
+        self.members[contact] = {
+            "id": md5_of(email),
+            "contact_id": contact,
+            "unique_email_id": f"u-{contact}",
+            "web_id": 7,
+            "email_address": email,
+            "full_name": "",
+            "email_type": "html",
+            "status": status,
+            "merge_fields": {"FNAME": "", "LNAME": "", "ADDRESS": "", **merge},
+            "interests": {"9143cf3bd1": False},
+            "stats": {"avg_open_rate": 0.5, "avg_click_rate": 0},
+            "ip_signup": "",
+            "language": "",
+            "vip": False,
+            "last_changed": iso(changed),
+            "list_id": LIST,
+        }
+        self.tags[contact] = []
+        return contact
+
+    def out(self, contact: str, fields: str = "") -> dict[str, Any]:
+        tags = [{"id": n, "name": name} for n, name in enumerate(self.tags[contact])]
+        whole = {**self.members[contact], "tags_count": len(tags), "tags": tags[:50]}
+        asked = fields.split(",") if fields else list(whole)
+        return {k: v for k, v in whole.items() if k in asked}
+
+    def by(self, slot: str) -> str | None:
+        return next((c for c, m in self.members.items() if slot in (c, m["id"])), None)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        with self.lock:
+            self.calls.append((request.method, request.url.path, json.loads(request.content or b"null")))
+        response = self.trouble(request)
+        if response is None:
+            with self.lock:
+                response = self.answer(request)
+        self.after(request)
+        if self.date is not None:
+            response.headers["date"] = self.date
+        return response
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        query, body = request.url.params, json.loads(request.content or b"null")
+        parts = request.url.path.removeprefix("/3.0").strip("/").split("/")
+        match [request.method, *parts]:
+            case ["GET", ""]:
+                return httpx.Response(200, json={"account_name": "Ada Ltd", "role": "owner"})
+            case ["GET", "lists", list_id] if list_id == LIST:
+                about = {"id": LIST, "name": "Customers", "double_optin": True, "stats": {"member_count": 3}}
+                return httpx.Response(200, json=about)
+            case ["POST", "lists", list_id] if list_id == LIST:
+                return self.batch(body)
+            case ["GET", "lists", list_id, "members"] if list_id == LIST:
+                return self.page(query)
+            case ["GET", "lists", _, "merge-fields"]:
+                return httpx.Response(200, json={"merge_fields": MERGE_FIELDS, "total_items": len(MERGE_FIELDS)})
+            case ["GET", "lists", _, "interest-categories"]:
+                return httpx.Response(200, json={"categories": [{"id": "g1", "title": "Topics"}]})
+            case ["GET", "lists", _, "interest-categories", "g1", "interests"]:
+                return httpx.Response(200, json={"interests": [{"id": "9143cf3bd1", "name": "Cats"}]})
+            case [_, "lists", list_id, "members", slot, *rest] if list_id == LIST:
+                contact = self.by(slot)
+                if contact is not None:
+                    return self.single(request.method, contact, rest, query, body)
+        return problem(404, "Resource Not Found", "The requested resource could not be found.")
+
+    def single(self, method: str, contact: str, rest: list[str], query: Mapping[str, str], body: Any) -> httpx.Response:
+        if rest == ["tags"] and method == "GET":
+            return httpx.Response(200, json={"tags": [{"name": n} for n in self.tags[contact]]})
+        if rest == ["tags"]:
+            assert body["is_syncing"] is True
+            for tag in body["tags"]:
+                had = [n for n in self.tags[contact] if n != tag["name"]]
+                self.tags[contact] = [*had, tag["name"]] if tag["status"] == "active" else had
+            return httpx.Response(204)
+        if method == "GET":
+            return httpx.Response(200, json=self.out(contact, query.get("fields", "")))
+        if method == "PATCH":
+            return self.patch(contact, body)
+        if self.members[contact]["status"] == "archived":
+            return problem(405, "Method Not Allowed", "This list member cannot be removed. Please contact support.")
+        self.members[contact]["status"] = "archived"
+        return httpx.Response(204)
+
+    def patch(self, contact: str, body: dict[str, Any]) -> httpx.Response:
+        member = self.members[contact]
+        email = body.get("email_address", member["email_address"])
+        other = self.by(md5_of(email))
+        if other not in (None, contact):
+            return problem(400, "Member Exists", f"{email} is already a list member. Use PUT to insert or update.")
+        if body.get("status") == "subscribed" and member["status"] in {"unsubscribed", "cleaned"}:
+            return problem(400, "Member In Compliance State", f"{email} {COMPLIANCE}")
+        if (field := invalid(body.get("merge_fields", {}))) is not None:
+            errors = [{"field": field, "message": "Please enter a complete address"}]
+            return problem(400, "Invalid Resource", "Your merge fields were invalid.", errors=errors)
+        self.set(contact, body)
+        return httpx.Response(200, json=self.out(contact))
+
+    def set(self, contact: str, body: Mapping[str, Any]) -> None:
+        member = self.members[contact]
+        for name, value in body.items():
+            member[name] = {**member[name], **value} if name in {"merge_fields", "interests"} else value
+        member["id"] = md5_of(member["email_address"])
+        member["last_changed"] = iso(NOW)
+
+    def batch(self, body: dict[str, Any]) -> httpx.Response:
+        addresses = [m["email_address"].lower() for m in body["members"]]
+        if len(set(addresses)) < len(addresses):
+            return problem(400, "Invalid Resource", "Duplicate items found.")
+        answer: dict[str, Any] = {"new_members": [], "updated_members": [], "errors": []}
+        for member in body["members"]:
+            email = member["email_address"]
+            contact = self.by(md5_of(email))
+            if email.lower() in self.errors:
+                answer["errors"].append({"email_address": email, **self.errors[email.lower()]})
+            elif (field := invalid(member.get("merge_fields", {}))) is not None:
+                told = {"error": "Your merge fields were invalid.", "error_code": "ERROR_GENERIC", "field": field}
+                answer["errors"].append({"email_address": email, **told})
+            elif contact is not None and not body["update_existing"]:
+                told = {"error": f"{email} is already a list member", "error_code": "ERROR_CONTACT_EXISTS"}
+                answer["errors"].append({"email_address": email, **told})
+            elif contact is None and "status" not in member and not self.resurrects:
+                told = {"error": NOT_VALIDATED, "error_code": "ERROR_GENERIC"}
+                answer["errors"].append({"email_address": email, **told})
+            else:
+                where = "new_members" if contact is None else "updated_members"
+                contact = self.add(email) if contact is None else contact
+                self.set(contact, member)
+                shown = self.out(contact)
+                if not self.tells_contact_id:
+                    del shown["contact_id"]
+                answer[where].append(shown)
+        answer |= {"total_created": len(answer["new_members"]), "total_updated": len(answer["updated_members"])}
+        return httpx.Response(200, json={**answer, "error_count": len(answer["errors"])})
+
+    def page(self, query: Mapping[str, str]) -> httpx.Response:
+        assert (query["sort_field"], query["sort_dir"]) == ("last_changed", "ASC")
+        since, before = query.get("since_last_changed", ""), query.get("before_last_changed", "~")
+        found = [
+            c for c, m in self.members.items() if since <= m["last_changed"] < before and m["status"] != "archived"
+        ]
+        found.sort(key=lambda c: (self.members[c]["last_changed"], c))
+        offset, count = int(query["offset"]), int(query["count"])
+        fields = ",".join(f.removeprefix("members.") for f in query["fields"].split(","))
+        rows = [self.out(c, fields) for c in found[offset : offset + min(count, self.page_size)]]
+        return httpx.Response(200, json={"members": rows, "total_items": len(found)})
+
+    def said(self) -> list[str]:
+        return [f"{method} {path.removeprefix('/3.0')}" for method, path, _ in self.calls]
+
+
+# --- the example ------------------------------------------------------------------------------------------------------
+
+
+class Audience(FakeAudience):
+    """The fake as the suite wants it: seeded, in pages of a hundred, its clock a second after the latest change."""
+
+    def __init__(self, seeds: Sequence[Seed]) -> None:
+        super().__init__()
+        self.page_size = 100
+        self.ids = [self.add(s.email, changed=s.modified, FNAME=s.text, LNAME=s.other) for s in seeds]
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        response = super().__call__(request)
+        times = [datetime.fromisoformat(m["last_changed"]) for m in self.members.values()]
+        clock = max(times, default=NOW) + timedelta(seconds=1)
+        response.headers["date"] = clock.strftime("%a, %d %b %Y %H:%M:%S GMT")
+        return response
+
+    def emails(self) -> Sequence[str]:
+        return [m["email_address"] for m in self.members.values() if m["status"] != "archived"]
+
+    def touch(self, id: str, at: datetime) -> None:  # noqa: A002 - as the suite's protocol names it
+        self.members[id]["last_changed"] = iso(at)
+
+
+def sign(body: bytes, at: datetime, secret: str) -> Delivery:
+    stamp = str(int(at.timestamp()))
+    header = {"x-mailchimp-signature": f"t={stamp},v1={hooks.sign(secret, stamp, body)}"}
+    return Delivery("POST", "https://sync.example.com/webhooks/mailchimp", header, body, at)
+
+
+BODY = (
+    b"type=profile&fired_at=2026-03-02+09%3A29%3A58&data%5Bid%5D=8a25ff1d98&data%5Blist_id%5D=a6b5da1054"
+    b"&data%5Bemail%5D=Ada%40people.example&data%5Bemail_type%5D=html&data%5Bmerges%5D%5BFNAME%5D=Ada"
+)
+
+MAILCHIMP = Example(
+    settings={"api_key": "0123456789abcdef0123456789abcdef-us21", "list_id": LIST, "signing_secret": SECRET},
+    vendor=Audience,
+    email_field="email_address",
+    text_field="merge_fields.FNAME",
+    other_field="merge_fields.LNAME",
+    secret="signing_secret",
+    sign=sign,
+    body=BODY,
+    events=(
+        Event(
+            kind=Kind.CONTACT,
+            action=Action.CHANGED,
+            ref=Ref("ada@people.example", "email"),
+            dedupe="d70fae1e5f19317930d4b0bb4fad71e3deacbde13a63ed92727b2cc04ee50f78",
+            occurred_at=datetime(2026, 3, 2, 9, 29, 58, tzinfo=UTC),
+        ),
+    ),
+    unknown=BODY.replace(b"type=profile", b"type=campaign"),
+    other=BODY.replace(b"09%3A29%3A58", b"09%3A29%3A59"),
+    proof=("x-mailchimp-signature",),
+    tolerance=timedelta(seconds=300),
+    secrets_apart=",",
+    missing="c9999",
+    bad={"merge_fields.ADDRESS": {"addr1": "1 High St"}},
+    falsy={"merge_fields.AGE": 0},
+    error=lambda status, text: problem(status, "Something", text),
+    options={"merge_fields.TIER": ("Gold", "Iron")},
+)

@@ -1,0 +1,210 @@
+"""Pages: each row once, in order, whatever the page's size and whatever a filter has to look past."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.core import tables as t
+from app.core.db import Database
+from app.ops import paging
+from tests.apihelp import Api, add, add_contacts, add_events, add_letters, new_database
+
+N = 23
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    yield from new_database(tmp_path)
+
+
+def some_events(database: Database) -> None:
+    """Of two connections and all statuses, many at the same moment."""
+    names, statuses = itertools.cycle(["hub", "chimp", "chimp"]), itertools.cycle(["done", "pending", "dead", "parked"])
+    add_events(
+        database,
+        *(
+            {"connection": next(names), "status": next(statuses), "received_at": 1_000 + k * 7 % 5, "due_at": 0}
+            for k in range(N)
+        ),
+    )
+
+
+def some_letters(database: Database) -> None:
+    codes, stations = itertools.cycle(["refused", "gone", "invalid"]), itertools.cycle(["push", "sync"])
+    names = itertools.cycle(["hub", "chimp"])
+    add_letters(
+        database,
+        *({"code": next(codes), "station": next(stations), "connection": next(names)} for _ in range(N)),
+    )
+
+
+def some_contacts(database: Database) -> None:
+    add_contacts(database, *({"updated_at": 1_000 * (1 + k % 4), "values": {"city": str(k)}} for k in range(N)))
+
+
+def some_runs(database: Database) -> None:
+    add(
+        database,
+        t.run,
+        *({"kind": "replay", "params": {}, "status": "done", "total": k, "started_at": 0} for k in range(N)),
+    )
+
+
+def some_conflicts(database: Database) -> None:
+    usual = {"field": "city", "connection": "hub", "ours": "a", "theirs": "b", "at": 0}
+    add(database, t.conflict, *({**usual, "contact_id": k} for k in range(1, N + 1)))
+
+
+def some_history(database: Database) -> None:
+    add_contacts(database, {}, {})
+    usual = {"field": "city", "old": None, "new": "x", "source": "hub", "rule": "new", "at": 0, "stored_at": 0}
+    add(database, t.history, *({**usual, "contact_id": 1, "version": 1 + k // 3} for k in range(N)))
+    add(database, t.history, {**usual, "contact_id": 2, "version": 9})
+
+
+def by_time(item: dict[str, Any]) -> Any:
+    return (item["received_at"], item["id"])
+
+
+def by_id(item: dict[str, Any]) -> Any:
+    return item["id"]
+
+
+LISTS = [
+    pytest.param("/ops/events", some_events, {}, by_time, True, N, id="events"),
+    pytest.param("/ops/events", some_events, {"connection": "hub"}, by_time, True, 8, id="events of one connection"),
+    pytest.param("/ops/events", some_events, {"status": "done"}, by_time, True, 6, id="events of one status"),
+    pytest.param(
+        "/ops/events",
+        some_events,
+        {"since": "1970-01-01T00:00:01.001Z", "until": "1970-01-01T00:00:01.003Z"},
+        by_time,
+        True,
+        9,
+        id="events of a span",
+    ),
+    pytest.param(
+        "/ops/events",
+        some_events,
+        {"connection": "chimp", "status": "dead", "until": "1970-01-01T00:00:01.004Z"},
+        by_time,
+        True,
+        3,
+        id="events by everything",
+    ),
+    pytest.param("/ops/dead", some_letters, {}, by_id, True, N, id="letters"),
+    pytest.param("/ops/dead", some_letters, {"connection": "hub"}, by_id, True, 12, id="letters of one connection"),
+    pytest.param("/ops/dead", some_letters, {"code": "gone"}, by_id, True, 8, id="letters of one code"),
+    pytest.param(
+        "/ops/dead",
+        some_letters,
+        {"code": "gone", "station": "sync", "connection": "chimp"},
+        by_id,
+        True,
+        4,
+        id="letters by everything",
+    ),
+    pytest.param("/contacts", some_contacts, {}, by_id, False, N, id="contacts"),
+    pytest.param(
+        "/contacts", some_contacts, {"updated_since": "1970-01-01T00:00:04Z"}, by_id, False, 5, id="contacts updated"
+    ),
+    pytest.param("/ops/runs", some_runs, {}, by_id, True, N, id="runs"),
+    pytest.param("/ops/conflicts", some_conflicts, {}, by_id, True, N, id="conflicts"),
+    pytest.param(
+        "/contacts/1/history", some_history, {}, lambda c: (c["version"], c["id"]), True, N, id="history of a contact"
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "fill", "params", "key", "newest_first", "expected"), LISTS)
+@pytest.mark.parametrize("most", [paging.MOST, 10], ids=["plenty", "looks at few"])
+def test_every_row_comes_once_and_in_order(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    fill: Callable[[Database], None],
+    params: dict[str, str],
+    key: Callable[[dict[str, Any]], Any],
+    newest_first: bool,
+    expected: int,
+    most: int,
+) -> None:
+    """Pages of every size put together are the whole list, also where a page ends at what it may look at."""
+    monkeypatch.setattr(paging, "MOST", most)
+    api = Api(database)
+    fill(database)
+    whole = api.walk(path, 200, **params)
+    rows = [item for page in whole for item in page]
+    assert len(rows) == expected
+    assert rows == sorted(rows, key=key, reverse=newest_first)
+    for limit in (1, 4, expected):
+        pages = api.walk(path, limit, **params)
+        assert all(len(page) <= limit for page in pages)
+        assert [item for page in pages for item in page] == rows
+
+
+def test_what_arrives_meanwhile_moves_no_page(database: Database) -> None:
+    """A page begins behind the last row of the one before, not after so many rows."""
+    api = Api(database)
+    first = add_events(database, *({"received_at": 10 * k} for k in range(1, 5)))
+    page = api.get("/ops/events", limit=2)
+    add_events(database, {"received_at": 99}, {"received_at": 100})
+    rest = api.get("/ops/events", limit=9, after=page["next"])
+    assert [e["id"] for e in page["items"] + rest["items"]] == sorted(first, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("!!!", id="not base64"),
+        pytest.param("eHg", id="not JSON"),
+        pytest.param(paging.encode("dead", (5,)), id="of another list"),
+        pytest.param(paging.encode("events", (5,)), id="too short"),
+        pytest.param(paging.encode("events", (5, 6, 7)), id="too long"),
+        pytest.param(paging.encode("events", (5, 2**63)), id="too large"),
+        pytest.param(paging.encode("events", (True, 5)), id="not a number"),
+        pytest.param(paging.encode("events", ("x", 5)), id="a text"),  # type: ignore[arg-type]
+        pytest.param("x" * 201, id="too much"),
+    ],
+)
+def test_a_cursor_of_elsewhere_is_refused(database: Database, cursor: str) -> None:
+    """Rather than answered with a page that nobody asked for."""
+    problem = Api(database)("GET", "/ops/events", params={"after": cursor}).json()
+    assert (problem["status"], problem["errors"][0]["name"]) == (422, "after")
+
+
+@pytest.mark.parametrize(("path", "fill", "params", "_key", "_newest", "_expected"), LISTS)
+def test_no_list_counts_or_skips(
+    database: Database,
+    path: str,
+    fill: Callable[[Database], None],
+    params: dict[str, str],
+    _key: object,
+    _newest: object,
+    _expected: object,
+) -> None:
+    """Every statement of a list has its bound, and none an OFFSET; an empty search must not pass."""
+    api = Api(database)
+    fill(database)
+    said: list[str] = []
+    engine = database._reader
+
+    def listen(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        said.append(statement.upper())
+
+    event.listen(engine, "before_cursor_execute", listen)
+    api.get(path, limit=2, after=api.get(path, limit=2, **params)["next"], **params)
+    event.remove(engine, "before_cursor_execute", listen)
+    looks = [s for s in said if s.startswith("SELECT")]
+    assert len(looks) >= 2
+    for statement in looks:
+        assert "COUNT(" not in statement
+        assert " OFFSET ?" not in statement
+        assert "LIMIT" in statement or " IN (" in statement or ".ID = " in statement

@@ -123,7 +123,9 @@ def _simulators(url: str, hook: str, people: int) -> Iterator[tuple[subprocess.P
         *("--mailchimp-webhook-secret", hook),
     ]
     # A session of its own: Ctrl-C in the terminal is for this process, which then ends the child.
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(  # noqa: S603 - every word of it is ours or a number
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         yield process, _vendors(process)
     finally:

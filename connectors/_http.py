@@ -36,7 +36,7 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 _RESET = (httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.RemoteProtocolError)
 
 _SAFE = "tandem.safe"  # request extension: whether the request may be sent twice
-_DECODED = frozenset({"content-encoding", "content-length", "transfer-encoding"})  # untrue of a body that was read
+_DECODED = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})  # untrue of a body that was read
 
 _urgent: ContextVar[bool] = ContextVar("tandem_urgent_calls", default=False)
 
@@ -301,7 +301,7 @@ class Http:
             response.close()
         return httpx.Response(
             response.status_code,
-            headers=[(name, value) for name, value in response.headers.multi_items() if name not in _DECODED],
+            headers=[(name, value) for name, value in response.headers.raw if name.lower() not in _DECODED],
             content=bytes(body),
             request=request,
         )

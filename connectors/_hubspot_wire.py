@@ -28,12 +28,14 @@ MORE_EMAILS = "hs_additional_emails"  # a ";" list; secondary addresses are uniq
 MERGED_IDS = "hs_merged_object_ids"  # a ";" list of ids that live on in this record
 MODIFIED = "lastmodifieddate"  # contacts; every other object says hs_lastmodifieddate
 
+NOT_FOUND = "OBJECT_NOT_FOUND"
+
 # What an error inside a 207 leads to; a category that is not here refuses the record, with the category as its code.
-# "Error handling", field `category`; spellings of the passing ones as seen in public issues.
+# "Error handling", field `category`; spellings of the passing ones as seen in public threads.
 CATEGORIES: Mapping[str, type[Refused | TryLater | NeedsHuman]] = {
     "VALIDATION_ERROR": Refused,
     "CONFLICT": Refused,
-    "OBJECT_NOT_FOUND": Refused,
+    NOT_FOUND: Refused,
     "RATE_LIMITS": TryLater,
     "RATE_LIMIT": TryLater,
     "INTERNAL_ERROR": TryLater,

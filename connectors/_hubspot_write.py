@@ -22,6 +22,7 @@ import httpx
 from connectors._hubspot_calls import BATCH, REFUSALS, Contacts
 from connectors._hubspot_wire import (
     EMAIL,
+    NOT_FOUND,
     PROPERTY_CODES,
     Fault,
     addresses,
@@ -145,8 +146,8 @@ class _Run:
             self._cut(jobs, response, self._update)
             return
         left = self._sort_out(jobs, response)[0]
-        # Left out without an error: the id was merged away, which only the single call resolves
-        # (seen by github.com/rudderlabs/rudder-transformer, batch/update handler).
+        # Unknown to the batch call, or left out of its answer in silence (so seen by the batch/update handler of
+        # github.com/rudderlabs/rudder-transformer): perhaps merged away, which only the single call resolves.
         self._singly(left, self._update)
 
     def _update_one(self, job: _Job) -> None:
@@ -206,7 +207,7 @@ class _Run:
         nameless: list[Fault] = []
         for fault in faults(body):
             about = [j for j in left if j.order.key in fault.traces or j.order.id in fault.ids]
-            for job in about:
+            for job in about if fault.category != NOT_FOUND else ():  # not yet believed, see `_update`
                 self.receipts[job.at] = self._refusal(job, fault)
                 left.remove(job)
             if not about:
@@ -245,7 +246,7 @@ class _Run:
     def _refusal(self, job: _Job, fault: Fault, status: int | None = None) -> Receipt:
         """The receipt for one error."""
         key, verb = job.order.key, job.order.verb
-        if verb is not Verb.CREATE and (status == 404 or fault.category == "OBJECT_NOT_FOUND"):
+        if verb is not Verb.CREATE and (status == 404 or fault.category == NOT_FOUND):
             return Gone(key, NOBODY)
         if status == 409 or fault.category == "CONFLICT":
             if verb is Verb.CREATE and fault.existing is not None:

@@ -115,16 +115,16 @@ class Api:
 
         return asyncio.run(send())
 
-    def get(self, path: str, status: int = 200, **params: Any) -> Any:
-        """The JSON of an answer that has to have ``status``."""
+    def get(self, path: str, expected: int = 200, /, **params: Any) -> Any:
+        """The JSON of an answer that has to have the status ``expected``."""
         answer = self("GET", path, params={k: v for k, v in params.items() if v is not None})
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == expected, answer.text
         return answer.json()
 
-    def post(self, path: str, json: Any = None, status: int = 202, **params: Any) -> Any:
-        """The JSON of an answer that has to have ``status``."""
+    def post(self, path: str, json: Any = None, expected: int = 202, /, **params: Any) -> Any:
+        """The JSON of an answer that has to have the status ``expected``."""
         answer = self("POST", path, json=json, params=params)
-        assert answer.status_code == status, answer.text
+        assert answer.status_code == expected, answer.text
         return answer.json()
 
     def walk(self, path: str, limit: int, **params: Any) -> list[list[Any]]:

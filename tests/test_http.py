@@ -43,18 +43,26 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def api() -> Iterator[respx.MockRouter]:
-    with respx.mock(assert_all_called=False) as router:
-        yield router
+def api() -> respx.MockRouter:
+    return respx.MockRouter(assert_all_called=False)
 
 
 @pytest.fixture
-def connect(clock: Clock) -> Iterator[Callable[..., Http]]:
+def connect(clock: Clock, api: respx.MockRouter) -> Iterator[Callable[..., Http]]:
+    """Clients before ``api``, or before the transport that is asked for."""
     made: list[Http] = []
 
     def make(**how: Any) -> Http:
-        defaults: dict[str, Any] = {"base_url": BASE, "hosts": (), "limits": FREE, "now": clock, "sleep": clock.sleep}
-        made.append(Http(**{**defaults, "headers": {"Authorization": f"Bearer {KEY}"}, **how}))
+        defaults: dict[str, Any] = {
+            "base_url": BASE,
+            "hosts": (),
+            "limits": FREE,
+            "headers": {"Authorization": f"Bearer {KEY}"},
+            "transport": httpx.MockTransport(api.handler),
+            "now": clock,
+            "sleep": clock.sleep,
+        }
+        made.append(Http(**{**defaults, **how}))
         return made[-1]
 
     yield make
@@ -904,7 +912,7 @@ def test_nobody_there_is_try_later(connect: Callable[..., Http]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    error = problem(lambda: connect(base_url=f"http://127.0.0.1:{port}").send("POST", "/x", json={}))
+    error = problem(lambda: connect(base_url=f"http://127.0.0.1:{port}", transport=None).send("POST", "/x", json={}))
     assert isinstance(error, TryLater)
     assert not error.landed
     assert "ConnectError" in str(error)

@@ -134,8 +134,10 @@ def test_partial_failure_is_per_record(api: FakeHubSpot, hubspot: HubSpot) -> No
     assert api.rows["1"]["properties"]["email"] == "there@example.com"
 
 
-def test_updates_of_missing_and_merged_records(api: FakeHubSpot, hubspot: HubSpot) -> None:
-    """Missing is Gone; merged away (left out of the answer in silence) is written to the record it lives on in."""
+@pytest.mark.parametrize("silent", [True, False])
+def test_updates_of_missing_and_merged_records(api: FakeHubSpot, hubspot: HubSpot, silent: bool) -> None:
+    """Missing is Gone; merged away, whatever the batch call says of it, is written to the record it lives on in."""
+    api.silent = silent
     api.add(1, email="a@example.com")
     api.add(2, email="b@example.com")
     api.merged["3"] = "2"

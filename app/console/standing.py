@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection as Db
 from sqlalchemy import func, select
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.ops.health import SILENT_MS, state_of
+from app.ops.shapes import clock
 from app.push import work
-from app.worker import BEAT
-
-SILENT_MS: Final = int(6 * BEAT * 1000)  # a worker that missed this many signs of life is taken for dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +43,6 @@ class WorkerSeen:
     alive: bool
 
 
-def clock(db: Db) -> int:
-    """The database's time, ms since 1970."""
-    return int(db.execute(select(now_ms())).scalar_one())
-
-
 def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
     """Every named connection."""
     now = clock(db)
@@ -63,16 +56,15 @@ def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
         )
     }
     letters = {row[0]: row[1] for row in db.execute(select(d.connection, func.count()).group_by(d.connection))}
-    states: dict[str, Mapping[str, Any]] = {
-        row["name"]: dict(row) for row in db.execute(select(t.connection_state)).mappings()
-    }
+    states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
     backlog = work.backlog(db, names)
     found = {}
     for name in names:
-        known: Mapping[str, Any] = states.get(name, {})
+        row = states.get(name)
+        known: dict[str, Any] = {str(key): value for key, value in row.items()} if row is not None else {}
         events, received = pending.get(name, (0, None))
         links, since = backlog[name]
-        state, why = _state(known)
+        state, why, _ = state_of(row)
         found[name] = Standing(
             state=state,
             why=why,
@@ -87,14 +79,6 @@ def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
             wrote=before(now, known.get("last_push_at")),
         )
     return found
-
-
-def _state(known: Mapping[str, Any]) -> tuple[str, str | None]:
-    if known.get("paused"):
-        return "paused", known["paused_why"]
-    if known.get("failing_since") is not None:
-        return "failing", known["failure"]
-    return "ok", None
 
 
 def workers(db: Db) -> list[WorkerSeen]:

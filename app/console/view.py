@@ -13,10 +13,11 @@ from typing import Any, Final
 from sqlalchemy import Connection as Db
 from sqlalchemy import or_, select
 
-from app.console.standing import Standing, clock, standings
+from app.console.standing import Standing, standings
 from app.core import tables as t
 from app.core.fields import FIELDS
 from app.core.words import MISSING, Fact
+from app.ops.shapes import clock
 from app.records import contacts as people
 from app.sync.connection import Connection, Connections
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -16,7 +15,7 @@ from app.core import tables as t
 from app.core.db import Database
 from app.ops.auth import allowed
 from app.ops.health import State, state_of
-from app.ops.shapes import COUNTED, Asked, Count, Name, Reason, Shape, count, counted, moment
+from app.ops.shapes import COUNTED, Asked, Count, Moment, Name, Reason, Shape, count, counted, moment
 from app.records import state
 from app.sync.connection import Connection, Connections
 from connectors.contract import Limits, Rate
@@ -49,7 +48,7 @@ class Allowed(Shape):
 class Backlog(Count):
     """What waits."""
 
-    oldest: datetime | None = Field(description="Since when the oldest of the counted ones waits.")
+    oldest: Moment | None = Field(description="Since when the oldest of the counted ones waits.")
 
 
 class ConnectionState(Shape):
@@ -64,17 +63,17 @@ class ConnectionState(Shape):
         "answer as it should."
     )
     why: str | None = Field(description="Why it rests or fails.")
-    since: datetime | None = Field(description="Since when it rests or fails.")
+    since: Moment | None = Field(description="Since when it rests or fails.")
     paused_by: str | None = Field(description="operator, or tandem (after a refusal that only people can mend)")
     events: Backlog = Field(description="Events not processed yet.")
     links: Backlog = Field(description="Contacts with something to write to this connection.")
     dead: Count = Field(description="Dead letters.")
-    last_event_at: datetime | None
-    last_push_at: datetime | None
-    polled_at: datetime | None
-    poll_due_at: datetime | None
+    last_event_at: Moment | None
+    last_push_at: Moment | None
+    polled_at: Moment | None
+    poll_due_at: Moment | None
     poll_seconds: float = Field(description="How often it is polled, beside its webhooks.", examples=[300])
-    walked_at: datetime | None = Field(description="When the first complete walk ended; null: not yet.")
+    walked_at: Moment | None = Field(description="When the first complete walk ended; null: not yet.")
     can: list[str] = Field(description="What its connector claims.", examples=[["changed", "find", "read", "write"]])
     limits: Allowed
 

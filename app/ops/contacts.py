@@ -18,7 +18,7 @@ from app.core.words import Fact
 from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
-from app.ops.shapes import Email, Id, Shape, moment
+from app.ops.shapes import Email, Id, Moment, Shape, moment
 from app.sync.connection import Connections
 
 HISTORY: Final = 100  # changes shown with a contact
@@ -40,8 +40,8 @@ class ContactSummary(Shape):
         description="By canonical field; null: known to have none.",
         examples=[{"email": "ann@example.org", "given_name": "Ann", "city": None}],
     )
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 class FactShown(Shape):
@@ -49,7 +49,7 @@ class FactShown(Shape):
 
     value: Any
     source: str = Field(description="The connection, or whoever said it.", examples=["hubspot"])
-    at: datetime = Field(description="When, by the source's clock.")
+    at: Moment = Field(description="When, by the source's clock.")
     rule: str = Field(description="Why it was let in.", examples=["only they changed it"])
     event: int | None = Field(description="See /ops/events/{event_id}.")
 
@@ -57,8 +57,8 @@ class FactShown(Shape):
 class Pending(Shape):
     """Something to write."""
 
-    since: datetime = Field(description="When the oldest change in it happened.")
-    due_at: datetime = Field(description="It is tried from then on.")
+    since: Moment = Field(description="When the oldest change in it happened.")
+    due_at: Moment = Field(description="It is tried from then on.")
     in_hand: bool = Field(description="A worker is writing it.")
     attempts: int
     error: str | None = Field(description="Why the last try failed.")
@@ -73,10 +73,10 @@ class LinkShown(Shape):
     shadow: dict[str, Any] = Field(description="What the record is known to hold, in canonical words.")
     altered: dict[str, Any] = Field(description="Values that the vendor keeps otherwise than they were sent.")
     warnings: list[dict[str, str]] = Field(description="Fields of the record that could not be used, and why.")
-    modified_at: datetime | None = Field(description="By the vendor's clock.")
-    written_at: datetime | None = Field(description="When Tandem's last write ended.")
-    gone_at: datetime | None = Field(description="When the vendor said that the record is deleted.")
-    created_at: datetime
+    modified_at: Moment | None = Field(description="By the vendor's clock.")
+    written_at: Moment | None = Field(description="When Tandem's last write ended.")
+    gone_at: Moment | None = Field(description="When the vendor said that the record is deleted.")
+    created_at: Moment
 
 
 class Change(Shape):
@@ -90,8 +90,8 @@ class Change(Shape):
     source: str = Field(examples=["hubspot"])
     rule: str
     event: int | None
-    at: datetime = Field(description="When it happened, by the source's clock.")
-    stored_at: datetime
+    at: Moment = Field(description="When it happened, by the source's clock.")
+    stored_at: Moment
 
 
 class ContactDetail(ContactSummary):
@@ -114,7 +114,7 @@ class ConflictShown(Shape):
     ours: Any = Field(description="The value that Tandem holds.")
     theirs: Any = Field(description="The value at the connection.")
     event: int | None
-    at: datetime
+    at: Moment
 
 
 def _summary(row: RowMapping) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Annotated, Final
 
 import structlog
@@ -21,7 +20,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.replay import obstacle, requeue
-from app.ops.shapes import Asked, ByCode, ByConnection, CodeText, Id, NameText, Shape, Station, clock
+from app.ops.shapes import Asked, ByCode, ByConnection, CodeText, Id, Moment, NameText, Shape, Station, clock
 from app.push import work
 from app.sync.connection import Connections
 
@@ -46,7 +45,7 @@ class DeadLetter(Shape):
     contact_id: int | None = Field(description="See /contacts/{contact_id}.")
     event: int | None = Field(description="See /ops/events/{event_id}.")
     attempts: int = Field(examples=[1])
-    at: datetime = Field(description="When it was given up.")
+    at: Moment = Field(description="When it was given up.")
 
 
 class RetryAsked(Asked):

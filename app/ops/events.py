@@ -21,7 +21,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.replay import CLOSED, Replay, obstacle, requeue
-from app.ops.shapes import Asked, ByConnection, Id, NameText, Shape, Since, Status, Until, moment
+from app.ops.shapes import Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Until, moment
 from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
@@ -57,18 +57,18 @@ class Event(Shape):
     )
     error: str | None = Field(description="Why it is where it is.")
     attempts: int = Field(description="Tries that failed.")
-    occurred_at: datetime | None = Field(description="By the vendor's clock, where it says so.")
-    received_at: datetime
-    due_at: datetime = Field(description="When it may be processed; of interest while it is pending.")
-    first_failed_at: datetime | None
-    done_at: datetime | None
+    occurred_at: Moment | None = Field(description="By the vendor's clock, where it says so.")
+    received_at: Moment
+    due_at: Moment = Field(description="When it may be processed; of interest while it is pending.")
+    first_failed_at: Moment | None
+    done_at: Moment | None
 
 
 class Raw(Shape):
     """The delivery that brought an event, as long as it is kept."""
 
     id: str
-    received_at: datetime
+    received_at: Moment
     method: str = Field(examples=["POST"])
     path: str = Field(description="Without the query, which may hold a secret.", examples=["/webhooks/hubspot"])
     content_type: str = Field(examples=["application/json"])
@@ -93,11 +93,11 @@ class Run(Shape):
     done: int = Field(examples=[500])
     error: str | None
     connection: str | None = Field(description="Only of this connection.")
-    since: datetime | None
-    until: datetime | None
+    since: Moment | None
+    until: Moment | None
     statuses: list[str] = Field(description="Only events that had one of these.")
-    started_at: datetime
-    ended_at: datetime | None
+    started_at: Moment
+    ended_at: Moment | None
 
 
 class Started(Shape):

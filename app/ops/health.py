@@ -18,7 +18,7 @@ from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.ops.auth import admits, allowed
 from app.ops.metrics import Metrics
-from app.ops.shapes import Shape, clock, moment
+from app.ops.shapes import Moment, Shape, clock, moment
 from app.records import migrate
 from app.sync.connection import Connections
 from app.worker import BEAT
@@ -67,7 +67,7 @@ class Connected(Shape):
     mode: str = Field(description="observe (nothing is written) or live", examples=["live"])
     state: State = Field(examples=["ok"])
     why: str | None = Field(description="Why it rests or fails.")
-    since: datetime | None = Field(description="Since when.")
+    since: Moment | None = Field(description="Since when.")
 
 
 class Ready(Shape):

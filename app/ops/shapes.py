@@ -6,7 +6,15 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 from sqlalchemy import Connection as Db
 from sqlalchemy import Select, func, select
 
@@ -18,6 +26,18 @@ BIGGEST: Final = 2**63 - 1  # both databases keep ids in 64 bits with a sign
 
 # Neither database takes every text: PostgreSQL stores no NUL (https://www.postgresql.org/docs/current/datatype-character.html).
 _NO_NUL: Final = r"^[^\x00]*$"
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+Moment = Annotated[
+    datetime,  # aware, UTC
+    PlainSerializer(_iso, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T08:00:00.000Z"]}),
+]
+"""A time as answered: always with milliseconds, so that texts sort as times do."""
 
 Station = Literal["sync", "push"]
 Status = Literal["pending", "done", "ignored", "parked", "dead"]

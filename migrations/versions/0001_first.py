@@ -1,0 +1,245 @@
+"""All tables of the first release."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0001_first"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+JSON = sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+# Rows of these tables live for seconds: vacuum them by number, not by share, and leave room for updates in place.
+# https://www.postgresql.org/docs/current/runtime-config-autovacuum.html
+HOT = (
+    "fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, "
+    "autovacuum_vacuum_cost_delay = 0"
+)
+
+
+def upgrade() -> None:
+    """Create them."""
+    op.create_table(
+        "conflict",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("ours", JSON, nullable=True),
+        sa.Column("theirs", JSON, nullable=True),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_conflict")),
+    )
+    op.create_index("uq_conflict_open", "conflict", ["contact_id", "field", "connection"], unique=True)
+    op.create_table(
+        "connection_state",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.Column("paused", sa.Integer(), nullable=False),
+        sa.Column("paused_why", sa.Text(), nullable=True),
+        sa.Column("paused_by", sa.Text(), nullable=True),
+        sa.Column("paused_at", sa.BigInteger(), nullable=True),
+        sa.Column("polled_at", sa.BigInteger(), nullable=True),
+        sa.Column("poll_due_at", sa.BigInteger(), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=True),
+        sa.Column("walked_at", sa.BigInteger(), nullable=True),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.Column("last_event_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_push_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_connection_state")),
+    )
+    op.create_table(
+        "consent",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("basis", sa.Text(), nullable=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=True),
+        sa.Column("evidence", JSON, nullable=True),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_consent")),
+    )
+    op.create_index("ix_consent_address", "consent", ["address", "channel"], unique=False)
+    op.create_index("uq_consent_digest", "consent", ["digest"], unique=True)
+    op.create_table(
+        "contact",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("facts", JSON, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_contact")),
+    )
+    op.create_table(
+        "contact_key",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("strong", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "value", "contact_id", name=op.f("pk_contact_key")),
+    )
+    op.create_index("ix_contact_key_contact", "contact_key", ["contact_id"], unique=False)
+    op.create_index(
+        "uq_contact_key_strong",
+        "contact_key",
+        ["key", "value"],
+        unique=True,
+        sqlite_where=sa.text("strong = 1"),
+        postgresql_where=sa.text("strong = 1"),
+    )
+    op.create_table(
+        "dead",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("station", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=True),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("next_step", sa.Text(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_dead")),
+    )
+    op.create_index("ix_dead_connection", "dead", ["connection", "id"], unique=False)
+    op.create_index("ix_dead_contact", "dead", ["contact_id", "connection"], unique=False)
+    op.create_table(
+        "delivery",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("method", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("content_type", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
+    )
+    op.create_table(
+        "history",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("old", JSON, nullable=True),
+        sa.Column("new", JSON, nullable=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("stored_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_history")),
+    )
+    op.create_index("ix_history_contact", "history", ["contact_id", "version"], unique=False)
+    op.create_table(
+        "inbox",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("dedupe", sa.Text(), nullable=False),
+        sa.Column("delivery", sa.Text(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("ref_key", sa.Text(), nullable=False),
+        sa.Column("ref_value", sa.Text(), nullable=False),
+        sa.Column("losers", JSON, nullable=True),
+        sa.Column("record", JSON, nullable=True),
+        sa.Column("occurred_at", sa.BigInteger(), nullable=True),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("first_failed_at", sa.BigInteger(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("done_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
+    )
+    op.create_index(
+        "ix_inbox_pending",
+        "inbox",
+        ["connection", "due_at"],
+        unique=False,
+        sqlite_where=sa.text("status = 'pending'"),
+        postgresql_where=sa.text("status = 'pending'"),
+    )
+    op.create_index("ix_inbox_status_received", "inbox", ["status", "received_at"], unique=False)
+    op.create_index("uq_inbox_connection_dedupe", "inbox", ["connection", "dedupe"], unique=True)
+    op.create_table(
+        "lease",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_lease")),
+    )
+    op.create_table(
+        "link",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("shadow", JSON, nullable=False),
+        sa.Column("rev", sa.BigInteger(), nullable=False),
+        sa.Column("modified", sa.BigInteger(), nullable=True),
+        sa.Column("written_at", sa.BigInteger(), nullable=False),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
+        sa.Column("altered", JSON, nullable=True),
+        sa.Column("warnings", JSON, nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "kind", "remote_id", name=op.f("pk_link")),
+    )
+    op.create_index("uq_link_contact", "link", ["contact_id", "connection", "kind"], unique=True)
+    op.create_table(
+        "run",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("params", JSON, nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
+    )
+    op.create_table(
+        "work",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("lane", sa.Integer(), nullable=False),
+        sa.Column("gen", sa.BigInteger(), nullable=False),
+        sa.Column("taken", sa.BigInteger(), nullable=True),
+        sa.Column("lease", sa.Text(), nullable=True),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("first_failed_at", sa.BigInteger(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_work")),
+    )
+    op.create_index("ix_work_due", "work", ["connection", "lane", "due_at"], unique=False)
+    op.create_table(
+        "worker",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("beat_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_worker")),
+    )
+
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(f"ALTER TABLE work SET ({HOT})")
+        op.execute("ALTER TABLE inbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)")

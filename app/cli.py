@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from app.commands import act, connector, init, look, mapping, run, setup
@@ -23,17 +25,19 @@ app = typer.Typer(
 
 _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 
-for command in (run.serve, run.work, run.demo):
-    app.command(rich_help_panel=_RUN)(command)
-for command in (init.init, setup.doctor, run.migrate, setup.version):
-    app.command(rich_help_panel=_SET_UP)(command)
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    _RUN: (run.serve, run.work, run.demo),
+    _SET_UP: (init.init, setup.doctor, run.migrate, setup.version),
+    _LOOK: (look.status,),
+    _ACT: (act.replay, act.pause, act.resume),
+}
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
 app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
-app.command(rich_help_panel=_LOOK)(look.status)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
-for command in (act.replay, act.pause, act.resume):
-    app.command(rich_help_panel=_ACT)(command)
 
 
 def main() -> None:

@@ -209,6 +209,9 @@ def _store(found: list[Finding], settings: Settings, config: Config) -> None:
 def _tables(found: list[Finding], database: Database, subject: str) -> None:
     area = "database"
     current, head = migrate.current(database), migrate.head()
+    if current is None:
+        found.append(Finding(area, subject, Level.WARN, "empty", "`tandem migrate` or `tandem serve` makes its tables"))
+        return
     if current != head:
         message = f"its tables are at version {current}, this Tandem needs {head}"
         advice = "run `tandem migrate`; where the tables are the newer ones, install the newer Tandem"

@@ -25,7 +25,13 @@ _PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(?=@)"
 _SECRET_NAMES: Final = frozenset(
     {"access_token", "api_key", "authorization", "body", "client_secret", "fields", "password", "secret", "token"}
 )
-_QUIET: Final = ("httpx", "httpcore", "alembic", "asyncio")  # these name every URL, or tell what nobody acts on
+_QUIET: Final = (
+    "httpx",
+    "httpcore",
+    "alembic",
+    "asyncio",
+    "uvicorn",
+)  # they name every URL, or tell what nobody acts on
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 

@@ -45,7 +45,7 @@ class Breaker:
             if self.state == pybreaker.STATE_CLOSED:
                 return False
             left = self._opened_at + self._seconds - self._now()
-            if self.state == pybreaker.STATE_OPEN and left > 0:
+            if left > 0:
                 raise TryLater("circuit breaker open after failures in a row", after=timedelta(seconds=left))
             if self._trial:
                 raise TryLater("circuit breaker half-open: a trial call is under way", after=timedelta(seconds=1))

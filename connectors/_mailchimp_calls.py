@@ -54,9 +54,10 @@ class Members:
 class Audience:
     """The members of one audience ("list")."""
 
-    def __init__(self, http: Http, list_id: str) -> None:
-        """See the module."""
+    def __init__(self, http: Http, list_id: str, *, secrets: Collection[str]) -> None:
+        """See the module.  ``secrets``: what no error may repeat."""
         self._http = http
+        self.secrets = frozenset(secrets)
         self._path = f"/lists/{quote(list_id, safe='')}"
 
     def send(

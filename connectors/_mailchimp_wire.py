@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
+from connectors._wording import masked, values
 from connectors.contract import Fields, Kind, NeedsHuman, Property, Record, Refused, Schema, TryLater
 
 EMAIL = "email_address"
@@ -67,11 +68,9 @@ ASKED = (*dict.fromkeys(name.partition(".")[0] for name in MEMBER), "merge_field
 
 _CLEARED: Mapping[str, object] = {"language": "", "vip": False}  # what None is in a request, besides merge fields
 _THROTTLED = timedelta(hours=6)  # stackoverflow.com/questions/41160763: a day later it worked, five minutes may too
-_LONG = 200  # characters of the vendor's text that we keep
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ADDRESS = re.compile(r"[^\s\"'<>()\[\]{},;:]+@[^\s\"'<>()\[\]{},;:]+")
-_DIGITS = re.compile(r"\+?\d[\d ()./-]{5,}\d")
 _PLACE = re.compile(r"members\.item:(\d+)(?:\.(.+))?")
 
 
@@ -92,10 +91,12 @@ COMPLIANCE = Reason("compliance", "unsubscribed, bounced or under review: only t
 # Texts and titles, in lower case, the narrower first.  `title` is said to be stable, `type` and `detail` are not
 # (docs/errors), but inside a batch answer there is only a text.  Wordings as in public reports:
 # ibericode/mailchimp-for-wordpress#673 and #798, DrewM/mailchimp-api ErrorHandler, hull-mailchimp's live tests.
+# Some come in the language of the account; such a one is refused under the general code, with its text.
 REASONS: Sequence[tuple[str, Reason]] = (
     ("error_contact_exists", EXISTS),
     ("member exists", EXISTS),
     ("already a list member", EXISTS),
+    ("already in this list", EXISTS),  # a change of address (brandonseydel/MailChimp.Net#201)
     ("forgotten email", FORGOTTEN),
     ("permanently deleted", FORGOTTEN),
     ("compliance state", COMPLIANCE),
@@ -281,13 +282,17 @@ def reason(error: Mapping[str, Any]) -> Reason | None:
     return next((found for words, found in REASONS if words in text), None)
 
 
-def fault(error: Mapping[str, Any], sent: Fields) -> Refused | TryLater:
-    """The error as the next step.  ``sent``: the order's fields, to say which of them it was in our words."""
+def fault(error: Mapping[str, Any], sent: Fields, secrets: Collection[str]) -> Refused | TryLater:
+    """The error as the next step.  ``sent``: the order's fields, to name the one that it was and repeat no value."""
     found = reason(error)
     named = _field(error, sent)
     if found is None:
-        text = next((t for k in ("error", "detail", "title") if isinstance(t := error.get(k), str) and t), "no reason")
-        return Refused(f"mailchimp: {masked(text)}", field=named)
+        # The narrowest text there is: `detail` often just says that there are `errors`.
+        said = [error.get("field_message"), *(e.get("message") for e in _errors(error))]
+        said += [error.get(key) for key in ("error", "detail", "title")]
+        text = next((t for t in said if isinstance(t, str) and t), "no reason")
+        text = masked(_QUOTED.sub("***", text), {*secrets, *values(sent)})
+        return Refused(f"mailchimp: {text}", field=named)
     if found.wait is not None:
         return TryLater(f"mailchimp: {found.says}", after=found.wait)
     field = named if found.field is None else found.field
@@ -304,13 +309,6 @@ def places(problem: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
     return found
 
 
-def masked(text: str) -> str:
-    """The vendor's text without anything that may be a person's."""
-    for pattern in (_QUOTED, _ADDRESS, _DIGITS):
-        text = pattern.sub("***", text)
-    return text[:_LONG]
-
-
 def _errors(problem: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     found = problem.get("errors")
     return [e for e in found if isinstance(e, Mapping)] if isinstance(found, list) else []
@@ -321,7 +319,8 @@ def _field(error: Mapping[str, Any], sent: Fields) -> str | None:
     for one in (error, *_errors(error)):
         name = one.get("field")
         if isinstance(name, str) and name:
-            return next((n for n in (name, MERGE + name) if n in sent), name)
+            # In words for the member's own ("email address"), by tag for merge fields.
+            return next((n for n in (name, MERGE + name, name.replace(" ", "_")) if n in sent), name)
     return None
 
 

@@ -165,7 +165,7 @@ class _Run:
             return _done(job, self.audience.json(response))
         if response.status_code in {404, 405}:
             return Gone(job.order.key, _NOBODY)
-        return Failed(job.order.key, fault(document(response), job.order.fields))
+        return Failed(job.order.key, self._fault(document(response), job))
 
     def each(self, jobs: Sequence[_Job], call: _Step) -> None:
         """One call per job, a few at once; a problem is that job's, and one of the connection stops the run."""
@@ -204,7 +204,7 @@ class _Run:
         named = {0: problem} if len(jobs) == 1 else {}
         named |= {place: error for place, error in places(problem).items() if place < len(jobs)}
         for place, error in named.items():
-            self.receipts[jobs[place].at] = Failed(jobs[place].order.key, fault(error, jobs[place].order.fields))
+            self.receipts[jobs[place].at] = Failed(jobs[place].order.key, self._fault(error, jobs[place]))
         if named:
             self._again([j for place, j in enumerate(jobs) if place not in named], update=update)
         else:
@@ -234,7 +234,7 @@ class _Run:
             elif row is not None and row.get("contact_id") in (None, "", job.order.id):
                 self.receipts[job.at] = _done(job, row)
             elif error is not None and (why := reason(error)) is not None and why.code in _FINAL:
-                self.receipts[job.at] = Failed(job.order.key, fault(error, job.order.fields))
+                self.receipts[job.at] = Failed(job.order.key, self._fault(error, job))
             else:  # no such member, the address is another's by now, or no word at all: the id knows
                 doubtful.append(job)
         self.each(made, self._undone)
@@ -253,12 +253,12 @@ class _Run:
             elif address in results.updated or (error is not None and reason(error) is EXISTS):
                 self.receipts[job.at] = Exists(job.order.key, Ref(address, key="email"))
             elif error is not None:
-                self.receipts[job.at] = Failed(job.order.key, fault(error, job.order.fields))
+                self.receipts[job.at] = Failed(job.order.key, self._fault(error, job))
             else:
                 silent.append(job)
         self.each(made, self._read_back)
         if len(jobs) == 1 and silent and len(results.strays) == 1:  # the answer may spell an address in another way
-            self.receipts[silent[0].at] = Failed(jobs[0].order.key, fault(results.strays[0], jobs[0].order.fields))
+            self.receipts[silent[0].at] = Failed(jobs[0].order.key, self._fault(results.strays[0], jobs[0]))
             return
         self.each(silent, self._looked_up)
         unknown = [j for j in silent if j.at not in self.receipts]
@@ -310,7 +310,7 @@ class _Run:
         if response.status_code == 404:
             return Gone(job.order.key, _NOBODY)
         if response.status_code == 400:
-            return Failed(job.order.key, fault(document(response), job.order.fields))
+            return Failed(job.order.key, self._fault(document(response), job))
         return Done(done.key, done.id, _with_tags(done.record, job), done.modified)
 
     def _guarded(self, call: _Step, job: _Job) -> Receipt | None:
@@ -324,6 +324,9 @@ class _Run:
             self.stopped = problem
             return Failed(job.order.key, problem)
 
+    def _fault(self, error: Mapping[str, Any], job: _Job) -> Refused | TryLater:
+        return fault(error, job.order.fields, self.audience.secrets)
+
     def _fail(self, jobs: Iterable[_Job], problem: Refused | TryLater | NeedsHuman) -> None:
         for job in jobs:
             self.receipts[job.at] = Failed(job.order.key, problem)
@@ -333,9 +336,12 @@ class _Results:
     """A batch answer by address.  TryLater where it is none."""
 
     def __init__(self, answer: object) -> None:
-        self.new = {fold(row.get(EMAIL)): row for row in rows(answer, "new_members")}
-        self.updated = {fold(row.get(EMAIL)): row for row in rows(answer, "updated_members")}
-        self.strays = rows(answer, "errors")
+        try:
+            new, updated, self.strays = (rows(answer, n) for n in ("new_members", "updated_members", "errors"))
+        except TryLater as senseless:
+            raise TryLater(str(senseless), landed=True) from None
+        self.new = {fold(row.get(EMAIL)): row for row in new}
+        self.updated = {fold(row.get(EMAIL)): row for row in updated}
         self.errors = {fold(row.get(EMAIL)): row for row in self.strays}
 
 

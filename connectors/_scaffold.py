@@ -23,7 +23,7 @@ FILES = {  # template -> where it goes
 }
 SUITE = Path("tests", "test_conformance.py")
 
-_IMPORT = re.compile(r"^from (\S+) import .*\n", re.MULTILINE)
+_IMPORT = re.compile(r"^(?:from|import) ((?:connectors|tests)\S*).*\n", re.MULTILINE)
 _LINE = re.compile(r"^Test\w+ = conformance\(.*\n", re.MULTILINE)
 
 
@@ -73,7 +73,7 @@ def _text(template: str, words: dict[str, str]) -> str:
 def _joined(suite: str, words: dict[str, str]) -> str:
     """The suite with the connector's two imports, in their order, and its line behind the last of its kind."""
     for module, thing in (("connectors.{name}", "{class}"), ("tests.examples.{name}", "{const}")):
-        entry = f"from {module} import {thing}  # noqa: E402\n".format_map(words)
+        entry = f"from {module} import {thing}\n".format_map(words)
         suite = _put(suite, entry, [f.end() for f in _IMPORT.finditer(suite) if f[1] < module.format_map(words)])
     return _put(suite, f"{line(words['name'])}\n", [f.end() for f in _LINE.finditer(suite)])
 

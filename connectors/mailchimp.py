@@ -85,7 +85,7 @@ class Mailchimp(Connector):
         self._new_status = _given(settings, "new_member_status", _NEW[0])
         if self._new_status not in _NEW:
             raise ValueError(f"mailchimp: new_member_status {self._new_status!r} is none of {', '.join(_NEW)}")
-        self._audience = Audience(http, self._list_id)
+        self._audience = Audience(http, self._list_id, secrets={settings["api_key"].strip()})
         self._kinds = {Kind.CONTACT: self._audience}
 
     @classmethod
@@ -133,14 +133,11 @@ class Mailchimp(Connector):
         before = found.at if walk.before is None else walk.before
         times = [r.modified for r in found.records if r.modified is not None]
         newest = max([*times, *([] if walk.newest is None else [walk.newest])], default=None)
-        left = 0 if walk.total is None or found.total is None else max(0, walk.total - found.total)
-        if left:
-            # So many have changed since and left the window, which moved the rest forward: go back by as many, or the
-            # first of the rest are never seen.  Those that left come with the next walk.
-            offset = max(0, walk.offset - left)
-        else:
-            offset = walk.offset + len(found.records)
-        more = offset < (offset + 1 if found.total is None else found.total) and (left > 0 or bool(found.records))
+        gone = 0 if walk.total is None or found.total is None else max(0, walk.total - found.total)
+        # So many have changed since and left the window, which moved the rest forward: go back by as many, or the first
+        # of the rest are never seen.  Those that left come with the next walk.
+        offset = max(0, walk.offset - gone) if gone else walk.offset + len(found.records)
+        more = (gone > 0 or bool(found.records)) and (found.total is None or offset < found.total)
         if more:
             following = _Walk(walk.since, before, offset, found.total, newest)
         else:

@@ -26,7 +26,7 @@ from sandbox.front import Json, header, operations
 from sandbox.hubspot_batch import Batch, inputs_of
 from sandbox.hubspot_consent import Consent
 from sandbox.hubspot_events import POLICY, SUBSCRIBED, Events, Version, encoder
-from sandbox.hubspot_http import Routes, answer, body, names, required, source
+from sandbox.hubspot_http import Routes, answer, body, flag, names, required, source
 from sandbox.hubspot_preferences import Preferences
 from sandbox.hubspot_properties import Owners, Properties
 from sandbox.hubspot_rules import HubSpotError, bad, not_found
@@ -192,7 +192,7 @@ class HubSpotSim(Simulator):
             raise bad("limit and after must be numbers") from None
         if not 0 < limit <= PAGE:
             raise bad(f"limit must be between 1 and {PAGE}")
-        found, next_ = self.portal.page(after, limit, archived=query.get("archived") == "true")
+        found, next_ = self.portal.page(after, limit, archived=flag(request, "archived"))
         said: dict[str, Any] = {"results": [self.portal.show(c, *names(request)) for c in found]}
         if next_ is not None:
             link = f"{request.url.path}?limit={limit}&after={next_}"
@@ -270,7 +270,7 @@ class HubSpotSim(Simulator):
         """The contact in the path; by id a merged one is followed to where it lives on."""
         id_, key = request.path_params["id"], request.query_params.get("idProperty")
         if key is None:
-            return self.portal.by_id(id_, archived=request.query_params.get("archived") == "true")
+            return self.portal.by_id(id_, archived=flag(request, "archived"))
         contact = self.portal.by_key(key, id_)
         if contact is None:
             raise not_found()

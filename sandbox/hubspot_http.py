@@ -39,6 +39,11 @@ def required(given: Mapping[str, Any], key: str) -> Any:
     return given[key]
 
 
+def flag(request: Request, name: str) -> bool:
+    """A boolean in the query; HubSpot's own Python client writes ``True``."""
+    return request.query_params.get(name, "").lower() == "true"
+
+
 def source(request: Request) -> str:
     """Who is to be seen as the author: the API, unless the sandbox's own header says otherwise."""
     named = header(request.scope, _SOURCE)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from sandbox.front import Json, operations
 from sandbox.hubspot_consent import Consent
-from sandbox.hubspot_http import Routes, body, required, source
+from sandbox.hubspot_http import Routes, body, flag, required, source
 from sandbox.hubspot_rules import HubSpotError, bad, not_found
 
 BATCH = 100  # inputs of a batch call; not published, as in the other batch calls
@@ -70,7 +70,7 @@ class Preferences:
 
     async def _unsubscribed_all(self, request: Request) -> Response:
         rows = self._consent.unsubscribe_all(request.path_params["email"], source(request))
-        return self._complete(rows if request.query_params.get("verbose") == "true" else [])
+        return self._complete(rows if flag(request, "verbose") else [])
 
     async def _batched(self, request: Request) -> Response:
         inputs = required(await body(request), "inputs")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sandbox.front import Json
-from sandbox.hubspot_http import Routes, body
+from sandbox.hubspot_http import Routes, body, flag
 from sandbox.hubspot_rules import HubSpotError, Property, bad, not_found
 from sandbox.hubspot_store import Portal
 
@@ -115,7 +115,7 @@ class Owners:
     async def _list(self, request: Request) -> Response:
         email = request.query_params.get("email")
         found = [o for o in self._owners if email is None or o["email"] == email.lower()]
-        return Json({"results": [] if request.query_params.get("archived") == "true" else found})
+        return Json({"results": [] if flag(request, "archived") else found})
 
     async def _get(self, request: Request) -> Response:
         for owner in self._owners:

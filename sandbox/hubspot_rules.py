@@ -213,9 +213,10 @@ STAGES = (
 EMAIL, MORE_EMAILS, MERGED = "email", "hs_additional_emails", "hs_merged_object_ids"
 CREATED, MODIFIED, ID, OPTOUT = "createdate", "lastmodifieddate", "hs_object_id", "hs_email_optout"
 
-_LANGUAGES = tuple(
-    "cs da de de-at el en en-gb en-us es es-mx fi fr fr-ca it nl pl pt pt-br pt-pt sv tr".split()
-)  # a part
+_LANGUAGES = (  # a part of HubSpot's list
+    *("cs", "da", "de", "de-at", "el", "en", "en-gb", "en-us", "es", "es-mx", "fi", "fr", "fr-ca", "it", "nl", "pl"),
+    *("pt", "pt-br", "pt-pt", "sv", "tr"),
+)
 _LEAD_STATUSES = ("NEW", "OPEN", "IN_PROGRESS", "OPEN_DEAL", "UNQUALIFIED", "ATTEMPTED_TO_CONTACT", "CONNECTED")
 
 DEFAULTS = (  # "CRM API | Contacts", default properties; the last four stand for an account's own

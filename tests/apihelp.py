@@ -117,7 +117,7 @@ class Api:
 
     def get(self, path: str, expected: int = 200, /, **params: Any) -> Any:
         """The JSON of an answer that has to have the status ``expected``."""
-        answer = self("GET", path, params={k: v for k, v in params.items() if v is not None})
+        answer = self("GET", path, params={k: v for k, v in params.items() if v is not None} or None)
         assert answer.status_code == expected, answer.text
         return answer.json()
 

@@ -11,10 +11,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.contract import Connector
-from tests import promises_changed, promises_read, promises_receive, promises_self, promises_write
-from tests.promise import Promises
-from tests.stage import Example, Seed, Vendor
+import pytest
+
+for _module in ("promise", "promises_changed", "promises_read", "promises_receive", "promises_self", "promises_write"):
+    pytest.register_assert_rewrite(f"tests.{_module}")  # else a failure says only "AssertionError"
+
+from connectors.contract import Connector  # noqa: E402
+from tests import promises_changed, promises_read, promises_receive, promises_self, promises_write  # noqa: E402
+from tests.promise import Promises  # noqa: E402
+from tests.stage import Example, Seed, Vendor  # noqa: E402
 
 __all__ = ["Example", "Seed", "Vendor", "conformance"]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+import pytest
 
 from connectors.contract import (
     Can,
@@ -79,7 +80,7 @@ class Write(Promises):
     def test_the_wire_is_as_the_vendor_describes(self) -> None:
         """The request of an update is the one on the vendor's page, where the Example says it."""
         if self.example.wire is None:
-            return
+            pytest.skip("the Example says no wire")
         stage = self.stage()
         id_ = stage.vendor.ids[1]
         self.write(stage, [self.update("k1", stage, 1, text="Changed")])

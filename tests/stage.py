@@ -176,8 +176,9 @@ class Stage:
         raise httpx.ReadTimeout("", request=request)
 
     def secrets(self) -> list[str]:
-        """The values that nobody may see."""
-        return [self.settings[s.name] for s in self.kind.settings if s.secret and self.settings.get(s.name)]
+        """The values that nobody may see; a blank is no secret."""
+        values = [self.settings.get(s.name, "") for s in self.kind.settings if s.secret]
+        return [value for value in values if len(value) >= 8]
 
     def shown(self) -> list[str]:
         """The secrets that the vendor's API gets to see, and may therefore repeat."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
-for _module in ("promise", "promises_changed", "promises_read", "promises_receive", "promises_self", "promises_write"):
-    pytest.register_assert_rewrite(f"tests.{_module}")  # else a failure says only "AssertionError"
-
-import connectors  # noqa: E402
-from connectors.hubspot import HubSpot  # noqa: E402
-from connectors.mailchimp import Mailchimp  # noqa: E402
-from tests.acme import ACME, Acme  # noqa: E402
-from tests.conformance import conformance  # noqa: E402
-from tests.examples.hubspot import HUBSPOT  # noqa: E402
-from tests.examples.mailchimp import MAILCHIMP  # noqa: E402
+import connectors
+from connectors.hubspot import HubSpot
+from connectors.mailchimp import Mailchimp
+from tests.acme import ACME, Acme
+from tests.conformance import conformance
+from tests.examples.hubspot import HUBSPOT
+from tests.examples.mailchimp import MAILCHIMP
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
 TestHubSpot = conformance(HubSpot, HUBSPOT)

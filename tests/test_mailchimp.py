@@ -806,6 +806,18 @@ def test_a_time_out_leaves_everything_open(it: Mailchimp, api: FakeAudience) -> 
     assert len(api.calls) == 1
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(200, json=[]), httpx.Response(200, json={"new_members": []}), httpx.Response(200, text="")],
+)
+def test_a_success_without_sense_may_have_landed(answer: httpx.Response) -> None:
+    """The next try looks first."""
+    (receipt,) = connect(httpx.MockTransport(lambda _r: answer)).write([create("a@example.com")])
+    assert isinstance(receipt, Failed)
+    assert isinstance(receipt.problem, TryLater)
+    assert receipt.problem.landed
+
+
 @pytest.mark.parametrize("status", [502, 504])
 def test_a_gateway_that_gave_up_is_not_asked_again(it: Mailchimp, api: FakeAudience, status: int) -> None:
     """The call may go on behind it and hold a connection: no second try at once, not even for reading."""
@@ -935,6 +947,31 @@ def test_a_change_to_anothers_address_is_a_conflict(it: Mailchimp, api: FakeAudi
     api.add("taken@example.com")
     (receipt,) = it.write([update(contact, "old@example.com", fields={"email_address": "taken@example.com"})])
     assert outcome(receipt) == "conflict email_address"
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([{"field": "LNAME", "message": "Bitte gib einen Wert ein."}], "refused LNAME: Bitte gib einen Wert ein."),
+        (
+            [{"field": "email address", "message": "'x@y.z' is odd"}],
+            "refused email_address: *** is odd",
+        ),
+        ([{"field": "ADDRESS", "message": "Please enter a complete address"}], "merge_field merge_fields.ADDRESS"),
+        ([], f"refused: {NOT_VALIDATED}".replace("'errors'", "***")),
+    ],
+)
+def test_a_refused_update_names_field_and_reason(
+    it: Mailchimp, api: FakeAudience, errors: list[dict[str, str]], expected: str
+) -> None:
+    """The narrowest text of the answer, in any language, and the field in our words."""
+    api.trouble = lambda _request: problem(400, "Invalid Resource", NOT_VALIDATED, errors=errors)
+    fields = {"email_address": "new@example.com", "merge_fields.ADDRESS": {"addr1": "1 High St"}}
+    (receipt,) = it.write([update("c0001", "old@example.com", fields=fields)])
+    assert isinstance(receipt, Failed)
+    assert isinstance(receipt.problem, Refused)
+    said = str(receipt.problem).removeprefix("mailchimp: ")
+    assert f"{outcome(receipt)}: {said}".startswith(expected)
 
 
 def test_a_stale_address_finds_its_member_by_id(it: Mailchimp, api: FakeAudience) -> None:

@@ -114,6 +114,7 @@ READ = {
     "time": ({"seen": "2024-02-29T12:00:00.9+02:00"}, {"custom.seen": "2024-02-29T10:00:00Z"}, []),
     "half a surrogate": ({"first": "\ud800"}, {}, [("given_name", "not_text")]),
     "NUL": ({"first": "\0", "last": "L\0ee"}, {"given_name": None, "family_name": "Lee"}, []),
+    "NUL between a letter and its accent": ({"first": "e\0\u0301"}, {"given_name": "é"}, []),
     "composed and decomposed": ({"first": "Zoe\u0308"}, {"given_name": "Zoë"}, []),
     "longer than the vendor holds": ({"firm": "Example GmbH & Co"}, {"company_name": "Example GmbH & Co"}, []),
 }
@@ -172,6 +173,11 @@ WRITE = {
         [],
     ),
     "object without a required part": ({"city": "Bonn"}, {}, [("city", "incomplete")]),
+    "object with a part that cannot be said": (
+        {"street": "A 1", "city": "Bonn", "region": "n/a"},
+        {},
+        [("region", "placeholder")],
+    ),
     "object emptied": ({"street": None, "city": None, "region": None}, {"address": None}, []),
 }
 
@@ -237,6 +243,17 @@ def test_a_composed_text_is_not_written_again() -> None:
     assert differences(map_, values, said) == {}
     assert differences(map_, {**values, "family_name": "Berg"}, said) == {"family_name": "Berg"}
     assert map_.read({"name": "Ann Maria Lee"}).claim == {"given_name": "Ann Maria", "family_name": "Lee"}
+
+
+def test_a_text_of_which_nothing_is_left_is_not_emptied() -> None:
+    """Its fields do not differ either: what is not written must not enter the shadow."""
+    map_ = loads(HEAD + NAMES.replace("[given_of_name]", "[given_of_name], clear: allowed"))
+    shadow = {"given_name": "Ann", "family_name": None}
+    assert differences(map_, {"given_name": None, "family_name": None}, shadow) == {}
+    assert differences(map_, {"given_name": None, "family_name": "Lee"}, shadow) == {
+        "given_name": None,
+        "family_name": "Lee",
+    }
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from app.sync import mapping
 from connectors._scaffold import FILES, SUITE, line, scaffold
 
 ROOT = Path(__file__).resolve().parents[1]
-BLANKS_PASS = {  # promises that a connector with blanks keeps already
+NOT_RED = {  # promises that a connector with blanks keeps already
     "test_it_declares_itself",
     "test_it_needs_its_required_settings",
     "test_its_repr_holds_no_secret",
     "test_what_it_does_not_claim_is_unsupported",  # it claims all
+    "test_the_wire_is_as_the_vendor_describes",  # skipped: optional
 }
 
 
@@ -43,12 +44,12 @@ def test_it_is_red_until_it_is_filled_in(copy: Path) -> None:
     """The suite collects, fails for nearly every promise, and each failure says what to fill in."""
     # Another connector of the tree may be half written: only this one is asked.
     done = run(copy, "pytest", str(SUITE), "-k", "TestAcmeCrm", "-v", "--tb=line", "-p", "no:cacheprovider", "-rf")
-    verdicts = dict(re.findall(r"::TestAcmeCrm::(test_\w+) (PASSED|FAILED|ERROR)", done.stdout))
+    verdicts = dict(re.findall(r"::TestAcmeCrm::(test_\w+) (PASSED|FAILED|ERROR|SKIPPED)", done.stdout))
     assert done.returncode == 1, done.stdout + done.stderr
     assert len(verdicts) > 30
-    assert {name for name, verdict in verdicts.items() if verdict != "FAILED"} <= BLANKS_PASS
+    assert {name for name, verdict in verdicts.items() if verdict != "FAILED"} <= NOT_RED
     for told in (
-        "fill in Example.sign, Example.proof, Example.body, Example.events, Example.unknown in tests/examples/acme_crm.",
+        "fill in Example.sign, Example.proof, Example.body, Example.events, Example.unknown in tests/examples/acme",
         "fill in Example.missing",
         "fill in Example.error",
         "acme_crm: check() is not filled in yet in connectors/acme_crm.py; see docs/add-a-connector.md",

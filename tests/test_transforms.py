@@ -30,6 +30,7 @@ TABLE = [
     ("national_phone", "write", "+12025550123", "+1 202-555-0123"),
     ("number", "read", " 1e3 ", "1000"),
     ("number", "read", 0.1, "0.1"),
+    ("number", "read", "-0.0", "0"),
     ("number", "read", True, "not_number"),
     ("number", "read", float("nan"), "not_number"),
     ("number", "read", "1e999", "not_number"),

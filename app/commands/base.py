@@ -30,7 +30,6 @@ from app.core.errors import ConfigError, NotFound
 from app.core.settings import Config, Settings, load_config
 from app.core.tables import connection_state
 from app.records import migrate, state
-from app.sync.mapping import MappingError
 
 if TYPE_CHECKING:
     from app.main import Tandem
@@ -54,7 +53,7 @@ class Root(TyperGroup):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except (ConfigError, MappingError, NotFound) as error:
+        except (ConfigError, NotFound) as error:
             wrong(str(error))
         except ValidationError as error:
             wrong(explain(error))
@@ -66,7 +65,7 @@ class Root(TyperGroup):
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
-            if type(error).__module__.startswith("typer"):  # usage errors: typer prints them itself
+            if type(error).__module__.startswith(("typer", "click")):  # usage errors: it prints them itself
                 raise
             log.debug("cli.defect", exc_info=error)
             say(
@@ -191,7 +190,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         return
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(column), overflow="fold")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(shown(cell)) for cell in row))
     # Without a terminal nothing is cut to a width that nobody asked for.

@@ -68,8 +68,8 @@ def new(
 ) -> None:
     """Begin a connector for another vendor.
 
-    Writes a connector, a mapping and its line in the tests, all ready to run.  docs/connectors.md goes on from there.
-    Nothing is overwritten.
+    Writes a connector, a mapping, a simulator, an example and its line in the tests, which fail until you fill them in:
+    docs/add-a-connector.md goes on from there.  Nothing is overwritten.
 
     ```console
     tandem connector new acme

@@ -25,6 +25,7 @@ from app.commands.base import (
 from app.console import standing
 from app.core import tables as t
 from app.core.settings import ConnectionConfig
+from app.core.words import Mode
 
 STYLES = {"ok": "green", "paused": "yellow", "failing": "bold red"}
 STATUSES = ("pending", "done", "ignored", "parked", "dead")
@@ -50,7 +51,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     with store(settings, loaded) as database, database.read() as db:
         now = standing.standings(db, [c.name for c in loaded.connections])
         workers = standing.workers(db)
-    waiting = any(s.events or s.links for s in now.values())
+    waiting = any(now[c.name].events or (now[c.name].links and c.mode is Mode.LIVE) for c in loaded.connections)
     good = all(s.state == "ok" for s in now.values()) and (not waiting or any(w.alive for w in workers))
     if as_json:
         print_json(

@@ -119,8 +119,8 @@ def demo(
 ) -> None:
     """Show it all on this machine, no accounts needed.
 
-    Starts a simulated HubSpot, a simulated Mailchimp and Tandem between them, and opens a page that shows both sides
-    next to the contact.  Change somebody on one side and watch the other.  Ctrl-C ends everything.
+    Starts a simulated HubSpot, a simulated Mailchimp and Tandem between them, and a page that shows both sides next
+    to the contact.  Change somebody on one side and watch the other.  Ctrl-C ends everything.
 
     ```console
     tandem demo --people 50

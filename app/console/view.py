@@ -19,6 +19,10 @@ from app.core.fields import FIELDS
 from app.core.words import MISSING, Fact
 from app.ops.shapes import clock
 from app.records import contacts as people
+from app.records import ledger
+from app.records.contacts import Contact
+from app.sync import consent
+from app.sync._mapping_consent import PREFIX
 from app.sync.connection import Connection, Connections
 
 PAGE: Final = 25
@@ -75,6 +79,7 @@ class Detail:
     source: str
     ago: int
     rows: Sequence[Row] = field(repr=False)
+    warnings: Sequence[tuple[str, str, str]]  # connection, field, why it could not be read there
     remotes: Mapping[str, str] = field(repr=False)  # connection -> remote id of a record that is there
     steps: Mapping[str, str] = field(repr=False)
 
@@ -126,21 +131,29 @@ def detail(db: Db, connections: Connections, contact_id: int) -> Detail | None:
     links = {
         row["connection"]: row
         for row in db.execute(
-            select(k.connection, k.remote_id, k.shadow, k.gone_at).where(k.contact_id == contact_id)
+            select(k.connection, k.remote_id, k.shadow, k.gone_at, k.warnings).where(k.contact_id == contact_id)
         ).mappings()
     }
     there = {name: row["remote_id"] for name, row in links.items() if row["gone_at"] is None and name in connections}
     now = clock(db)
     updated = db.execute(select(c.updated_at).where(c.id == contact_id)).scalar_one()
     source, ago = _last(contact.facts, updated, now)
-    names = _order(contact.facts, *(row["shadow"] for row in links.values()))
+    shadows = {name: links[name]["shadow"] for name in there}
+    names = _order(contact.facts, *shadows.values())
+    rows = [_row(name, contact.facts, connections, shadows, now) for name in names]
+    rows += _consents(db, contact, connections, shadows, now)
     return Detail(
         id=contact_id,
         version=contact.version,
         name=_name(contact.facts),
         source=source,
         ago=ago,
-        rows=[_row(name, contact.facts, connections, {n: links[n]["shadow"] for n in there}, now) for name in names],
+        rows=[row for row in rows if row.source or row.value or any(row.sides.values())],
+        warnings=[
+            (name, one["field"], one["message"])
+            for name in there
+            for one in (links[name]["warnings"] if links[name]["warnings"] is not None else ())
+        ],
         remotes=there,
         steps=_steps(db, connections, [contact_id])[contact_id],
     )
@@ -170,6 +183,33 @@ def _row(
         sides=sides,
         differ=differ,
     )
+
+
+def _consents(
+    db: Db, contact: Contact, connections: Connections, shadows: Mapping[str, Mapping[str, Any]], now: int
+) -> list[Row]:
+    """What holds of the person's consents, one line for each that a mapping knows."""
+    rules = {rule.name: rule for one in connections.values() for rule in one.map.consents}
+    addresses = {name: consent.address(contact.values(), rule.channel) for name, rule in rules.items()}
+    entries = ledger.of_addresses(db, {a for a in addresses.values() if a is not None})
+    rows = []
+    for name, rule in rules.items():
+        address = addresses[name]
+        said = [e for e in entries.get(address, ()) if e.channel == rule.channel] if address is not None else []
+        held = consent.state(said, connections.may_grant, rule.purpose)
+        entry = held.entry
+        rows.append(
+            Row(
+                name=name.replace(":", " "),
+                value=str(held.status) if entry is not None else "",
+                source="" if entry is None else entry.source,
+                rule="" if entry is None else str(entry.reason),
+                ago=None if entry is None else max(0, now - entry.at),
+                sides={one: text(shadows.get(one, {}).get(name)) for one in connections},
+                differ=(),  # a side may be stricter than what holds; that is no difference to mend
+            )
+        )
+    return rows
 
 
 def _told(connection: Connection, name: str, value: Any) -> Any:
@@ -238,7 +278,7 @@ def _name(facts: Mapping[str, Fact]) -> str:
 def _order(*having: Iterable[str]) -> list[str]:
     """Names of fields in the order of the registry, then what it does not know."""
     names = {name for one in having for name in one}
-    return [n for n in FIELDS if n in names] + sorted(names - set(FIELDS))
+    return [n for n in FIELDS if n in names] + sorted(n for n in names - set(FIELDS) if not n.startswith(PREFIX))
 
 
 def text(value: Any) -> str:

@@ -54,8 +54,29 @@ def _now_sqlite(*_: Any, **__: Any) -> str:
 
 
 def dumps(value: Any) -> str:
-    """JSON text of a value; keys sorted, so that equal values are equal text."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    """JSON text of a value; keys sorted, so that equal values are equal text.
+
+    PostgreSQL keeps no NUL in text, nor in JSON: it becomes U+FFFD, as for any character that cannot be kept.
+    """
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    if "\\u0000" in text:
+        text = orjson.dumps(_without_nul(value), option=orjson.OPT_SORT_KEYS).decode()
+    return text
+
+
+def without_nul(text: str) -> str:
+    """The text as every database can keep it."""
+    return text.replace("\x00", "\ufffd")
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_nul(value)
+    if isinstance(value, dict):
+        return {_without_nul(k): _without_nul(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nul(v) for v in value]
+    return value
 
 
 class Database:

@@ -50,7 +50,7 @@ class Delivery(Base, table=True):
     """The raw bytes of a delivery that brought something new; kept for replay until retention prunes them."""
 
     __tablename__ = "delivery"
-    id: str = Field(primary_key=True, sa_type=Text)
+    id: int = Field(default=None, sa_column=Column(Big, primary_key=True, autoincrement=False))  # grows with time
     connection: str = _text()
     received_at: int = _big()
     method: str = _text()
@@ -72,12 +72,18 @@ class Inbox(Base, table=True):
             sqlite_where=text("status = 'pending'"),
             postgresql_where=text("status = 'pending'"),
         ),
-        Index("ix_inbox_status_received", "status", "received_at"),
+        Index(
+            "ix_inbox_trouble",
+            "status",
+            "id",
+            sqlite_where=text("status IN ('parked', 'dead')"),
+            postgresql_where=text("status IN ('parked', 'dead')"),
+        ),
     )
     id: int = _id()
     connection: str = _text()
     dedupe: str = _text()
-    delivery: str | None = _text(null=True)
+    delivery: int | None = _big(null=True)
     kind: str = _text()
     action: str = _text()
     ref_key: str = _text()

@@ -32,12 +32,18 @@ ABOUT: Final = (
     "is an RFC 9457 problem document.  With a token configured every request needs it; without one only callers on "
     "the same machine are answered."
 )
-# What any operation may answer.  Those that take no input have no 422, those that name nothing no 404.
-_ANY: Final = {"401": "The token is missing or wrong.", "403": "The caller is not answered.", "503": "No database."}
+# What any operation that asks who is there may answer, and what others may.
+_ANY: Final = {
+    "401": "The token is missing or wrong.",
+    "403": "The caller is not answered.",
+    "500": "A defect; the log has it under the problem's instance.",
+    "503": "The database does not answer.",
+}
 _OTHER: Final = {
+    "400": "The body cannot be read.",
     "404": "There is no such thing.",
     "409": "Not in its present state; the problem says why.",
-    "413": "The request is too large.",
+    "413": "The body is too large.",
     "422": "Something in the request cannot be used; the problem says what.",
 }
 
@@ -56,27 +62,24 @@ class Api(FastAPI):
             schemas.update(problem.pop("$defs"))
             schemas["Problem"] = problem
             for path, operations in document["paths"].items():
-                for method, operation in operations.items():
-                    _describe_errors(path, method, operation)
+                for operation in operations.values():
+                    _describe_errors(path, operation)
         return self.openapi_schema if self.openapi_schema is not None else {}
 
 
-def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
+def _describe_errors(path: str, operation: dict[str, Any]) -> None:
+    """Replace the framework's own words for errors by ours."""
     answers: dict[str, Any] = operation["responses"]
     texts = dict(_ANY) if "security" in operation else {}
-    takes_input = "422" in answers
-    for status, text in _OTHER.items():
-        if (
-            status in answers
-            or (status == "404" and "{" in path)
-            or (status == "413" and takes_input and method == "post")
-        ):
-            texts[status] = text
-    if path == "/ops/replay":
+    texts |= {status: text for status, text in _OTHER.items() if status in answers}
+    if "{" in path:
         texts["404"] = _OTHER["404"]
-    for status, text in sorted(texts.items()):
+    if "requestBody" in operation:
+        texts |= {status: _OTHER[status] for status in ("400", "413")}
+    for status, text in texts.items():
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         answers[status] = {"description": text, "content": content}
+    operation["responses"] = dict(sorted(answers.items()))
 
 
 def build_api(

@@ -165,12 +165,11 @@ def _listing(
     if position is not None:
         query = query.where(number > position[0])
     rows, following = paging.cut(
-        [db.execute(query.order_by(number).limit(looked_at)).mappings().all()],
+        db.execute(query.order_by(number).limit(looked_at)).mappings().all(),
         key=lambda row: (row["id"],),
         keep=lambda row: least is None or row["updated_at"] >= least,
         limit=limit,
         looked_at=looked_at,
-        newest_first=False,
     )
     wanted = select(t.contact).where(c.id.in_([row["id"] for row in rows])).order_by(c.id)
     return Page(
@@ -222,7 +221,7 @@ def _history(db: Db, number: int, after: str | None, limit: int) -> Page[Change]
     if position is not None:
         query = query.where(paging.older(h.version, h.id, position))
     rows, following = paging.cut(
-        [db.execute(query.order_by(h.version.desc(), h.id.desc()).limit(limit + 1)).mappings().all()],
+        db.execute(query.order_by(h.version.desc(), h.id.desc()).limit(limit + 1)).mappings().all(),
         key=lambda row: (row["version"], row["id"]),
         keep=lambda _row: True,
         limit=limit,
@@ -299,7 +298,7 @@ def contacts(database: Database, connections: Connections) -> APIRouter:
             query = query.where(f.id < position[0])
         with database.read() as db:
             rows, following = paging.cut(
-                [db.execute(query).mappings().all()],
+                db.execute(query).mappings().all(),
                 key=lambda row: (row["id"],),
                 keep=lambda _row: True,
                 limit=limit,

@@ -84,7 +84,7 @@ def _listing(
     if position is not None:
         query = query.where(d.id < position[0])
     rows, following = paging.cut(
-        [db.execute(query).mappings().all()],
+        db.execute(query).mappings().all(),
         key=lambda row: (row["id"],),
         keep=lambda row: code in {None, row["code"]} and station in {None, row["station"]},
         limit=limit,
@@ -178,7 +178,7 @@ def deadletters(database: Database, connections: Connections, wake: Callable[[],
         with database.read() as db:
             return _letter(_one(db, letter_id))
 
-    @router.post("/retry", status_code=202)
+    @router.post("/retry", status_code=202, responses={404: {}})
     def retry_dead(asked: RetryAsked, after: After = None) -> Retried:
         """Try again many dead letters, for instance after a mapping or a scope was corrected."""
         if asked.connection is not None:

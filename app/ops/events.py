@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
@@ -18,6 +18,7 @@ from app.core.clock import from_ms, to_ms
 from app.core.db import Database
 from app.core.errors import NotFound
 from app.ops import paging
+from app.ops.arrival import TROUBLE, being, span
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.replay import CLOSED, Replay, obstacle, requeue
@@ -27,7 +28,6 @@ from app.sync.connection import Connections
 log = structlog.get_logger(__name__)
 
 Closed = Literal["done", "ignored", "dead", "parked"]
-STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 
 i, v, r = t.inbox.c, t.delivery.c, t.run.c
 
@@ -67,7 +67,7 @@ class Event(Shape):
 class Raw(Shape):
     """The delivery that brought an event, as long as it is kept."""
 
-    id: str
+    id: int
     received_at: Moment
     method: str = Field(examples=["POST"])
     path: str = Field(description="Without the query, which may hold a secret.", examples=["/webhooks/hubspot"])
@@ -129,8 +129,8 @@ class ReplayAsked(Asked):
 def listing(
     db: Db,
     *,
-    statuses: Sequence[str],
     connection: str | None,
+    status: str | None,
     since: datetime | None,
     until: datetime | None,
     after: str | None,
@@ -138,25 +138,32 @@ def listing(
 ) -> Page[Event]:
     """One page of events, the newest first.
 
-    Each status is its own range of the index (status, received_at); nothing serves the connection, so that is looked
-    at row by row, up to a bound.
+    The order is that of ids.  What no index serves is looked at row by row, up to a bound.
     """
-    position = paging.decode("events", after, 2)
-    looked_at = limit + 1 if connection is None else paging.MOST // len(statuses)
-    streams = []
-    for status in statuses:
-        query = select(i.received_at, i.id, i.connection).where(i.status == status)
-        if since is not None:
-            query = query.where(i.received_at >= to_ms(since))
-        if until is not None:
-            query = query.where(i.received_at < to_ms(until))
-        if position is not None:
-            query = query.where(paging.older(i.received_at, i.id, position))
-        streams.append(db.execute(query.order_by(i.received_at.desc(), i.id.desc()).limit(looked_at)).mappings().all())
+    position = paging.decode("events", after, 1)
+    first, last = span(db, since, until)
+    served = connection is None and since is None and until is None and (status is None or status in TROUBLE)
+    looked_at = limit + 1 if served else paging.MOST
+    query = select(i.id, i.connection, i.status, i.received_at).where(i.id >= first, i.id < last)
+    if position is not None:
+        query = query.where(i.id < position[0])
+    if status in TROUBLE:
+        query = query.where(being(status))
+    least = to_ms(since) if since is not None else None
+    most = to_ms(until) if until is not None else None
+
+    def keep(row: RowMapping) -> bool:
+        return (
+            connection in {None, row["connection"]}
+            and status in {None, row["status"]}
+            and (least is None or row["received_at"] >= least)
+            and (most is None or row["received_at"] < most)
+        )
+
     rows, following = paging.cut(
-        streams,
-        key=lambda row: (row["received_at"], row["id"]),
-        keep=lambda row: connection is None or row["connection"] == connection,
+        db.execute(query.order_by(i.id.desc()).limit(looked_at)).mappings().all(),
+        key=lambda row: (row["id"],),
+        keep=keep,
         limit=limit,
         looked_at=looked_at,
     )
@@ -195,7 +202,7 @@ def _one(db: Db, number: int) -> RowMapping:
     return rows[0]
 
 
-def _delivery(db: Db, number: str | None, *, raw: bool) -> Raw | None:
+def _delivery(db: Db, number: int | None, *, raw: bool) -> Raw | None:
     if number is None:
         return None
     columns = [v.id, v.received_at, v.method, v.path, v.content_type, func.length(v.body).label("size")]
@@ -220,7 +227,7 @@ def _run(row: RowMapping) -> Run:
         kind=row["kind"],
         status=row["status"],
         total=row["total"],
-        exact=row["status"] == "done" or bool(asked.get("exact", True)),
+        exact=row["status"] == "done" or bool(asked.get("counted", True)),
         done=row["done"],
         error=row["error"],
         connection=asked.get("connection"),
@@ -249,8 +256,8 @@ def events(database: Database, connections: Connections, replay: Replay, wake: C
         with database.read() as db:
             return listing(
                 db,
-                statuses=STATUSES if status is None else (status,),
                 connection=connection,
+                status=status,
                 since=since,
                 until=until,
                 after=after,
@@ -281,7 +288,7 @@ def events(database: Database, connections: Connections, replay: Replay, wake: C
         wake()
         return event
 
-    @router.post("/replay", status_code=202, tags=["runs"])
+    @router.post("/replay", status_code=202, tags=["runs"], responses={404: {}})
     def start_replay(asked: ReplayAsked, response: Response) -> Started:
         """Process many closed events again, in the background; the answer names the run to look at."""
         if asked.connection is not None:
@@ -302,7 +309,7 @@ def events(database: Database, connections: Connections, replay: Replay, wake: C
             query = query.where(r.id < position[0])
         with database.read() as db:
             rows, following = paging.cut(
-                [db.execute(query).mappings().all()],
+                db.execute(query).mappings().all(),
                 key=lambda row: (row["id"],),
                 keep=lambda _row: True,
                 limit=limit,

@@ -73,26 +73,19 @@ def older(moment: ColumnElement[int], number: ColumnElement[int], position: Posi
 
 
 def cut(
-    streams: Sequence[Sequence[RowMapping]],
+    rows: Sequence[RowMapping],
     key: Callable[[RowMapping], Position],
     keep: Callable[[RowMapping], bool],
     *,
     limit: int,
     looked_at: int,
-    newest_first: bool = True,
 ) -> tuple[list[RowMapping], Position | None]:
-    """One page out of ordered streams of rows that may be more, or other, than what was asked for.
+    """One page out of ordered rows that may be more, or other, than what was asked for.
 
-    Each stream was cut after ``looked_at`` rows (at least ``limit + 1``).  Beyond the end of a stream that was cut
-    nothing is known, so the page ends at the first such end.  The rows that ``keep`` lets pass, at most ``limit``, and
-    behind which position to go on; None at the end.
+    ``rows`` were cut after ``looked_at`` of them (at least ``limit + 1``).  The rows that ``keep`` lets pass, at most
+    ``limit``, and behind which position to go on; None at the end.
     """
-    first = max if newest_first else min
-    ends = [key(rows[-1]) for rows in streams if len(rows) >= looked_at]
-    end = first(ends) if ends else None
-    rows = sorted((row for rows in streams for row in rows if keep(row)), key=key, reverse=newest_first)
-    if end is not None:
-        rows = [row for row in rows if first(key(row), end) == key(row)]
-    if len(rows) > limit:
-        return rows[:limit], key(rows[limit - 1])
-    return rows, end
+    kept = [row for row in rows if keep(row)]
+    if len(kept) > limit:
+        return kept[:limit], key(kept[limit - 1])
+    return kept, key(rows[-1]) if len(rows) >= looked_at else None

@@ -20,8 +20,8 @@ from sqlalchemy import Connection as Db
 from app.core import tables as t
 from app.core.clock import to_ms
 from app.core.db import Database, now_ms
-from app.core.errors import NotFound
-from app.ops.shapes import COUNTED, clock
+from app.ops.arrival import TROUBLE, being, span
+from app.ops.shapes import clock
 from app.sync.connection import Connections
 from connectors.contract import Can
 
@@ -31,6 +31,7 @@ KIND: Final = "replay"
 CLOSED: Final = ("done", "ignored", "dead", "parked")  # the statuses from which an event may come back
 BATCH: Final = 500  # events made pending in one transaction
 LOOK: Final = 2_000  # events looked at for them
+COUNT: Final = 10_000  # events looked at in one step of counting
 BACKLOG: Final = 5_000  # pending events of a connection above which a run waits: live changes come first
 RUNS: Final = 20  # runs looked at in one step
 
@@ -40,22 +41,36 @@ i, r, d, s = t.inbox.c, t.run.c, t.dead.c, t.connection_state.c
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run has to do, and where it is: events of ``status[at]`` behind (``received``, ``event``)."""
+    """What a run has to do, and where it is: first counting, then replaying, pass by pass in the order of ids."""
 
     connection: str | None
     since: int | None  # ms since 1970, inclusive
     until: int | None  # exclusive
     status: tuple[str, ...]
-    asked_at: int  # events closed after it are none of this run's, its own included
-    exact: bool  # whether the run's total was counted to the end
-    at: int = 0
-    received: int | None = None
-    event: int = 0
+    asked_at: int  # an event closed after it is none of this run's
+    first: int  # ids in [first, last) may fit
+    last: int
+    counted: bool = False
+    at: int = 0  # the pass it is in
+    event: int = 0  # the pass got to this id
+
+    @property
+    def passes(self) -> tuple[tuple[str, ...], ...]:
+        """Statuses that are looked for together: the rare ones have an index, all others are one walk by id."""
+        if set(self.status) <= TROUBLE:
+            return tuple((one,) for one in self.status)
+        return (self.status,)
+
+    def beyond(self, event: int | None) -> Plan:
+        """The plan behind an event; None: behind the pass."""
+        return replace(self, event=event) if event is not None else replace(self, at=self.at + 1, event=0)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
-        """The plan of a run's params.  Raises TypeError or KeyError for params of another version."""
-        return cls(**{**data, "status": tuple(data["status"])})
+        """The plan of a run's params.  Raises TypeError, KeyError or IndexError for those of another version."""
+        plan = cls(**{**data, "status": tuple(data["status"])})
+        plan.passes[plan.at]
+        return plan
 
 
 class Replay:
@@ -77,26 +92,31 @@ class Replay:
 
         Raises NotFound for an unknown connection and ValueError for a status that cannot be replayed.
         """
-        if connection is not None and connection not in self._connections:
-            known = ", ".join(self._connections) or "none"
-            raise NotFound(f"no connection {connection!r}; there are: {known}")
+        if connection is not None:
+            self._connections[connection]  # raises NotFound
         strange = sorted(set(status) - set(CLOSED))
         if strange or not status:
             raise ValueError(f"status {', '.join(strange) or 'missing'}: replayable are {', '.join(CLOSED)}")
 
         def work(db: Db) -> int:
+            first, last = span(db, since, until)
             plan = Plan(
                 connection=connection,
                 since=to_ms(since) if since is not None else None,
                 until=to_ms(until) if until is not None else None,
                 status=tuple(one for one in CLOSED if one in status),
                 asked_at=clock(db),
-                exact=True,
+                first=first,
+                last=last,
             )
-            total, exact = self._count(db, plan)
+            total = 0
+            for _ in plan.passes:  # where there is little, the total is known at once
+                if not plan.counted:
+                    found, plan = self._count(db, plan)
+                    total += found
             values = {
                 "kind": KIND,
-                "params": asdict(replace(plan, exact=exact)),
+                "params": asdict(plan),
                 "status": "running",
                 "total": total,
                 "done": 0,
@@ -111,10 +131,8 @@ class Replay:
 
     def step(self) -> int:
         """Take the next batch of the oldest run that can go on; how much was done, 0 = nothing to do now."""
-        running = (
-            select(r.id, r.params).where(r.kind == KIND, r.status == "running").order_by(r.id).limit(RUNS)
-        )  # a small table: operators write it
-        with self._database.read() as db:
+        running = select(r.id, r.params).where(r.kind == KIND, r.status == "running").order_by(r.id).limit(RUNS)
+        with self._database.read() as db:  # runs are few: operators start them
             ready = [row.id for row in db.execute(running) if not self._flooded(db, row.params.get("connection"))]
         for number in ready:
             did = self._database.transact(partial(self._batch, number))
@@ -129,16 +147,20 @@ class Replay:
             return 0  # another process has it in hand, or has ended it
         try:
             plan = Plan.from_json(row.params)
-            status = plan.status[plan.at]
         except (TypeError, KeyError, IndexError) as error:
             log.error("replay.unreadable", run=number, error=type(error).__name__)
             values = {"status": "failed", "error": "written by another version of Tandem", "ended_at": NOW}
             db.execute(update(t.run).where(r.id == number).values(**values))
             return 1
+        if not plan.counted:
+            found, plan = self._count(db, plan)
+            db.execute(update(t.run).where(r.id == number).values(params=asdict(plan), total=row.total + found))
+            return 1
+        letters = "dead" in plan.passes[plan.at]
         ids, plan = self._next(db, plan)
-        done = row.done + requeue(db, ids, letters=status == "dead")
+        done = row.done + requeue(db, ids, letters=letters)
         values = {"params": asdict(plan), "done": done, "total": max(row.total, done)}
-        if plan.at == len(plan.status):
+        if plan.at == len(plan.passes):
             values |= {"status": "done", "total": done, "ended_at": NOW}
             log.info("replay.done", run=number, events=done)
         db.execute(update(t.run).where(r.id == number).values(**values))
@@ -146,42 +168,38 @@ class Replay:
 
     def _next(self, db: Db, plan: Plan) -> tuple[list[int], Plan]:
         """The next events, and the plan behind them.  Looks at a bounded number of rows, whatever fits."""
-        query = self._look(plan, plan.status[plan.at]).order_by(i.received_at, i.id).limit(LOOK)
-        if plan.received is not None:
-            behind = or_(i.received_at > plan.received, i.id > plan.event)
-            query = query.where(i.received_at >= plan.received, behind)
-        rows = db.execute(query).all()
+        rows = db.execute(self._look(plan).limit(LOOK)).all()
         ids: list[int] = []
         for row in rows:
             if row.fits:
                 ids.append(row.id)
             if len(ids) == BATCH:
-                return ids, replace(plan, received=row.received_at, event=row.id)
-        if len(rows) == LOOK:
-            return ids, replace(plan, received=rows[-1].received_at, event=rows[-1].id)
-        return ids, replace(plan, at=plan.at + 1, received=None, event=0)
+                return ids, plan.beyond(row.id)
+        return ids, plan.beyond(rows[-1].id if len(rows) == LOOK else None)
 
-    def _count(self, db: Db, plan: Plan) -> tuple[int, bool]:
-        """How many events a run would replay, and whether that was counted to the end."""
-        total, exact = 0, True
-        for status in plan.status:
-            rows = self._look(plan, status).limit(COUNTED).subquery()
-            looked, fits = db.execute(select(func.count(), func.coalesce(func.sum(rows.c.fits), 0))).one()
-            total += int(fits)
-            exact = exact and looked < COUNTED
-        return total, exact
+    def _count(self, db: Db, plan: Plan) -> tuple[int, Plan]:
+        """How many events of the next piece fit, and the plan behind it.  Looks at a bounded number of rows."""
+        rows = self._look(plan).limit(COUNT).subquery()
+        found = select(func.count(), func.coalesce(func.sum(rows.c.fits), 0), func.max(rows.c.id))
+        looked, fits, last = db.execute(found.select_from(rows)).one()
+        plan = plan.beyond(last if looked == COUNT else None)
+        if plan.at == len(plan.passes):
+            plan = replace(plan, counted=True, at=0, event=0)
+        return int(fits), plan
 
-    def _look(self, plan: Plan, status: str) -> Select[Any]:
-        """Events of one status, received in the plan's span; ``fits``: 1 where the plan wants them."""
-        wanted = and_(
-            self._readable(plan.connection), or_(i.done_at.is_(None), i.done_at <= plan.asked_at)
-        )  # an event closed later was replayed by this run, or is younger than it
-        query = select(i.id, i.received_at, case((wanted, 1), else_=0).label("fits")).where(i.status == status)
+    def _look(self, plan: Plan) -> Select[Any]:
+        """The events behind the plan's position in the order of ids; ``fits``: 1 where the plan wants them."""
+        wanted = [i.status.in_(plan.status), self._readable(plan.connection)]
+        # An event closed later was replayed by this run, or is processed anyway.
+        wanted.append(or_(i.done_at.is_(None), i.done_at <= plan.asked_at))
         if plan.since is not None:
-            query = query.where(i.received_at >= plan.since)
+            wanted.append(i.received_at >= plan.since)
         if plan.until is not None:
-            query = query.where(i.received_at < plan.until)
-        return query
+            wanted.append(i.received_at < plan.until)
+        query = select(i.id, case((and_(*wanted), 1), else_=0).label("fits")).order_by(i.id)
+        query = query.where(i.id > plan.event, i.id >= plan.first, i.id < plan.last)
+        this = plan.passes[plan.at]
+        return query.where(being(this[0])) if len(this) == 1 and this[0] in TROUBLE else query
 
     def _readable(self, connection: str | None) -> ColumnElement[bool]:
         """The event names a record that its connection can read back."""

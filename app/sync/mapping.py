@@ -287,6 +287,10 @@ class Map:
             return MISSING
         return MISSING
 
+    def _unsaid(self, name: str, values: Mapping[str, Value]) -> bool:
+        """Whether a field is written only as a part of texts of which nothing is left: an empty text is not written."""
+        return name in self._indirect and not any(c.text(values) for c in self._composed if name in c.sources)
+
     def differs(self, values: Mapping[str, Value], shadow: Shadow) -> dict[str, Value]:
         """See ``differences``."""
         found: dict[str, Value] = {}
@@ -297,7 +301,7 @@ class Map:
             if value is MISSING or (before is not MISSING and value == before):
                 continue
             if value is None:
-                if before is MISSING or not self._policies[name].clearable:
+                if before is MISSING or not self._policies[name].clearable or self._unsaid(name, values):
                     continue  # an emptied field that does not travel, or one of which the vendor never spoke
             else:
                 value = self.project(name, value)

@@ -120,7 +120,7 @@ def upgrade() -> None:
     op.create_index("ix_dead_contact", "dead", ["contact_id", "connection"], unique=False)
     op.create_table(
         "delivery",
-        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("id", ID, autoincrement=False, nullable=False),
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("method", sa.Text(), nullable=False),
@@ -150,7 +150,7 @@ def upgrade() -> None:
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("dedupe", sa.Text(), nullable=False),
-        sa.Column("delivery", sa.Text(), nullable=True),
+        sa.Column("delivery", sa.BigInteger(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("ref_key", sa.Text(), nullable=False),
@@ -175,7 +175,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'pending'"),
         postgresql_where=sa.text("status = 'pending'"),
     )
-    op.create_index("ix_inbox_status_received", "inbox", ["status", "received_at"], unique=False)
+    op.create_index(
+        "ix_inbox_trouble",
+        "inbox",
+        ["status", "id"],
+        unique=False,
+        sqlite_where=sa.text("status IN ('parked', 'dead')"),
+        postgresql_where=sa.text("status IN ('parked', 'dead')"),
+    )
     op.create_index("uq_inbox_connection_dedupe", "inbox", ["connection", "dedupe"], unique=True)
     op.create_table(
         "lease",

@@ -13,7 +13,7 @@ import httpx
 
 from connectors import _mailchimp_hooks as hooks
 from connectors.contract import Action, Delivery, Event, Kind, Ref
-from tests.stage import Example, Seed
+from tests.stage import Example, Seed, seeds
 
 LIST = "a6b5da1054"
 SECRET = "mc_test_signing_secret"
@@ -23,6 +23,9 @@ COMPLIANCE = "is in a compliance state due to unsubscribe, bounce, or compliance
 NOT_VALIDATED = "The resource submitted could not be validated. For field-specific details, see the 'errors' array."
 
 MERGE_FIELDS = [
+    {"tag": "LNAME", "name": "Last name", "type": "text", "required": False, "options": {"size": 25}},
+    {"tag": "ADDRESS", "name": "Address", "type": "address", "required": False, "options": {"default_country": 164}},
+    {"tag": "AGE", "name": "Age", "type": "number", "required": False, "options": {}},
     {"tag": "FNAME", "name": "First name", "type": "text", "required": True, "options": {"size": 25}},
     {"tag": "TIER", "name": "Tier", "type": "dropdown", "required": False, "options": {"choices": ["Gold", "Iron"]}},
 ]
@@ -156,7 +159,9 @@ class FakeAudience:
         email = body.get("email_address", member["email_address"])
         other = self.by(md5_of(email))
         if other not in (None, contact):
-            return problem(400, "Member Exists", f"{email} is already a list member. Use PUT to insert or update.")
+            told = f'"{email}" is already in this list with a status of "Subscribed".'
+            errors = [{"field": "email address", "message": told}]
+            return problem(400, "Invalid Resource", NOT_VALIDATED, errors=errors)
         if body.get("status") == "subscribed" and member["status"] in {"unsubscribed", "cleaned"}:
             return problem(400, "Member In Compliance State", f"{email} {COMPLIANCE}")
         if (field := invalid(body.get("merge_fields", {}))) is not None:
@@ -254,6 +259,12 @@ BODY = (
     b"&data%5Bemail%5D=Ada%40people.example&data%5Bemail_type%5D=html&data%5Bmerges%5D%5BFNAME%5D=Ada"
 )
 
+
+def _address(id_: str) -> str:
+    """That of the suite's seed, which the batch goes by."""
+    return seeds(int(id_.removeprefix("c")))[-1].email
+
+
 MAILCHIMP = Example(
     settings={"api_key": "0123456789abcdef0123456789abcdef-us21", "list_id": LIST, "signing_secret": SECRET},
     vendor=Audience,
@@ -281,5 +292,15 @@ MAILCHIMP = Example(
     bad={"merge_fields.ADDRESS": {"addr1": "1 High St"}},
     falsy={"merge_fields.AGE": 0},
     error=lambda status, text: problem(status, "Something", text),
+    wire=lambda id_: [
+        (
+            "POST",
+            f"/3.0/lists/{LIST}",
+            {
+                "members": [{"email_address": _address(id_), "merge_fields": {"FNAME": "Changed"}}],
+                "update_existing": True,
+            },
+        )
+    ],
     options={"merge_fields.TIER": ("Gold", "Iron")},
 )

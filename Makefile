@@ -1,0 +1,69 @@
+# The two that matter: `make run` shows Tandem between two simulated vendors, `make test` proves it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+WORKERS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PYTHONPATH =
+
+.DEFAULT_GOAL = help
+.PHONY: help run dev test test-long check bench docs lock migration clean
+
+help: ## Say what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tandem needs Python 3.11 or newer; $(PYTHON) is older.  Try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv "$(VENV)"
+	@touch "$@"
+
+# Locked by hash: the same packages everywhere.  The project itself goes in without dependencies of its own.
+$(VENV)/run: $(VENV)/created requirements/run.txt requirements/build.txt pyproject.toml
+	"$(BIN)/python" -m pip install --quiet --require-hashes -r requirements/build.txt
+	"$(BIN)/python" -m pip install --quiet --require-hashes -r requirements/run.txt
+	"$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch "$@"
+
+$(VENV)/dev: $(VENV)/run requirements/dev.txt
+	"$(BIN)/python" -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch "$@"
+
+run: $(VENV)/run ## Show Tandem between two simulated vendors, at http://127.0.0.1:8000/
+	"$(BIN)/tandem" demo
+
+dev: $(VENV)/dev ## Install all that developing needs
+
+test: $(VENV)/dev ## Run the tests, on SQLite and PostgreSQL
+	"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-long: $(VENV)/dev ## Run the tests that take long, too
+	"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist worksteal --timeout 3600
+
+check: $(VENV)/dev ## Look at style, types, mappings, generated pages and the Dockerfile
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/ruff" check .
+	"$(BIN)/mypy"
+	"$(BIN)/tandem" mapping check
+	"$(BIN)/python" -m docs.generate --check
+	@if [ -x "$(BIN)/hadolint" ]; then "$(BIN)/hadolint" Dockerfile; else echo "hadolint is not here: Dockerfile not checked"; fi
+
+bench: $(VENV)/dev ## Measure; JSON, each figure with a baseline of the same run
+	"$(BIN)/python" -m bench.ack
+	"$(BIN)/python" -m bench.sync latency
+	"$(BIN)/python" -m bench.sync burst
+
+docs: $(VENV)/dev ## Write the generated pages anew
+	"$(BIN)/python" -m docs.generate
+
+UV = "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate
+
+lock: $(VENV)/dev ## Resolve the dependencies anew
+	$(UV) requirements/build.in -o requirements/build.txt
+	$(UV) pyproject.toml -o requirements/run.txt
+	$(UV) pyproject.toml --extra postgres -o requirements/postgres.txt
+	$(UV) pyproject.toml --extra postgres --extra dev -o requirements/dev.txt
+
+clean: ## Remove what was built
+	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

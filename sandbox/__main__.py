@@ -14,12 +14,11 @@ import threading
 from collections.abc import Callable, Sequence
 
 import orjson
-import uvloop
 
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
 from sandbox.people import populate
-from sandbox.serve import Sandbox
+from sandbox.serve import Sandbox, loop_factory
 
 _LOOK = 0.5  # seconds between two looks for the parent process
 
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(hubspot)) as runner:
         runner.run(serve())
     return 0
 

@@ -72,7 +72,8 @@ class Calls:
 
     def since(self, n: int) -> list[dict[str, Any]]:
         """Calls with a number greater than ``n``."""
-        return [call for call in self._calls if call["n"] > n]
+        # A copy first: another thread may ask.
+        return [call for call in list(self._calls) if call["n"] > n]
 
     def clear(self) -> None:
         """Forget all; numbers go on."""

@@ -7,6 +7,7 @@ April 2026); secondary addresses are unique across contacts too: github.com/mito
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +36,12 @@ FIRST_ID = 10_001
 SHOWN = (CREATED, EMAIL, "firstname", ID, MODIFIED, "lastname")  # where a call names no properties
 _ALWAYS = (CREATED, ID, MODIFIED)
 _NAMING = (EMAIL, "firstname", "lastname")  # a contact needs one of these
+_REMEMBERED = 200  # changes of one contact that its history holds; ours
 _MERGES = 250  # "Merge": records that one record can take in
+
+
+def _history() -> deque[tuple[int, str, str, str]]:
+    return deque(maxlen=_REMEMBERED)
 
 
 @dataclass(slots=True)
@@ -47,7 +53,7 @@ class Contact:
     updated: int  # ms
     values: dict[str, str] = field(repr=False)
     archived: int | None = None  # ms
-    history: list[tuple[int, str, str, str]] = field(default_factory=list, repr=False)  # (ms, source, name, value)
+    history: deque[tuple[int, str, str, str]] = field(default_factory=_history, repr=False)  # (ms, source, name, value)
 
     def get(self, name: str) -> str | None:
         """The value of a property."""
@@ -173,7 +179,7 @@ class Portal:
         at = self._now() if at is None else at
         contact = Contact(self._next, at, at, {**values, CREATED: iso(at), MODIFIED: iso(at), ID: str(self._next)})
         self._next += 1
-        contact.history = [(at, source, n, v) for n, v in values.items()]
+        contact.history.extend((at, source, n, v) for n, v in values.items())
         self.contacts[contact.id] = contact
         self._ids.append(contact.id)
         self._enter(contact)

@@ -164,8 +164,7 @@ class Members:
             raise invalid(("email_address", "This value should not be blank."))
         member = self._audience.find(request.path_params["slot"])
         if member is None:
-            if (there := self._audience.find(subscriber_hash(given["email_address"]))) is not None:
-                raise member_exists(there.email)  # the hash in the path is not that of the address
+            # Where the hash in the path is not that of the address, this may meet a member: then Member Exists.
             if "status_if_new" in given:
                 given["status"] = given["status_if_new"]
             given.pop("tags", None)

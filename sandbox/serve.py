@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
 import uvicorn
-import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.control import Simulator
@@ -74,6 +73,11 @@ class _Server(uvicorn.Server):
         self._sim.released.set()
         self.should_exit = True
         await serving
+
+
+def loop_factory(sim: Simulator) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The fastest event loop that is installed."""
+    return uvicorn.Config(sim.app, log_config=None).get_loop_factory()
 
 
 class Sandbox:
@@ -162,7 +166,7 @@ class Sandbox:
             await self.serve(self._stop, listening.set)
 
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=loop_factory(self.hubspot)) as runner:
                 runner.run(main())
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
             self._error = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,6 +255,19 @@ def test_the_command_line_serves_until_it_is_told_to_stop(end: str) -> None:
         process.send_signal(getattr(signal, end))
     out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_stopping_lets_go_of_calls_that_are_held() -> None:
+    """A call that would hang for ten minutes does not keep the sandbox from ending."""
+    with Sandbox() as one:
+        httpx.post(f"{one.hubspot_url}/_sandbox/faults", json={"kind": "timeout_before", "delay": 600})
+        parts = urlsplit(one.hubspot_url)
+        with socket.create_connection((parts.hostname, parts.port)) as held:
+            held.sendall(b"GET /crm/v3/owners HTTP/1.1\r\nhost: x\r\n\r\n")
+            while not one.hubspot.calls.since(0):
+                pass
+            one.stop()
+            assert held.recv(100) == b""
 
 
 def test_a_taken_port_is_said_plainly(sandbox: Sandbox) -> None:

@@ -184,12 +184,24 @@ def test_mailchimp_holds_to_the_word_of_the_person(
     if status == 400:
         assert answers[0].json()["title"] == "Member In Compliance State"
         assert batch.json()["errors"][0]["error_code"] == "ERROR_GENERIC"
-        mc.patch(f"{members}/{md5(email)}", json={"status": "pending"})
-        mc.delete(f"{members}/{md5(email)}")
-        again = mc.put(f"{members}/{md5(email)}", json={"email_address": email, "status": "subscribed"})
-        assert again.json()["title"] == "Member In Compliance State"
+        for change in ("archive", "pending"):  # neither sets the person free
+            if change == "archive":
+                mc.delete(f"{members}/{md5(email)}")
+            else:
+                mc.put(f"{members}/{md5(email)}", json={"email_address": email, "status": "pending"})
+            again = mc.put(f"{members}/{md5(email)}", json={"email_address": email, "status": "subscribed"})
+            assert again.json()["title"] == "Member In Compliance State"
     mc.post("/_sandbox/edit", json={"action": "subscribe", "email": email})  # the person comes back
     assert mc.get(f"{members}/{md5(email)}").json()["status"] == "subscribed"
+
+
+@pytest.mark.parametrize(("source", "status"), [("user", 400), ("admin", 200), ("api", 200)])
+def test_mailchimp_knows_whose_act_a_call_stands_for(mc: httpx.Client, members: str, source: str, status: int) -> None:
+    """A header says that the person, or somebody in Mailchimp, did what the call does."""
+    join(mc, members, "ann@example.com")
+    ann = f"{members}/{md5('ann@example.com')}"
+    mc.patch(ann, json={"status": "unsubscribed"}, headers={"x-sandbox-source": source})
+    assert mc.patch(ann, json={"status": "subscribed"}).status_code == status
 
 
 def test_mailchimp_archives_and_deletes(mc: httpx.Client, members: str) -> None:

@@ -5,6 +5,7 @@ Nothing here sleeps: what waits for its time is made due by hand.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -166,6 +167,12 @@ class World:
         )
         with database.write() as db:
             state.ensure(db, self.connections)
+        self.start()
+
+    def grant(self, name: str) -> None:
+        """Let a connection's evidence lift withdrawals."""
+        connections = {n: dataclasses.replace(c, may_grant=n == name) for n, c in self.connections.items()}
+        self.connections = Connections(connections)
         self.start()
 
     def start(self) -> None:

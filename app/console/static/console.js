@@ -22,9 +22,11 @@
     region.innerHTML = html;
     if (focused) document.getElementById(focused)?.focus();
     if (before === undefined || bare(before) === bare(html)) return false;
-    region.classList.remove("fresh");
-    void region.offsetWidth; // restarts the animation
-    region.classList.add("fresh");
+    if ("flash" in region.dataset) {
+      region.classList.remove("fresh");
+      void region.offsetWidth; // restarts the animation
+      region.classList.add("fresh");
+    }
     return true;
   }
 

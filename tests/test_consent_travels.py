@@ -1,0 +1,156 @@
+"""Consent on its way: an objection at one vendor stops the other, first, and nothing but evidence takes it back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.core import tables as t
+from app.core.db import Database
+from connectors.contract import Side
+from tests.world import MAPPING, World
+
+TWO = {"hub": Side.CRM, "chimp": Side.MARKETING}
+CONSENT = """
+consent:
+  email:
+    theirs: mailing
+    read: {{"yes": granted, asked: pending, "no": withdrawn, bounced: hard_bounce, never: none}}
+    write: {{withdrawn: "no", granted: "yes"}}
+    evidence: {{form: signed_up_from, at: signed_up_at}}
+"""
+ANN = {"mail": "ann@x.org", "first": "Ann", "last": "Lee"}
+
+
+def world(database: Database) -> World:
+    made = World(database, TWO, mapping_text=MAPPING + CONSENT)
+    made.grant("chimp")
+    return made
+
+
+def mailing(w: World, name: str) -> Any:
+    (record,) = w.vendors[name].records.values()
+    return record.fields.get("mailing")
+
+
+@pytest.mark.parametrize("name", ["hub", "chimp"])
+@pytest.mark.parametrize(("word", "there"), [("no", "no"), ("bounced", "no")])
+def test_an_objection_travels(database: Database, name: str, word: str, there: str) -> None:
+    """From either side to the other."""
+    w = world(database)
+    w.vendors["hub"].put(None, ANN)
+    w.settle()
+    w.vendors[name].put(f"{name}1", {"mailing": word})
+    w.settle()
+    assert mailing(w, "chimp" if name == "hub" else "hub") == there
+    assert w.settle() == 0
+
+
+@pytest.mark.parametrize("word", ["yes", "asked", "never", None, "", "maybe"])
+def test_nothing_raises_it(database: Database, word: str | None) -> None:
+    """Failure 9: an edit, a blank or an unknown word at the other side never takes an objection back."""
+    w = world(database)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
+    w.settle()
+    w.vendors["chimp"].put("chimp1", {"mailing": word, "town": "Bonn"})
+    w.settle()
+    assert mailing(w, "hub") == "no"
+    if word in {"yes", "asked", "never"}:
+        assert mailing(w, "chimp") == "no", "the side that forgot is told again"
+
+
+def test_newer_evidence_does(database: Database) -> None:
+    """A newer sign-up, from a source that may grant, lifts the objection on both sides."""
+    w = world(database)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
+    w.settle()
+    when = "2026-01-01T01:00:00+00:00"
+    for _ in range(3600):
+        next(w.clock)
+    w.vendors["chimp"].put("chimp1", {"mailing": "yes", "signed_up_from": "192.0.2.1", "signed_up_at": when})
+    w.settle()
+    assert (mailing(w, "hub"), mailing(w, "chimp")) == ("yes", "yes")
+
+
+@pytest.mark.parametrize("there", ["yes", "no"])
+def test_the_first_sync_raises_nothing(database: Database, there: str) -> None:
+    """Failure 8: somebody who objected at one side and is subscribed at the other is stopped at both."""
+    w = world(database)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "no" if there == "yes" else "yes"})
+    w.vendors["chimp"].put(None, {**ANN, "mailing": there})
+    w.walk()
+    w.settle(webhooks=False)
+    assert (mailing(w, "hub"), mailing(w, "chimp")) == ("no", "no")
+
+
+def test_created_already_opted_out(database: Database) -> None:
+    """Failure 11: who has objected is created objecting, in the same call."""
+    w = world(database)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
+    w.settle()
+    ((order,),) = w.vendors["chimp"].calls
+    assert order.fields["mailing"] == "no"
+
+
+def test_a_subscription_without_evidence_stays_where_it_is(database: Database) -> None:
+    """Failure 8: being subscribed at one side makes nobody mailable at the other."""
+    w = world(database)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "yes"})
+    w.settle()
+    assert mailing(w, "chimp") is None
+
+
+def test_absence_is_not_an_opt_out(database: Database) -> None:
+    """Failure 10: a record that says nothing about consent stops nobody."""
+    w = world(database)
+    w.vendors["chimp"].put(None, {**ANN, "mailing": "yes"})
+    w.settle()
+    w.vendors["hub"].put("hub1", {"town": "Bonn"})
+    w.settle()
+    assert (mailing(w, "hub"), mailing(w, "chimp")) == (None, "yes")
+
+
+def test_an_objection_follows_to_a_new_address(database: Database) -> None:
+    """Failure 1: the address changes; pair, history and objection survive, and the old address keeps its own."""
+    w = world(database)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
+    w.settle()
+    w.vendors["hub"].put("hub1", {"mail": "ann@new.org"})
+    w.settle()
+    assert (list(w.people("chimp")), mailing(w, "chimp")) == (["ann@new.org"], "no")
+    with database.read() as db:
+        found = db.execute(select(t.consent.c.address, t.consent.c.status).order_by(t.consent.c.id)).all()
+    assert {("ann@x.org", "withdrawn"), ("ann@new.org", "withdrawn")} <= {(a, s) for a, s in found}
+
+
+def test_objections_travel_first(database: Database) -> None:
+    """The mark of an objection lies in the lane that is leased before all others."""
+    w = world(database)
+    for n in range(6):
+        w.vendors["hub"].put(None, {"mail": f"p{n}@x.org", "last": f"L{n}"})
+    w.settle()
+    for n in range(6):
+        w.vendors["hub"].put(f"hub{n + 1}", {"town": "Bonn"})
+    w.vendors["hub"].put("hub6", {"mailing": "no"})
+    w.deliver("hub")
+    while w.fetch.step():
+        w.due()
+    w.due()
+    w.vendors["chimp"].calls.clear()
+    w.push.step()
+    assert any("mailing" in order.fields for order in w.vendors["chimp"].calls[0])
+
+
+def test_a_ratchet_that_slips_is_noticed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur: where the newest word wins, a subscription without evidence undoes an objection."""
+    from app.sync import consent
+
+    monkeypatch.setattr(consent, "lifts", lambda g, w, _: g.status == "granted" and g.at > w.at)
+    w = world(database)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
+    w.settle()
+    w.vendors["chimp"].put("chimp1", {"mailing": "yes"})
+    w.settle()
+    assert mailing(w, "chimp") == "yes"

@@ -106,7 +106,7 @@ def sandbox(running: Sandbox) -> Iterator[Sandbox]:
             sim.webhooks.targets.clear()
 
     running.call(fresh)
-    schemas: list[dict[str, Any]] = [running.hubspot.portal.schema, running.mailchimp.audience.schema]  # type: ignore[list-item]
+    schemas: list[dict[str, Any]] = [running.hubspot.portal.schema, running.mailchimp.audience.schema]
     before = [dict(schema) for schema in schemas]
     yield running
     for schema, kept in zip(schemas, before, strict=True):

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from app.console.pages import HEADERS, console
-from app.console.view import PAGE
+from app.console.view import PAGE, ago, text
 from app.core import tables as t
 from app.core.db import Database
 from app.core.words import Mode
@@ -145,6 +145,10 @@ def test_the_simulators_end_with_a_killed_demo_and_given_data_is_kept(tmp_path: 
 
 # --- the pages, on a small store --------------------------------------------------------------------------------------
 
+CONSENT = """
+consent:
+  email: {theirs: mailing, read: {"in": granted, "out": withdrawn}, write: {withdrawn: "out"}}
+"""
 PROPERTIES = {
     "mail": Property("mail", "email", "E-mail"),
     "first": Property("first", "string", "First name"),
@@ -190,7 +194,7 @@ class Site:
 
     def __init__(self, store: Database, *, demo: bool, **options: Any) -> None:
         self.hub, self.chimp = Vendor(), Vendor()
-        map_ = mapping.loads(MAPPING.format(name="vendor", email="lower_email"))
+        map_ = mapping.loads(MAPPING.format(name="vendor", email="lower_email") + CONSENT)
         connections = Connections(
             {
                 "hub": Connection("hub", Side.CRM, Mode.LIVE, self.hub, map_),
@@ -250,6 +254,54 @@ def test_a_contact_is_shown_between_its_records(ann: Site) -> None:
         "given name": [["Ann"], ["Ann"], ["Anne", "(differs)"]],
         "city": [["Ulm"], ["Ulm"], ["(differs)"]],
     }
+
+
+def test_consent_and_what_could_not_be_read_are_shown(ann: Site) -> None:
+    """What holds by the ledger, beside what each side says of it; and why a field of a record was left out."""
+    entry = {"address": "ann@example.com", "channel": "email", "purpose": "", "basis": None, "actor": None}
+    said = {"status": "withdrawn", "reason": "unsubscribe", "source": "chimp", "at": 0, "received_at": 0}
+    add(ann.store, t.consent, {**entry, **said, "digest": "d"})
+    warnings = [{"field": "phone", "code": "unreadable", "message": "no country is known"}]
+    with ann.store.write() as db:
+        shadow = {"given_name": "Anne", "consent:email": "withdrawn"}
+        chimp = t.link.update().where(t.link.c.remote_id == "c1")
+        db.execute(chimp.values(shadow=shadow, warnings=warnings))
+    page = re.sub(r"<[^>]+>", " ", ann.state(person=1)["detail"])
+    assert re.search(r"consent email\s+withdrawn\s+withdrawn\s+chimp\s.*unsubscribe", page)
+    assert "phone of chimp was left out: no country is known" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ""),
+        ("", ""),
+        (0, "0"),
+        (2.0, "2"),
+        (True, "yes"),
+        (["a", "b"], "a, b"),
+        ({"b": 1, "a": "x", "c": None}, "a x, b 1"),
+    ],
+)
+def test_values_are_shown_as_people_write_them(value: Any, expected: str) -> None:
+    """Nothing is shown for None only, never for 0."""
+    assert text(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("ms", "expected"),
+    [
+        (None, "never"),
+        (9_999, "just now"),
+        (59_999, "50 s ago"),
+        (60_000, "1 min ago"),
+        (7_200_000, "2 h ago"),
+        (86_400_000, "1 d ago"),
+    ],
+)
+def test_durations_are_in_words(ms: int | None, expected: str) -> None:
+    """Coarse, so that a page does not change every second."""
+    assert ago(ms) == expected
 
 
 def test_the_list_says_which_sides_are_in_step(ann: Site) -> None:
@@ -334,10 +386,10 @@ def test_pages_allow_no_foreign_and_no_inline_code(ann: Site) -> None:
 
 
 def test_forms_are_in_the_vendors_words(ann: Site) -> None:
-    """Mapped fields with the vendor's labels and options, as the vendor holds them now; nothing but texts."""
+    """Mapped fields, consent included, with the vendor's labels and options, as the vendor holds them now."""
     form = json.loads(ann.page("/demo/forms", params={"person": 1}))["chimp"]
     names = re.findall(r'name="field\.([^"]+)"', form)
-    assert names == ["mail", "first", "town"]
+    assert names == ["mail", "first", "town", "mailing"]
     assert 'name="field.first" value="Anne"' in form
     assert "First name</label>" in form
     assert re.findall(r"<option[^>]*>([^<]*)</option>", form) == ["", "Ulm", "Bonn"]

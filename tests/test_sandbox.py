@@ -155,7 +155,8 @@ def test_all_records_can_be_dumped(sandbox: Sandbox, hs: httpx.Client, mc: httpx
     hs.delete(f"{CONTACTS}/{hs.get(CONTACTS).json()['results'][0]['id']}")
     mc.delete(f"{members}/{md5('p0@example.com')}")
     for url in (sandbox.hubspot_url, sandbox.mailchimp_url, sandbox.mailchimp_url.removesuffix("/3.0")):
-        found, after = [], 0
+        found: list[Any] = []
+        after: int | None = 0
         while after is not None:
             page = httpx.get(f"{url}/_sandbox/records", params={"after": after, "limit": 2}).json()
             found += page["records"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, select
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, select, text
 from sqlalchemy import Connection as Db
 
 from app.core import tables as t
@@ -23,8 +23,13 @@ i = t.inbox.c
 
 
 def being(status: str) -> ColumnElement[bool]:
-    """The event has this status; written out, since a partial index serves no placeholder on PostgreSQL."""
-    return i.status == bindparam("b_status", status, literal_execute=True, unique=True)
+    """The event has this status, one of ``TROUBLE``; said so that both databases use the index.
+
+    SQLite takes a partial index only where the query repeats its condition (https://www.sqlite.org/partialindex.html),
+    PostgreSQL only where it needs no placeholder's value to see that the condition holds.
+    """
+    written_out: BindParameter[str] = bindparam("b_status", status, literal_execute=True, unique=True)
+    return and_(text("status IN ('parked', 'dead')"), i.status == written_out)
 
 
 def span(db: Db, since: datetime | None, until: datetime | None) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -210,8 +211,9 @@ def together(call: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
     """The call for each of them, a few at once, results in order; raises the first problem."""
     if len(items) < 2:
         return [call(item) for item in items]
+    contexts = [copy_context() for _ in items]  # whether calls are urgent is known to this thread only
     with ThreadPoolExecutor(min(CONCURRENCY, len(items)), thread_name_prefix="mailchimp") as pool:
-        return list(pool.map(call, items))
+        return list(pool.map(lambda context, item: context.run(call, item), contexts, items))
 
 
 def _clock(response: httpx.Response) -> datetime | None:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import httpx
+import pytest
 
 from connectors._http import Http
 from connectors.contract import Answer, Connector, Delivery, Event, Failed, Kind, Problem, Receipt
@@ -230,17 +231,11 @@ def offline() -> Iterator[None]:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the network was used past the shared client")
 
-    names = ("connect", "connect_ex", "sendto")
-    getaddrinfo = socket.getaddrinfo
-    try:
-        socket.getaddrinfo = refuse  # type: ignore[assignment]
-        for name in names:
-            setattr(socket.socket, name, refuse)
+    with pytest.MonkeyPatch.context() as patch:  # what other guards have patched comes back as it was
+        patch.setattr(socket, "getaddrinfo", refuse)
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, refuse)
         yield
-    finally:
-        socket.getaddrinfo = getaddrinfo
-        for name in names:
-            delattr(socket.socket, name)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
+from pydantic import SecretStr
 
 from app.core.db import Database
 from app.ops import paging, shapes
@@ -67,6 +68,17 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
         assert ("security" in operation) == (not path.startswith("/health/")), path
         for parameter in operation.get("parameters", []):
             assert parameter["description"], f"{method} {path} {parameter['name']}"
+
+
+@pytest.mark.parametrize(("secret", "needed"), [(None, False), (SecretStr("a-token-of-some-length"), True)])
+def test_the_description_says_whether_a_token_is_needed(
+    database: Database, secret: SecretStr | None, needed: bool
+) -> None:
+    """As it is configured; the document itself is nobody's secret."""
+    found = operations(Api(database, token=secret).get("/openapi.json"))
+    asked = [o["security"] for o in found.values() if "security" in o]
+    assert asked
+    assert all(one == ([{"token": []}] if needed else [{"token": []}, {}]) for one in asked)
 
 
 def test_every_error_is_described_as_a_problem(document: dict[str, Any]) -> None:

@@ -46,6 +46,8 @@ def database(tmp_path: Path) -> Iterator[Database]:
         pytest.param("GET", "/ops/events", {"params": {"status": "gone"}}, 422, "'pending'", id="no such status"),
         pytest.param("GET", "/ops/events", {"params": {"since": "2026-01-01T00:00:00"}}, 422, "time", id="naive"),
         pytest.param("GET", "/ops/events", {"params": {"after": "x"}}, 422, "cursor", id="no cursor"),
+        pytest.param("GET", "/ops/events", {"params": {"conection": "hub"}}, 422, "connection, status", id="misspelt"),
+        pytest.param("POST", "/ops/events/1/replay", {"params": {"dry": "1"}}, 422, "none", id="none is known"),
         pytest.param("GET", "/ops/events/x", {}, 422, "integer", id="no number"),
         pytest.param("GET", f"/ops/events/{2**63}", {}, 422, "event_id", id="a number too large for the database"),
         pytest.param("GET", "/ops/events/0", {}, 422, "event_id", id="a number too small"),
@@ -97,7 +99,9 @@ def test_an_error_is_a_problem_that_says_what_would_be_right(
 
 def test_a_wrong_method_names_the_right_ones(database: Database) -> None:
     """RFC 9110, 15.5.6: 405 carries Allow."""
-    assert Api(database)("PUT", "/ops/runs").headers["allow"] == "GET"
+    api = Api(database)
+    assert api("PUT", "/ops/runs").headers["allow"] == "GET"
+    assert api("PUT", "/ops/dead/retry").headers["allow"] == "POST"
 
 
 def test_what_a_caller_sent_is_not_said_back(database: Database) -> None:
@@ -106,6 +110,7 @@ def test_what_a_caller_sent_is_not_said_back(database: Database) -> None:
     for answer in (
         api("GET", "/ops/events", params={"status": PERSON, "limit": PERSON}),
         api("GET", "/contacts", params={"updated_since": PERSON}),
+        api("GET", "/contacts", params={PERSON: PERSON}),
         api("POST", "/ops/replay", json={"since": PERSON, "status": [PERSON]}),
         api("POST", "/ops/replay", content=PERSON, headers={"content-type": "application/json"}),
     ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -479,6 +480,17 @@ def test_no_more_than_eight_calls_at_once(api: FakeAudience) -> None:
     assert most == 8
 
 
+def test_urgent_calls_stay_urgent_in_threads(it: Mailchimp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Withdrawals may use the reserved part of the rate, from whichever thread they are sent."""
+    urgent = ContextVar("urgent", default=False)
+    seen: list[bool] = []
+    monkeypatch.setattr(it._audience, "get", lambda _slot: seen.append(urgent.get()))
+    monkeypatch.setattr(it._audience, "about", dict)
+    urgent.set(True)
+    it.read(Kind.CONTACT, ["a", "b", "c"])
+    assert seen == [True] * 3
+
+
 def test_describe_knows_merge_fields_and_interests(it: Mailchimp, api: FakeAudience) -> None:
     """The fixed fields, the audience's own with their choices, and its interests."""
     properties = it.describe(Kind.CONTACT).properties
@@ -598,6 +610,12 @@ def test_an_empty_audience_is_a_complete_walk(it: Mailchimp) -> None:
     page = it.changed(Kind.CONTACT, None)
     assert (page.records, page.more, page.total) == ((), False, 0)
     assert not it.changed(Kind.CONTACT, page.cursor).more
+
+
+def test_an_empty_page_ends_the_walk(it: Mailchimp, api: FakeAudience) -> None:
+    """Whatever the total says: a walk that cannot go on must not go round."""
+    api.trouble = lambda _request: httpx.Response(200, json={"members": [], "total_items": 5})
+    assert not it.changed(Kind.CONTACT, None).more
 
 
 def test_a_cursor_of_another_is_refused(it: Mailchimp) -> None:

@@ -64,6 +64,8 @@ class Api(FastAPI):
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     _describe_errors(path, operation)
+                    if "security" in operation and not self.state.guard.asks_for_token:
+                        operation["security"].append({})  # this machine is answered without
         return self.openapi_schema if self.openapi_schema is not None else {}
 
 

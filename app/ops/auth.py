@@ -44,6 +44,11 @@ class Guard:
         text = token.get_secret_value().strip() if token is not None else ""
         self._token = text.encode() if text else None
 
+    @property
+    def asks_for_token(self) -> bool:
+        """Whether a token is configured, so that everybody needs it."""
+        return self._token is not None
+
     def refusal(self, request: Request) -> HTTPException | None:
         """Why the caller is not answered; None where it is."""
         refused = self._stranger(request) if self._token is None else self._unproven(request, self._token)

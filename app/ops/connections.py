@@ -15,6 +15,7 @@ from app.core import tables as t
 from app.core.db import Database
 from app.ops.auth import allowed
 from app.ops.health import State, state_of
+from app.ops.problems import known_query
 from app.ops.shapes import COUNTED, Asked, Count, Moment, Name, Reason, Shape, count, counted, moment
 from app.records import state
 from app.sync.connection import Connection, Connections
@@ -156,7 +157,9 @@ def rest(db: Db, name: str, reason: str | None) -> None:
 
 def connections_api(database: Database, connections: Connections, wake: Callable[[], None]) -> APIRouter:
     """The routes."""
-    router = APIRouter(prefix="/ops/connections", tags=["connections"], dependencies=[Depends(allowed)])
+    router = APIRouter(
+        prefix="/ops/connections", tags=["connections"], dependencies=[Depends(allowed), Depends(known_query)]
+    )
 
     @router.get("")
     def list_connections() -> ConnectionList:

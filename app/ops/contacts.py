@@ -18,6 +18,7 @@ from app.core.words import Fact
 from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
+from app.ops.problems import known_query
 from app.ops.shapes import Email, Id, Moment, Shape, moment
 from app.sync.connection import Connections
 
@@ -266,7 +267,7 @@ def _conflict(row: RowMapping) -> ConflictShown:
 
 def contacts(database: Database, connections: Connections) -> APIRouter:
     """The routes."""
-    router = APIRouter(tags=["contacts"], dependencies=[Depends(allowed)])
+    router = APIRouter(tags=["contacts"], dependencies=[Depends(allowed), Depends(known_query)])
 
     @router.get("/contacts")
     def list_contacts(

@@ -19,6 +19,7 @@ from app.core.errors import NotFound
 from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
+from app.ops.problems import known_query
 from app.ops.replay import obstacle, requeue
 from app.ops.shapes import Asked, ByCode, ByConnection, CodeText, Id, Moment, NameText, Shape, Station, clock
 from app.push import work
@@ -158,7 +159,7 @@ def _retry_many(database: Database, connections: Connections, asked: RetryAsked,
 
 def deadletters(database: Database, connections: Connections, wake: Callable[[], None]) -> APIRouter:
     """The routes."""
-    router = APIRouter(prefix="/ops/dead", tags=["dead letters"], dependencies=[Depends(allowed)])
+    router = APIRouter(prefix="/ops/dead", tags=["dead letters"], dependencies=[Depends(allowed), Depends(known_query)])
 
     @router.get("")
     def list_dead(
@@ -172,12 +173,7 @@ def deadletters(database: Database, connections: Connections, wake: Callable[[],
         with database.read() as db:
             return _listing(db, connection=connection, code=code, station=station, after=after, limit=limit)
 
-    @router.get("/{letter_id}")
-    def get_dead(letter_id: Id) -> DeadLetter:
-        """Show one dead letter."""
-        with database.read() as db:
-            return _letter(_one(db, letter_id))
-
+    # Before the one below, whose pattern fits its path: what a wrong method is told has to name POST.
     @router.post("/retry", status_code=202, responses={404: {}})
     def retry_dead(asked: RetryAsked, after: After = None) -> Retried:
         """Try again many dead letters, for instance after a mapping or a scope was corrected."""
@@ -187,6 +183,12 @@ def deadletters(database: Database, connections: Connections, wake: Callable[[],
         log.info("operator.retried", connection=asked.connection, code=asked.code, letters=found.retried)
         wake()
         return found
+
+    @router.get("/{letter_id}")
+    def get_dead(letter_id: Id) -> DeadLetter:
+        """Show one dead letter."""
+        with database.read() as db:
+            return _letter(_one(db, letter_id))
 
     @router.post("/{letter_id}/retry", status_code=202, responses={409: {}})
     def retry_one(letter_id: Id) -> Retried:

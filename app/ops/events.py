@@ -21,6 +21,7 @@ from app.ops import paging
 from app.ops.arrival import TROUBLE, being, span
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
+from app.ops.problems import known_query
 from app.ops.replay import CLOSED, Replay, obstacle, requeue
 from app.ops.shapes import Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Until, moment
 from app.sync.connection import Connections
@@ -241,7 +242,7 @@ def _run(row: RowMapping) -> Run:
 
 def events(database: Database, connections: Connections, replay: Replay, wake: Callable[[], None]) -> APIRouter:
     """The routes."""
-    router = APIRouter(prefix="/ops", tags=["events"], dependencies=[Depends(allowed)])
+    router = APIRouter(prefix="/ops", tags=["events"], dependencies=[Depends(allowed), Depends(known_query)])
 
     @router.get("/events")
     def list_events(

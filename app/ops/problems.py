@@ -93,6 +93,21 @@ def invalid(where: str, name: str, detail: str) -> RequestValidationError:
     return RequestValidationError([{"type": "value_error", "loc": (where, name), "msg": detail}])
 
 
+async def known_query(request: Request) -> None:
+    """Dependency: refuse a misspelt parameter, which would otherwise widen what was asked for to everything.
+
+    What an operation knows is what the OpenAPI document says of it.
+    """
+    if not request.query_params:
+        return
+    document: dict[str, Any] = request.app.openapi()
+    operation = document["paths"][request.scope["route"].path][request.method.lower()]
+    known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            raise invalid("query", "?", f"an unknown parameter; known: {', '.join(known) if known else 'none'}")
+
+
 def install(api: FastAPI) -> None:
     """Answer every error of ``api`` with a problem document, inside the shield."""
     api.add_exception_handler(HTTPException, _http)
@@ -126,7 +141,8 @@ async def _validation(_: Request, error: Exception) -> Response:
 
 def _invalid(one: Mapping[str, Any]) -> Invalid:
     where, *parts = one["loc"]
-    return Invalid(where=str(where), name=".".join(str(part) for part in parts), detail=str(one["msg"]))
+    detail = str(one["msg"]).removeprefix("Value error, ")  # pydantic's prefix of what our own checks say
+    return Invalid(where=str(where), name=".".join(str(part) for part in parts), detail=detail)
 
 
 async def _not_found(_: Request, error: Exception) -> Response:

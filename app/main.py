@@ -135,10 +135,10 @@ class Tandem:
         http = Http(
             base_url=kind.base_url(values),
             hosts=kind.hosts,
-            limits=kind.limits,
+            limits=kind.limits_for(values),
             headers=kind.headers(values),
             share=config.call_share,
-            timeout=self.settings.http_timeout,
+            timeout=max(self.settings.http_timeout, kind.timeout),
             on_call=lambda method, _family, status, seconds: self.metrics.call(config.name, method, status, seconds),
         )
         self.clients[config.name] = http

@@ -7,12 +7,13 @@ github.com/HubSpot/hubspot-api-python, ``hubspot/utils/signature.py``.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
+
+import orjson
 
 from connectors._signing import hmac_sha256_base64, require, within
 from connectors.contract import Action, Delivery, Event, Kind, Ref, Unreadable, Untrusted
@@ -92,8 +93,8 @@ def events(body: bytes) -> tuple[Event, ...]:
     the body is an event.
     """
     try:
-        rows = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        rows = orjson.loads(body)
+    except ValueError as error:
         raise Unreadable(f"hubspot: the body is not JSON in UTF-8 ({type(error).__name__})") from None
     if isinstance(rows, Mapping):
         rows = [rows]
@@ -193,4 +194,4 @@ def _time(value: object) -> datetime | None:
 def _dedupe(row: Mapping[str, Any], type_: str, subject: str) -> str:
     """Hashed, because the new value of a property is a person's data."""
     same = [type_, subject, *(row.get(key) for key in _SAME)]
-    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(orjson.dumps(same, default=str)).hexdigest()

@@ -299,6 +299,7 @@ class Connector(ABC):
     side: ClassVar[Side]  # the side it usually stands on; a connection may say otherwise
     can: ClassVar[frozenset[Can]]
     limits: ClassVar[Limits]
+    timeout: ClassVar[float] = 30.0  # seconds for one call, where the vendor needs another time than usual
     settings: ClassVar[tuple[Setting, ...]]
     hosts: ClassVar[frozenset[str]]  # host names it may call, "*.example.com" allowed; a base_url setting adds its own
 
@@ -311,6 +312,11 @@ class Connector(ABC):
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
         """The headers of every request, credentials included."""
         return {}
+
+    @classmethod
+    def limits_for(cls, settings: Mapping[str, str]) -> Limits:
+        """What this account allows, where accounts differ.  ValueError for a setting that makes no sense."""
+        return cls.limits
 
     @classmethod
     def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:

@@ -54,6 +54,7 @@ class Mailchimp(Connector):
     can: ClassVar[frozenset[Can]] = frozenset(
         {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.DESCRIBE}
     )
+    timeout = 120.0  # Mailchimp's own limit for a call; a large batch may take it
     limits = Limits(
         read_batch=50,  # ours: there is no batch read, each costs a request
         find_batch=50,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +12,9 @@ from app.core.db import Database
 from app.ops import connections, shapes
 from app.push import work
 from app.records import state
-from tests.apihelp import Api, add_events, add_letters, new_database
+from tests.apihelp import Api, add_events, add_letters
 
 S = t.connection_state.c
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    yield from new_database(tmp_path)
 
 
 def of(api: Api, name: str) -> dict[str, Any]:

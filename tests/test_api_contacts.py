@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +11,10 @@ from app.core.db import Database
 from app.ops import contacts
 from app.push import work
 from connectors.contract import Side
-from tests.apihelp import Api, add, add_contacts, new_database, rows_of
+from tests.apihelp import Api, add, add_contacts, rows_of
 from tests.world import World
 
 ANN = {"email": "ann@example.org", "given_name": "Ann", "city": None}
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    yield from new_database(tmp_path)
 
 
 def add_key(database: Database, value: str, contact: int, *, strong: bool = True, key: str = "email") -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +11,8 @@ from app.core.db import Database
 from app.ops import deadletters
 from app.push import work
 from connectors.contract import Side
-from tests.apihelp import Api, add_events, add_letters, new_database, now, rows_of
+from tests.apihelp import Api, add_events, add_letters, now, rows_of
 from tests.world import World
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    yield from new_database(tmp_path)
 
 
 def dirty(database: Database) -> list[tuple[str, int]]:

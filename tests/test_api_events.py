@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,15 +16,10 @@ from app.entry import inbox
 from app.ops import replay
 from app.records import state
 from connectors.contract import Action, Delivery, Event, Kind, Ref, Side
-from tests.apihelp import EVENT, Api, add, add_events, add_letters, new_database, now, rows_of
+from tests.apihelp import EVENT, Api, add, add_events, add_letters, now, rows_of
 from tests.world import World
 
 BODY = b'{"secret": "\xff"}'
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    yield from new_database(tmp_path)
 
 
 def statuses(database: Database) -> list[str]:

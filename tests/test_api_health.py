@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,15 +17,10 @@ from app.core import tables as t
 from app.core.db import Database
 from app.ops import health
 from app.records import state
-from tests.apihelp import HERE, HOUR, Api, add, add_events, new_database, now, token
+from tests.apihelp import HERE, HOUR, Api, add, add_events, now, token
 
 FAR = ("203.0.113.7", 50_000)
 SECRET = "a-token-of-some-length"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    yield from new_database(tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +15,9 @@ from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database
 from app.ops import arrival, paging
-from tests.apihelp import Api, add, add_contacts, add_events, add_letters, new_database
+from tests.apihelp import Api, add, add_contacts, add_events, add_letters
 
 N = 23
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    yield from new_database(tmp_path)
 
 
 def some_events(database: Database) -> None:

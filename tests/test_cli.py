@@ -251,6 +251,7 @@ GOOD = FILE.format(hubspot=NOWHERE, mailchimp=f"{NOWHERE}/3.0", list_id="abc")
         ("migrate", "database: mysql://u:geheim@h/db", "'mysql' is not supported"),
         ("migrate", "database: nonsense", "the URL makes no sense"),
         ("init --connector acme", None, "no connector 'acme'; there are: hubspot, mailchimp"),
+        ("init /dev/null/here", None, "/dev/null/here: Not a directory"),
         ("connector new acme", None, "there is no directory `connectors` in it; say where with --root"),
         ("mapping check --against-connection acme", GOOD, "no connection 'acme'; there are: hubspot, mailchimp"),
     ],
@@ -535,6 +536,9 @@ def _bad(found: Any) -> list[tuple[str, str, str]]:
 def test_the_doctor_finds_a_good_installation_good(well: Shell) -> None:
     """Nothing to mend; and it really asked the vendors."""
     found = well.json("doctor")
+    database = well.database()
+    assert rows_of(database, t.lease) == []  # the probe of the store left nothing
+    database.close()
     assert _bad(found) == []
     assert {(f["area"], f["subject"]) for f in found["findings"]} >= {
         ("credentials", "hubspot"),
@@ -593,7 +597,7 @@ def _paused(_: pytest.MonkeyPatch) -> None:
     database = Database("sqlite:///tandem.db")
     with database.write() as db:
         state.ensure(db, ["hubspot"])
-        state.pause(db, "hubspot", "the key was refused")
+        state.pause(db, "hubspot", "the key of ann@example.com was refused")
     database.close()
 
 
@@ -632,7 +636,7 @@ def test_the_doctor_finds_what_is_wrong(
     assert [b for b in _bad(found) if b[0] == area and subject in b[1] and b[2] == level]
     assert all(f["advice"] for f in found["findings"] if f["level"] != "ok")
     text = json.dumps(found)
-    assert [s for s in ("geheim", "pat-na1-wrong", 'short"', *SECRETS.values()) if s in text] == []
+    assert [s for s in ("geheim", "ann@example.com", "pat-na1-wrong", 'short"', *SECRETS.values()) if s in text] == []
 
 
 def test_the_doctor_offline_asks_nobody(shell: Shell, respx_mock: Any) -> None:

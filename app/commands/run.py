@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +20,7 @@ from app.commands.base import (
     say,
     settings_of,
 )
-from app.commands.signals import stoppable
+from app.commands.signals import stoppable, told
 from app.core.db import Database
 from app.records import migrate as migrations
 
@@ -76,10 +75,9 @@ def work(config: ConfigFile = None) -> None:
     with stoppable():
         tandem = built(settings)
         tandem.prepare()
-        tandem.start(door=False)
-        try:
-            queue.SimpleQueue[None]().get()  # for ever: a signal ends it
-        finally:
+        with told() as wait:
+            tandem.start(door=False)
+            wait()
             tandem.stop(door=False)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,12 +19,12 @@ def stoppable() -> Iterator[None]:
 
     uvicorn takes the signals over while it serves, and raises them again when it has stopped: they arrive here then.
     """
-    told = False
+    stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        if not told:
-            told = True
+        nonlocal stopping
+        if not stopping:
+            stopping = True
             raise Stopped
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -31,6 +32,25 @@ def stoppable() -> Iterator[None]:
         yield
     except Stopped:
         pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def told() -> Iterator[Callable[[], None]]:
+    """A block that SIGTERM and SIGINT do not interrupt; the function that it gets returns at the first of them."""
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # its put may interrupt its get, unlike an Event's set
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        signals.put(number)
+
+    def wait() -> None:
+        signals.get()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield wait
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

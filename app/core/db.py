@@ -8,6 +8,7 @@ https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#serializable-isolation-sa
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ TRIES = 6  # a transaction that lost a race is tried this often in a fresh trans
 # PostgreSQL error codes worth a fresh transaction: serialization_failure, deadlock_detected
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _AGAIN = {"40001", "40P01"}
+_UNIQUE = "23505"
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
@@ -184,6 +186,8 @@ class Database:
 
 
 def _lost_race(error: BaseException) -> bool:
-    if isinstance(error, IntegrityError):
+    """Also of the driver's own errors: the door speaks to it directly."""
+    if isinstance(error, (IntegrityError, sqlite3.IntegrityError)):
         return True
-    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _AGAIN
+    state = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
+    return state in _AGAIN or state == _UNIQUE

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     token: SecretStr | None = None  # of the operations API; None = it answers on loopback only
     body_limit: int = Field(default=2 * 1024 * 1024, ge=1024)  # bytes of one delivery
     workers: int = Field(default=2, ge=1, le=64)  # threads for reading, and as many for writing
-    lease_seconds: float = Field(default=90, ge=5)  # longer than the longest vendor call
+    lease_seconds: float = Field(default=180, ge=5)  # longer than the longest vendor call
     retry_hours: float = Field(default=28, ge=0)  # how long a write is tried before it becomes a dead letter
     retry_base_seconds: float = Field(default=2, gt=0)
     retry_cap_seconds: float = Field(default=3600, gt=0)

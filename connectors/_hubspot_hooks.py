@@ -52,6 +52,8 @@ _SAME = (
     "isPrimaryAssociation",
 )
 
+OPT_OUT = "hs_email_optout"  # the property, and the beginning of those of each subscription type
+
 
 def sign(version: str, secret: str, method: str, url: str, body: bytes, timestamp: str = "") -> str:
     """The signature that HubSpot would send: ``v1`` and ``v2`` in hex, ``v3`` in base64 over the URL as given."""
@@ -150,6 +152,7 @@ def _events(row: Mapping[str, Any], type_: str) -> Iterator[Event | None]:
             dedupe=_dedupe(row, type_, subject),
             occurred_at=_time(row.get("occurredAt")),
             losers=losers,
+            urgent=str(row.get("propertyName")).startswith(OPT_OUT),
         )
 
 

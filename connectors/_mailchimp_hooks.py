@@ -87,6 +87,7 @@ def received(delivery: Delivery, *, list_id: str) -> Received:
                 ref=Ref(email, key="email"),
                 dedupe=_dedupe(form),
                 occurred_at=_fired_at(form.get("fired_at", "")),
+                urgent=type_ in {"unsubscribe", "cleaned"},
             ),
         )
     )

@@ -150,6 +150,7 @@ class Event:
     occurred_at: datetime | None  # aware, UTC, by the vendor's clock
     losers: tuple[str, ...] = ()  # ids merged into ``ref`` (Action.MERGED)
     record: Record | None = None  # only where the payload is the complete record
+    urgent: bool = False  # may withdraw consent: looked at before all others
 
 
 @dataclass(frozen=True, slots=True)

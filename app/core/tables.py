@@ -68,6 +68,7 @@ class Inbox(Base, table=True):
         Index(
             "ix_inbox_pending",
             "connection",
+            "lane",
             "due_at",
             sqlite_where=text("status = 'pending'"),
             postgresql_where=text("status = 'pending'"),
@@ -93,6 +94,7 @@ class Inbox(Base, table=True):
     occurred_at: int | None = _big(null=True)
     received_at: int = _big()
     status: str = _text()  # pending, done, ignored, parked (unreadable), dead
+    lane: int = Field(default=1)  # 0 is looked at first
     due_at: int = _big()
     attempts: int = Field(default=0)
     first_failed_at: int | None = _big(null=True)

@@ -57,6 +57,7 @@ def event_row(connection: str, event: Event, received_at: int, delivery: int | N
         "occurred_at": occurred,
         "received_at": received_at,
         "status": "pending",
+        "lane": 0 if event.urgent else 1,
         "due_at": received_at,
         "attempts": 0,
         "error": None,
@@ -84,7 +85,7 @@ def store_events(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
 # (bench/ack.py).  Column names and order are those of the rows built below.
 _EVENT = (
     *("connection", "dedupe", "delivery", "kind", "action", "ref_key", "ref_value", "losers", "record"),
-    *("occurred_at", "received_at", "status", "due_at", "attempts", "error"),
+    *("occurred_at", "received_at", "status", "lane", "due_at", "attempts", "error"),
 )
 _RAW = ("id", "connection", "received_at", "method", "path", "content_type", "body")
 
@@ -178,6 +179,7 @@ def _parked(one: Arrived, delivery_id: int, received: int) -> dict[str, Any]:
         "occurred_at": None,
         "received_at": received,
         "status": "parked",
+        "lane": 1,
         "due_at": received,
         "attempts": 0,
         "error": one.unreadable,
@@ -199,7 +201,7 @@ _PENDING = (
         i.first_failed_at,
     )
     .where(i.connection == bindparam("b_connection"), i.status == "pending", i.due_at <= NOW)
-    .order_by(i.due_at, i.id)
+    .order_by(i.lane, i.due_at, i.id)
     .limit(bindparam("b_limit"))
 )
 

@@ -160,6 +160,7 @@ def upgrade() -> None:
         sa.Column("occurred_at", sa.BigInteger(), nullable=True),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("lane", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("first_failed_at", sa.BigInteger(), nullable=True),
@@ -170,7 +171,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_inbox_pending",
         "inbox",
-        ["connection", "due_at"],
+        ["connection", "lane", "due_at"],
         unique=False,
         sqlite_where=sa.text("status = 'pending'"),
         postgresql_where=sa.text("status = 'pending'"),

@@ -46,6 +46,7 @@ check: $(VENV)/dev ## Look at style, types, mappings, generated pages and the Do
 	"$(BIN)/mypy"
 	"$(BIN)/tandem" mapping check
 	"$(BIN)/python" -m docs.generate --check
+	"$(BIN)/python" -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_locks.py
 	@if [ -x "$(BIN)/hadolint" ]; then "$(BIN)/hadolint" Dockerfile; else echo "hadolint is not here: Dockerfile not checked"; fi
 
 bench: $(VENV)/dev ## Measure; JSON, each figure with a baseline of the same run
@@ -56,14 +57,19 @@ bench: $(VENV)/dev ## Measure; JSON, each figure with a baseline of the same run
 docs: $(VENV)/dev ## Write the generated pages anew
 	"$(BIN)/python" -m docs.generate
 
+# The largest first: the smaller ones then take its versions, so that what is tested is what runs.
 UV = "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --no-header --no-annotate
+	--no-emit-find-links --no-header --no-annotate $(if $(upgrade),--upgrade)
 
-lock: $(VENV)/dev ## Resolve the dependencies anew
+lock: $(VENV)/dev ## Pin the dependencies anew; upgrade=1 takes the newest
 	$(UV) requirements/build.in -o requirements/build.txt
-	$(UV) pyproject.toml -o requirements/run.txt
-	$(UV) pyproject.toml --extra postgres -o requirements/postgres.txt
 	$(UV) pyproject.toml --extra postgres --extra dev -o requirements/dev.txt
+	$(UV) pyproject.toml --extra postgres -c requirements/dev.txt -o requirements/postgres.txt
+	$(UV) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+
+migration: $(VENV)/dev ## Write the next migration: m="what it does"
+	@"$(BIN)/python" -m migrations.new "$(m)"
+	@"$(BIN)/ruff" check --quiet --fix migrations && "$(BIN)/ruff" format --quiet migrations
 
 clean: ## Remove what was built
 	rm -rf "$(VENV)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ import structlog
 from fastapi import FastAPI
 
 import connectors
+from app import logs
 from app.console.pages import console
 from app.core import clock, leases
 from app.core.db import Database
@@ -65,7 +66,9 @@ class Tandem:
         self.database = Database(url, pool=4 + 2 * settings.workers)
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
         self.clients: dict[str, Http] = {}
-        self.connections = Connections({c.name: self._connection(c, env) for c in config.connections})
+        self.connections = Connections(
+            {c.name: self._connection(c, env) for c in config.connections}, erasure_key=settings.erasure_key
+        )
         self.wake = Wake()
         self.worker_id = leases.new_worker_id()
         self.writer = GroupCommit(self.database, self.wake)
@@ -132,18 +135,40 @@ class Tandem:
             raise ConfigError(
                 f"connection {config.name}: not set: {', '.join(wanted)} ({'; '.join(s.about for s in missing)})"
             )
-        http = Http(
+        try:
+            http = self._client(config, kind, values)
+            connector = kind(values, http)
+        except ValueError as error:
+            raise ConfigError(f"connection {config.name}: {error}") from None
+        self.clients[config.name] = http
+        side = Side(config.side) if config.side is not None else kind.side
+        # People sign up with the marketing platform: its evidence counts unless the configuration says otherwise.
+        may_grant = config.may_grant if config.may_grant is not None else side is Side.MARKETING
+        return Connection(
+            config.name,
+            side,
+            config.mode,
+            connector,
+            map_,
+            config.poll_seconds,
+            may_grant,
+            deletes_in=config.deletes.in_,
+            deletes_out=config.deletes.out,
+        )
+
+    def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
+        def count(method: str, _family: str, status: int, seconds: float) -> None:
+            self.metrics.call(config.name, method, status, seconds)
+
+        return Http(
             base_url=kind.base_url(values),
             hosts=kind.hosts,
             limits=kind.limits_for(values),
             headers=kind.headers(values),
             share=config.call_share,
             timeout=max(self.settings.http_timeout, kind.timeout),
-            on_call=lambda method, _family, status, seconds: self.metrics.call(config.name, method, status, seconds),
+            on_call=count,
         )
-        self.clients[config.name] = http
-        side = Side(config.side) if config.side is not None else kind.side
-        return Connection(config.name, side, config.mode, kind(values, http), map_, config.poll_seconds)
 
     def prepare(self) -> None:
         """Bring the database up to date and enter the connections."""
@@ -218,4 +243,6 @@ def build(settings: Settings | None = None) -> Tandem:
 
 def create_app() -> ASGIApp:
     """The app for an ASGI server (``uvicorn --factory app.main:create_app``), workers included."""
-    return build().app()
+    settings = Settings()
+    logs.set_up(settings.log_level, json=settings.log_json)
+    return build(settings).app()

@@ -55,10 +55,12 @@ def write(message: str, folder: Path = HERE) -> Path:
 
 def main() -> int:
     """The command: its exit code."""
-    if len(sys.argv) != 2 or not sys.argv[1].strip():
-        sys.stderr.write('say what it does:  make migration m="contacts know their time zone"\n')
+    try:
+        path = write(sys.argv[1] if len(sys.argv) == 2 else "")
+    except ValueError as error:
+        sys.stderr.write(f'{error}:  make migration m="contacts know their time zone"\n')
         return 2
-    sys.stdout.write(f"{write(sys.argv[1])}: read it, and correct it, before you commit it\n")
+    sys.stdout.write(f"{path}: read it, and correct it, before you commit it\n")
     return 0
 
 

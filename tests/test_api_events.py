@@ -355,6 +355,17 @@ def test_what_cannot_be_asked_of_a_run(database: Database, asked: dict[str, Any]
     assert rows_of(database, t.run) == []
 
 
+def test_what_is_pending_meanwhile_is_left_alone(database: Database) -> None:
+    """Between looking and moving, another replay may have come first: its event keeps its wait and its letter."""
+    pending, closed = add_events(database, {"status": "pending", "attempts": 2, "due_at": 2**50}, {})
+    add_letters(database, {"station": "sync", "event": pending}, {"station": "sync", "event": closed})
+    with database.write() as db:
+        assert replay.requeue(db, [pending, closed]) == 1
+    left = rows_of(database, t.inbox)[0]
+    assert (left["due_at"], left["attempts"]) == (2**50, 2)
+    assert [letter["event"] for letter in rows_of(database, t.dead)] == [pending]
+
+
 def test_the_table_of_this_test_is_what_the_door_stores() -> None:
     """Guards the guard: an event here has the columns of an event there."""
     row = inbox.event_row("hub", Event(Kind.CONTACT, Action.CHANGED, Ref("r1"), "d", None), 1_000, None)

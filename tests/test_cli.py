@@ -142,7 +142,7 @@ def test_help_teaches_by_examples_that_could_be_typed(words: tuple[str, ...]) ->
 
 
 def test_the_page_about_the_command_line_is_what_the_commands_say() -> None:
-    """docs/cli.md is generated: python -c 'from app.cli import documentation as d; print(d(), end="")' > docs/cli.md"""
+    """docs/cli.md is generated: `python -m docs.generate`."""
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == documentation()
 
 

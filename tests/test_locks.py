@@ -90,7 +90,7 @@ def test_locks_agree(smaller: str, larger: str) -> None:
 
 def test_a_strange_line_is_found() -> None:
     """Guards the guard."""
-    hosted = "--index-url " + "https" + "://packages.example/simple"
+    hosted = "--index" + "-url https://packages.example/simple"
     for line in (hosted, "-f ./wheels", "httpx>=1 \\", "httpx @ file:///tmp/httpx.whl"):
         assert not PIN.fullmatch(line)
         assert not HASH.fullmatch(line)

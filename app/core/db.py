@@ -105,6 +105,7 @@ class Database:
                 pool_size=pool,
                 max_overflow=4,
                 pool_pre_ping=True,
+                hide_parameters=True,  # values of people never reach an error's text
                 json_serializer=dumps,
                 json_deserializer=orjson.loads,
             )

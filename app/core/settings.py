@@ -19,9 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.errors import ConfigError
-from app.core.words import Mode
+from app.core.words import Deletes, Mode
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
+
+
+class DeletesConfig(BaseModel):
+    """What deletions lead to: those that this vendor tells (``in``), and those told by others (``out``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    in_: Deletes = Field(default=Deletes.IGNORE, alias="in")
+    out: Deletes = Deletes.IGNORE
 
 
 class ConnectionConfig(BaseModel):
@@ -37,7 +46,9 @@ class ConnectionConfig(BaseModel):
     settings: dict[str, str] = Field(default_factory=dict)
     call_share: float = Field(default=0.8, gt=0, le=1)  # our part of the vendor's published rate; the rest is humans'
     poll_seconds: float = Field(default=300, ge=1)
+    may_grant: bool | None = None  # may evidence from here lift a withdrawal; None = where the side is marketing
     default_country: str | None = None
+    deletes: DeletesConfig = DeletesConfig()
 
     @field_validator("name")
     @classmethod
@@ -89,6 +100,7 @@ class Settings(BaseSettings):
     port: int = 8000
     public_url: str | None = None  # how vendors reach the door, when a proxy stands before it
     token: SecretStr | None = None  # of the operations API; None = it answers on loopback only
+    erasure_key: SecretStr | None = None  # keys the hashes of removed addresses; None = one is made and kept
     body_limit: int = Field(default=2 * 1024 * 1024, ge=1024)  # bytes of one delivery
     workers: int = Field(default=2, ge=1, le=64)  # threads for reading, and as many for writing
     lease_seconds: float = Field(default=180, ge=5)  # longer than the longest vendor call

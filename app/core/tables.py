@@ -304,6 +304,33 @@ class Run(Base, table=True):
     ended_at: int | None = _big(null=True)
 
 
+class Tombstone(Base, table=True):
+    """Somebody who is not to be made again: by the record that was deleted, and by the keyed hash of the address."""
+
+    __tablename__ = "tombstone"
+    __table_args__ = (
+        Index("ix_tombstone_key_hash", "key_hash"),
+        Index("ix_tombstone_record", "connection", "remote_id"),
+    )
+    id: int = _id()
+    connection: str = _text()  # "" = everywhere
+    remote_id: str | None = _text(null=True)
+    key_hash: str | None = _text(null=True)
+    reason: str = _text()  # deleted, erased
+    actor: str = _text()  # the connection that said it, or the operator
+    at: int = _big()
+    lifted_at: int | None = _big(null=True)
+    lifted_by: str | None = _text(null=True)
+
+
+class Meta(Base, table=True):
+    """What this installation made up once and has to keep."""
+
+    __tablename__ = "meta"
+    key: str = Field(primary_key=True, sa_type=Text)
+    value: str = _text()
+
+
 def _table(model: type[SQLModel]) -> Table:
     return cast("Table", model.__table__)  # type: ignore[attr-defined]  # SQLModel adds it at run time
 
@@ -323,3 +350,5 @@ connection_state = _table(ConnectionState)
 lease = _table(Lease)
 worker = _table(Worker)
 run = _table(Run)
+tombstone = _table(Tombstone)
+meta = _table(Meta)

@@ -25,6 +25,18 @@ class Mode(StrEnum):
     LIVE = "live"
 
 
+class Deletes(StrEnum):
+    """What a record's deletion at one vendor leads to.  Said per connection, for each direction.
+
+    ``delete`` asks for the strongest removal that the vendor can undo, which is archiving at HubSpot and at Mailchimp:
+    what cannot be undone is done by an erasure only, never by a sync.
+    """
+
+    IGNORE = "ignore"
+    ARCHIVE = "archive"
+    DELETE = "delete"
+
+
 class Winner(StrEnum):
     """Who wins a true double edit of one field."""
 

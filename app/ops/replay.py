@@ -255,8 +255,9 @@ def requeue(db: Db, ids: Sequence[int], *, letters: bool = True) -> int:
         "done_at": None,
     }
     mine = i.id.in_(sorted(ids))
-    back = db.execute(update(t.inbox).where(mine, i.status.in_(CLOSED)).values(**values).returning(i.connection)).all()
+    query = update(t.inbox).where(mine, i.status.in_(CLOSED)).values(**values).returning(i.id, i.connection)
+    back = db.execute(query).all()
     if letters and back:
-        names = {row.connection for row in back}
-        db.execute(delete(t.dead).where(d.connection.in_(sorted(names)), d.station == "sync", d.event.in_(sorted(ids))))
+        names, moved = sorted({row.connection for row in back}), sorted(row.id for row in back)
+        db.execute(delete(t.dead).where(d.connection.in_(names), d.station == "sync", d.event.in_(moved)))
     return len(back)

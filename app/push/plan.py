@@ -9,14 +9,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.core.words import Status
+from app.core.words import Deletes, Status
 from app.push.work import Leased
 from app.records.contacts import Contact
 from app.records.links import Link
 from app.sync.connection import Connection
 from app.sync.consent import State, proven
 from app.sync.mapping import differences
-from connectors.contract import Done, Order, Verb
+from connectors.contract import Can, Done, Order, Verb
 
 STOPPED: Final = frozenset({Status.WITHDRAWN, Status.SUPPRESSED})
 
@@ -40,15 +40,19 @@ def plan(
     *,
     asked: Collection[str] = frozenset(),
     consents: Mapping[str, State],
+    buried: bool = False,
 ) -> Planned | None:
     """The order that makes the vendor's record equal to the contact, or None where nothing has to be written.
 
     ``asked``: fields with an open conflict, which are left alone until a person decided.  ``consents``: what holds, by
-    the name of the mapping's consent rule.
+    the name of the mapping's consent rule.  ``buried``: a vendor said that the person's record is deleted, and the
+    policy says that this counts: nothing is created, and where this connection's policy says so, archived.
     """
     mapping, values = connection.map, contact.values()
     key = f"{connection.name}:{contact.id}:{contact.version}"
     again = row.attempts > 1
+    if buried and link is None:
+        return None
     if link is None:
         if any(values.get(name) is None for name in mapping.required):
             return None  # the vendor takes no record without these
@@ -63,6 +67,10 @@ def plan(
         return Planned(row, contact, None, order, {**written.said, **consent_said})
     if link.gone_at is not None:
         return None
+    if buried and connection.deletes_out is not Deletes.IGNORE and Can.ARCHIVE in connection.connector.can:
+        known = mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields
+        order = Order(key, connection.kind, Verb.ARCHIVE, {}, id=link.remote_id, known=known, again=again)
+        return Planned(row, contact, link, order, {})
     altered = link.altered if link.altered is not None else {}
     names = [
         n

@@ -22,7 +22,7 @@ from app.entry import inbox
 from app.push import work
 from app.push.plan import Planned, held_now, plan
 from app.push.work import Leased, Retry
-from app.records import conflicts, dead, ledger, state
+from app.records import conflicts, dead, ledger, state, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
@@ -42,6 +42,7 @@ from connectors.contract import (
     Ref,
     Refused,
     TryLater,
+    Verb,
 )
 
 log = structlog.get_logger(__name__)
@@ -128,6 +129,7 @@ class Push:
         links = pairs.of_contacts(db, connection.name, connection.kind, ids)
         asked = conflicts.asked(db, connection.name, ids)
         consents = self._consents(db, connection, contacts.values())
+        buried = tombstones.buried(db, ids)
         for row in rows:
             contact = contacts.get(row.contact_id)
             planned = None
@@ -139,6 +141,7 @@ class Push:
                     links.get(contact.id),
                     asked=asked.get(contact.id, frozenset()),
                     consents=consents.get(contact.id, {}),
+                    buried=contact.id in buried,
                 )
             if planned is None:
                 batch.idle.append(row.contact_id)
@@ -225,6 +228,11 @@ class Push:
         """What one receipt leads to."""
         contact_id = planned.contact.id
         match receipt:
+            case Done() | Gone() if planned.order.verb is Verb.ARCHIVE:
+                if link is not None and link.gone_at is None:
+                    link.gone_at, link.written_at = now, now
+                    pairs.save(db, [link])
+                out.done.append(contact_id)
             case Done():
                 self._landed_at(db, connection, planned, receipt, link, out, now)
                 out.done.append(contact_id)

@@ -42,4 +42,6 @@ class Batch:
     entries: list[tuple[Entry, int | None]] = field(default_factory=list)  # new lines
     asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
     settled: list[tuple[Contact, str]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)  # addresses with a tombstone, and its reason
+    back: list[str] = field(default_factory=list)  # records that are there again
     temporary: int = 0

@@ -18,7 +18,7 @@ from app.core.clock import to_ms
 from app.core.db import now_ms
 from app.core.words import Channel, Claim, Outcome, Verdict, Winner
 from app.push import work
-from app.records import conflicts, ledger
+from app.records import conflicts, ledger, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
@@ -37,6 +37,7 @@ class End(StrEnum):
     SAME = "same"  # nothing new: an echo, or a change of what is not mapped
     STALE = "stale"  # older than what is known: ignored
     UNSURE = "unsure"  # read before our own last write ended: has to be read again
+    BLOCKED = "blocked"  # of somebody who was deleted or erased: not made again
     REVIEW = "review"  # a person has to decide; see the dead letter
 
 
@@ -83,6 +84,7 @@ def _gather(
     owners = people.owners(db, keys)
     wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
     state = Batch(links, people.load(db, wanted, lock=True), owners)
+    state.refused = tombstones.standing(db, {a for c in claims for a in matching.addresses(c)}, connections.erasure_key)
     if any(c.map.consents for c in connections.values()):
         holders = (*claims, *(c.values() for c in state.contacts.values()))
         addresses = {a for values in holders for channel in Channel if (a := consent.address(values, channel))}
@@ -103,8 +105,13 @@ def _one(
     record = arrival.record
     modified = to_ms(record.modified) if record.modified is not None else None
     link = state.links.get(record.id)
+    refused = _refused(state, claim, link)
+    if refused is not None:
+        return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands"), None
     if link is not None:
         contact = state.contacts[link.contact_id]
+        if link.gone_at is not None and arrival.read_at <= link.gone_at:
+            return Result(End.UNSURE, reason="read before the vendor said that it is deleted"), contact
         if link.modified is not None and modified is not None and modified < link.modified:
             return Result(End.STALE, reason="older than what is known of the record"), contact
         if link.written_at >= arrival.read_at:
@@ -135,6 +142,17 @@ def _one(
         state.links[record.id] = link
         state.new_links.append((link, contact))
     return _merge(state, connection, connections, arrival, link, contact, claim, warnings, modified, now), contact
+
+
+def _refused(state: Batch, claim: Claim, link: Link | None) -> str | None:
+    """Why this record must not be taken.  A deletion binds records without a link, an erasure every new use."""
+    if not state.refused:
+        return None
+    had = matching.addresses(state.contacts[link.contact_id].values()) if link is not None else frozenset()
+    found = {state.refused[a] for a in matching.addresses(claim) - had if a in state.refused}
+    if tombstones.ERASED in found:
+        return tombstones.ERASED
+    return tombstones.DELETED if found and link is None else None
 
 
 def _paired_elsewhere(db: Db, state: Batch, connection: Connection, contact: Contact) -> Link | None:
@@ -191,6 +209,8 @@ def _merge(
     moved = shadow != link.shadow
     notes = warnings if warnings else None
     if moved or link.warnings != notes or link.gone_at is not None or modified != link.modified:
+        if link.gone_at is not None:
+            state.back.append(link.remote_id)
         link.shadow, link.warnings, link.gone_at = shadow, notes, None
         link.rev += moved
         if modified is not None:
@@ -283,6 +303,7 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
             marks = state.dirty[connection.name]
             marks[contact.id] = min(since, marks.get(contact.id, since))
     ledger.append(db, state.entries, now)
+    tombstones.back(db, connection.name, state.back, now)
     for name in sorted(state.dirty):
         urgent = state.urgent[name]
         work.mark(db, name, _final({i: s for i, s in state.dirty[name].items() if i in urgent}, final), lane=0)
@@ -294,7 +315,7 @@ def _final(marks: Mapping[int, int], final: Mapping[int, int]) -> dict[int, int]
 
 
 def gone(db: Db, connection: Connection, remote_ids: Iterable[str]) -> int:
-    """The vendor says that these records are deleted: nothing is written to them any more; the contacts stay."""
+    """These records are no more, e.g. merged away: nothing is written to them; the contacts stay."""
     now: int = db.execute(select(now_ms())).scalar_one()
     links = pairs.of_records(db, connection.name, connection.kind, list(remote_ids), lock=True)
     for link in links.values():

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import SecretStr
+
 from app.core.errors import NotFound
-from app.core.words import Mode
+from app.core.words import Deletes, Mode
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
 
@@ -27,6 +29,8 @@ class Connection:
     poll_seconds: float = 300
     may_grant: bool = False  # whether evidence from here may lift a withdrawal
     kind: Kind = Kind.CONTACT
+    deletes_in: Deletes = Deletes.IGNORE  # what a deletion there leads to here
+    deletes_out: Deletes = Deletes.IGNORE  # what a deletion elsewhere leads to there
 
     @property
     def writes(self) -> bool:
@@ -37,8 +41,10 @@ class Connection:
 class Connections(Mapping[str, Connection]):
     """All connections by name."""
 
-    def __init__(self, connections: Mapping[str, Connection]) -> None:
+    def __init__(self, connections: Mapping[str, Connection], *, erasure_key: SecretStr | None = None) -> None:
+        """``erasure_key``: keys the hashes of removed addresses; None: the one that the store keeps."""
         self._all = dict(connections)
+        self.erasure_key = erasure_key
         self.strong: tuple[str, ...] = tuple(sorted({k for c in self._all.values() for k in c.map.keys}))
 
     def __getitem__(self, name: str) -> Connection:

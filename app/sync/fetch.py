@@ -24,7 +24,7 @@ from app.records import contacts as people
 from app.records import dead, state
 from app.records import links as pairs
 from app.records.contacts import chunks
-from app.sync import chain, matching
+from app.sync import chain, deleting, matching
 from app.sync.batch import Arrival
 from app.sync.chain import End
 from app.sync.connection import Connection, Connections
@@ -208,6 +208,8 @@ class Fetch:
                         event=ids[-1],
                     )
                 )
+            elif result.end is End.BLOCKED:
+                inbox.finish(db, ids, "ignored", result.reason)
             else:
                 closed["done" if result.end is not End.STALE else "ignored"] += ids
         for status, ids in closed.items():
@@ -218,14 +220,14 @@ class Fetch:
     def _gone(self, db: Db, connection: Connection, taken: Taken) -> None:
         """Events whose record the vendor does not show: deleted if it said so, otherwise looked for again."""
         deleted = [r for r in taken.missing if r["action"] in {Action.DELETED, Action.ERASED}]
-        ids = {r["ref_value"] for r in deleted if r["ref_key"] == "id"} | {
-            loser for r in taken.events for loser in (r["losers"] if r["losers"] is not None else ())
-        }
+        losers = {loser for r in taken.events for loser in (r["losers"] if r["losers"] is not None else ())}
+        ids = {r["ref_value"] for r in deleted if r["ref_key"] == "id"}
         keyed = [(r["ref_key"], r["ref_value"]) for r in deleted if r["ref_key"] != "id"]
         if keyed:
             owners = {c for having in people.owners(db, keyed).values() for c, strong in having if strong}
             ids |= {k.remote_id for k in pairs.of_contacts(db, connection.name, connection.kind, owners).values()}
-        chain.gone(db, connection, ids)
+        chain.gone(db, connection, losers)
+        deleting.deleted(db, connection, self._connections, ids - losers)
         inbox.finish(db, [r["id"] for r in deleted], "done", "deleted at the vendor")
         for row in taken.missing:
             if row["action"] in {Action.DELETED, Action.ERASED}:

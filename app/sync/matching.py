@@ -54,6 +54,11 @@ def keys_of(values: Mapping[str, Value], strong: Collection[str] = ("email",)) -
     return tuple(found.values())
 
 
+def addresses(values: Mapping[str, Value]) -> frozenset[str]:
+    """All e-mail addresses of a contact's values (or of a claim)."""
+    return frozenset(k.value for k in keys_of(values) if k.key == "email")
+
+
 def choose(
     claim: Claim,
     owners: Mapping[tuple[str, str], Sequence[tuple[int, bool]]],

@@ -210,6 +210,12 @@ def upgrade() -> None:
     )
     op.create_index("uq_link_contact", "link", ["contact_id", "connection", "kind"], unique=True)
     op.create_table(
+        "meta",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
+    )
+    op.create_table(
         "run",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -222,6 +228,21 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
     )
+    op.create_table(
+        "tombstone",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=True),
+        sa.Column("key_hash", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("lifted_at", sa.BigInteger(), nullable=True),
+        sa.Column("lifted_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tombstone")),
+    )
+    op.create_index("ix_tombstone_key_hash", "tombstone", ["key_hash"], unique=False)
+    op.create_index("ix_tombstone_record", "tombstone", ["connection", "remote_id"], unique=False)
     op.create_table(
         "work",
         sa.Column("connection", sa.Text(), nullable=False),

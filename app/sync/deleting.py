@@ -1,0 +1,57 @@
+"""Deletions on the vendor's word, and what the policies of the connections make of them.  Never on absence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection as Db
+from sqlalchemy import select
+
+from app.core.db import now_ms
+from app.core.words import Channel, Deletes
+from app.push import work
+from app.records import contacts as people
+from app.records import links as pairs
+from app.records import tombstones
+from app.sync import consent
+from app.sync.connection import Connection, Connections
+
+
+def deleted(db: Db, connection: Connection, connections: Connections, remote_ids: Iterable[str]) -> int:
+    """The vendor says that these records are deleted; how many of them were known and not deleted yet.
+
+    Nothing is written to them any more, and the contacts stay.  Where the connection's ``in`` policy is not ``ignore``,
+    a tombstone keeps the person from being made again, and every other connection is marked: the push archives the
+    person's record where that connection's ``out`` policy says so.  ``delete`` does there what ``archive`` does, since
+    that is the strongest removal that HubSpot and Mailchimp can undo.
+    """
+    now: int = db.execute(select(now_ms())).scalar_one()
+    links = pairs.of_records(db, connection.name, connection.kind, list(remote_ids), lock=True)
+    fresh = [link for link in links.values() if link.gone_at is None]
+    for link in fresh:
+        link.gone_at = now
+    pairs.save(db, fresh)
+    if connection.deletes_in is Deletes.IGNORE or not fresh:
+        return len(fresh)
+    owners = {link.contact_id for link in fresh}
+    contacts = people.load(db, owners)
+    # Our own archiving comes back as a deletion: the person has a tombstone already, and one is enough to lift.
+    before = tombstones.buried(db, owners)
+    secret = tombstones.secret(db, connections.erasure_key)
+    for link in fresh:
+        if link.contact_id in before:
+            continue
+        address = consent.address(contacts[link.contact_id].values(), Channel.EMAIL)
+        tombstones.bury(
+            db,
+            reason=tombstones.DELETED,
+            actor=connection.name,
+            now=now,
+            key_hash=tombstones.digest(secret, address) if address is not None else None,
+            connection=connection.name,
+            remote_id=link.remote_id,
+        )
+    for other in sorted(connections):
+        if other != connection.name and connections[other].deletes_out is not Deletes.IGNORE:
+            work.mark(db, other, dict.fromkeys(owners, now))
+    return len(fresh)

@@ -1,0 +1,67 @@
+"""Opt-out lag with ordinary changes queued ahead: withdrawal at HubSpot → unsubscribed at Mailchimp.
+
+``python -m bench.optout [--people 20000] [--optouts 100]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from bench.demo import demo
+
+
+def measure(people: int, optouts: int) -> dict[str, Any]:
+    """Change everybody's city in batches, then opt some out while that is still on its way."""
+    with demo("--people", str(people)) as d:
+        both = [c for c in d.contacts()]
+        for start in range(0, len(both), 100):
+            inputs = [{"id": c["id"], "properties": {"city": f"Moved {start}"}} for c in both[start : start + 100]]
+            d.hubspot.post("/crm/v3/objects/contacts/batch/update", json={"inputs": inputs}).raise_for_status()
+        members = {}
+        chosen = both[-optouts:]
+        began: dict[str, float] = {}
+        for c in chosen:
+            email = c["properties"]["email"]
+            url = f"/communication-preferences/v4/statuses/{email}/unsubscribe-all"
+            d.hubspot.post(url, params={"channel": "EMAIL"}).raise_for_status()
+            began[email] = time.perf_counter()
+        waiting, lags = set(began), []
+        end = time.perf_counter() + 300
+        while waiting and time.perf_counter() < end:
+            for email in sorted(waiting):
+                member = d.member(email)
+                members[email] = member
+                if member is not None and member["status"] in {"unsubscribed", "cleaned", "archived"}:
+                    lags.append(time.perf_counter() - began[email])
+                    waiting.discard(email)
+        moved = sum(1 for c in both[: 200 * 5 : 5] if _city(d, c) is not None)
+        lags.sort()
+    return {
+        "what": "withdrawal at HubSpot until unsubscribed at Mailchimp, ordinary changes queued ahead",
+        "queued_ahead": len(both),
+        "optouts": optouts,
+        "not_landed": len(waiting),
+        "p50_seconds": round(lags[len(lags) // 2], 2) if lags else None,
+        "p99_seconds": round(lags[int(0.99 * (len(lags) - 1))], 2) if lags else None,
+        "ordinary_sample_seen": moved,
+    }
+
+
+def _city(d: Any, contact: Any) -> str | None:
+    member = d.member(contact["properties"]["email"])
+    return None if member is None else member["merge_fields"].get("CITY")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--people", type=int, default=20_000)
+    parser.add_argument("--optouts", type=int, default=100)
+    arguments = parser.parse_args()
+    print(json.dumps(measure(arguments.people, arguments.optouts)))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from app.commands import act, connector, init, look, mapping, run, setup
+from app.commands import act, connector, init, look, mapping, privacy, run, setup
 from app.commands.base import Root
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
+app.add_typer(privacy.tombstone, name="tombstone", rich_help_panel=_ACT)
 
 
 def main() -> None:

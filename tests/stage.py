@@ -43,8 +43,9 @@ class Vendor(Protocol):
     Its clock (Date header and the like) stands at least a second after the latest change.
     """
 
-    ids: Sequence[str]
-    """The ids of the seeds, in their order."""
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids of the seeds, in their order."""
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer one request."""

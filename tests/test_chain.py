@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -233,6 +234,35 @@ def test_a_deleted_record_is_not_written_to_nor_made_again(database: Database) -
     world.settle()
     assert world.vendors["chimp"].records == {}
     assert [d.code for d in world.rows(t.dead)] == ["gone"]
+
+
+def test_a_merge_into_a_new_record_takes_the_link_along(database: Database) -> None:
+    """Failure 14: the vendor made a new record of two; the pair goes on under the new id, nobody is doubled."""
+    world = World(database, TWO)
+    hub = world.vendors["hub"]
+    hub.put(None, ANN)
+    world.settle()
+    hub.records["hub9"] = dataclasses.replace(hub.records["hub1"], id="hub9", fields={"mail": None})
+    hub.merge("hub1", "hub9", into="hub10")
+    world.settle()
+    hub.put("hub10", {"town": "Bonn"})
+    world.settle()
+    assert {k.remote_id for k in world.rows(t.link) if k.connection == "hub"} == {"hub10"}
+    assert world.people("chimp")["ann@x.org"]["town"] == "Bonn"
+    assert (count(world, t.contact), len(world.vendors["chimp"].records)) == (1, 1)
+
+
+def test_a_merge_of_two_contacts_is_reported(database: Database) -> None:
+    """Failure 14: two contacts became one person at a vendor: the winner goes on, somebody is told of the loser."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.vendors["hub"].put(None, {"mail": "a.lee@x.org", "job": "Pilot"})
+    world.settle()
+    world.vendors["hub"].merge("hub1", "hub2")
+    world.settle()
+    assert [d.code for d in world.rows(t.dead)] == ["merged"]
+    assert world.people("chimp")["ann@x.org"]["job"] == "Pilot"
+    assert world.settle() == 0
 
 
 def test_history_says_who_when_and_why(database: Database) -> None:

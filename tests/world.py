@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import Mode
+from app.core.words import Deletes, Mode
 from app.entry import inbox
 from app.push.push import Push
 from app.records import state
@@ -69,7 +69,7 @@ class Vendor(Connector):
 
     name = "vendor"
     side = Side.CRM
-    can = frozenset({Can.READ, Can.FIND, Can.CHANGED, Can.WRITE})
+    can = frozenset({Can.READ, Can.FIND, Can.CHANGED, Can.WRITE, Can.ARCHIVE})
     limits = Limits(read_batch=3, find_batch=3, write_batch=4)
     settings = ()
     hosts = frozenset()
@@ -97,6 +97,37 @@ class Vendor(Connector):
             Event(Kind.CONTACT, Action.CHANGED, Ref(record_id), f"{self.label}:{len(self.events)}:{moment}", moment)
         )
         return record_id
+
+    def remove(self, record_id: str) -> Record:
+        """Delete a record, as a person there would; ``restore`` takes what it returns."""
+        record = self.records.pop(record_id)
+        self._tell(Action.DELETED, record_id)
+        return record
+
+    def restore(self, record: Record) -> None:
+        """Bring a deleted record back."""
+        self.records[record.id] = record
+        self._tell(Action.RESTORED, record.id)
+
+    def _tell(self, action: Action, record_id: str) -> None:
+        moment = START + timedelta(seconds=next(self.clock))
+        dedupe = f"{self.label}:{action}:{record_id}:{moment}"
+        self.events.append(Event(Kind.CONTACT, action, Ref(record_id), dedupe, moment))
+
+    def merge(self, winner: str, loser: str, *, into: str | None = None) -> None:
+        """Merge two records, as a person there would; ``into``: some vendors make a new record of the two."""
+        gone, kept = self.records.pop(loser), self.records[winner]
+        moment = START + timedelta(seconds=next(self.clock))
+        fields = {**gone.fields, **{k: v for k, v in kept.fields.items() if v is not None}}
+        former = (*gone.former_ids, *kept.former_ids, loser)
+        if into is not None:
+            del self.records[winner]
+            former = (*former, winner)
+        target = into if into is not None else winner
+        self.records[target] = Record(Kind.CONTACT, target, fields, moment, former_ids=former)
+        losers = (loser,) if into is None else (loser, winner)
+        event = Event(Kind.CONTACT, Action.MERGED, Ref(target), f"{self.label}:merge:{moment}", moment, losers=losers)
+        self.events.append(event)
 
     def holder(self, mail: str) -> Record | None:
         """Who has this address; vendors compare addresses without regard to case."""
@@ -142,6 +173,9 @@ class Vendor(Connector):
             assert order.id is not None
             if order.id not in self.records:
                 return Gone(order.key, "no such record")
+            if order.verb is Verb.ARCHIVE:
+                self.remove(order.id)
+                return Done(order.key, order.id)
             if holder is not None and holder.id != order.id:
                 return Failed(order.key, Refused("another record has this address", code="conflict", field="mail"))
             record_id = order.id
@@ -173,6 +207,15 @@ class World:
         """Let a connection's evidence lift withdrawals."""
         connections = {n: dataclasses.replace(c, may_grant=n == name) for n, c in self.connections.items()}
         self.connections = Connections(connections)
+        self.start()
+
+    def deletes(self, **policies: tuple[str, str]) -> None:
+        """Set the policies of connections: ``in``, ``out``."""
+        for name, (inward, outward) in policies.items():
+            changed = dataclasses.replace(
+                self.connections[name], deletes_in=Deletes(inward), deletes_out=Deletes(outward)
+            )
+            self.connections = Connections({**self.connections, name: changed})
         self.start()
 
     def start(self) -> None:

@@ -25,6 +25,7 @@ from app.ops.health import EVENT_AGE, Examiner, health
 from app.ops.metrics import Metrics
 from app.ops.problems import MEDIA_TYPE, Problem
 from app.ops.replay import Replay
+from app.ops.tombstones import tombstones_api
 from app.sync.connection import Connections
 
 ABOUT: Final = (
@@ -119,4 +120,5 @@ def build_api(
     api.include_router(events(database, connections, replay, wake))
     api.include_router(deadletters(database, connections, wake))
     api.include_router(contacts(database, connections))
+    api.include_router(tombstones_api(database, wake))
     return api

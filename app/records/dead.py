@@ -22,6 +22,7 @@ NEXT_STEP: Final = {
     "compliance": "the vendor keeps this address from being mailed; only the person can change that there",
     "forgotten": "the vendor erased this person for good; only the person can sign up again there",
     "exhausted": "the vendor failed for the whole retry span: check its status, then retry",
+    "merged": "if they are one person, merge the two at the other vendors as well; then discard this letter",
     "ambiguous": "merge the contacts that share the address, then retry",
     "second_record": "two records at the vendor are one person here: merge them at the vendor, then retry",
     "belongs_to_another": "another contact has this address: merge the two or correct it, then retry",

@@ -124,3 +124,11 @@ def save(db: Connection, links: Iterable[Link]) -> None:
     ]
     if rows:
         db.execute(_SAVE, rows)
+
+
+def rename(db: Connection, connection: str, kind: str, renamed: Iterable[tuple[str, str]]) -> None:
+    """The vendor knows these records under new ids now: (old, new)."""
+    c = t.link.c
+    for old, new in renamed:
+        where = (c.connection == connection, c.kind == kind, c.remote_id == old)
+        db.execute(update(t.link).where(*where).values(remote_id=new))

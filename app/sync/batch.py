@@ -41,6 +41,7 @@ class Batch:
     ledger: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))  # by address
     entries: list[tuple[Entry, int | None]] = field(default_factory=list)  # new lines
     asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
+    renamed: list[tuple[str, str]] = field(default_factory=list)  # links whose record lives on under another id
     settled: list[tuple[Contact, str]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)  # addresses with a tombstone, and its reason
     back: list[str] = field(default_factory=list)  # records that are there again

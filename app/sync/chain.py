@@ -104,7 +104,7 @@ def _one(
 ) -> tuple[Result, Contact | None]:
     record = arrival.record
     modified = to_ms(record.modified) if record.modified is not None else None
-    link = state.links.get(record.id)
+    link = _link(state, record)
     refused = _refused(state, claim, link)
     if refused is not None:
         return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands"), None
@@ -142,6 +142,22 @@ def _one(
         state.links[record.id] = link
         state.new_links.append((link, contact))
     return _merge(state, connection, connections, arrival, link, contact, claim, warnings, modified, now), contact
+
+
+def _link(state: Batch, record: Record) -> Link | None:
+    """The record's link.  A record that was merged into another one takes its link along, unless that has one."""
+    link = state.links.get(record.id)
+    if link is not None:
+        return link
+    for former in record.former_ids:
+        moving = state.links.get(former)
+        if moving is not None and moving.remote_id == former:
+            state.renamed.append((former, record.id))
+            moving.remote_id = record.id
+            state.links[record.id] = moving
+            state.moved[record.id] = moving
+            return moving
+    return None
 
 
 def _refused(state: Batch, claim: Claim, link: Link | None) -> str | None:
@@ -294,6 +310,7 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
         {c.id: matching.keys_of(c.values(), connections.strong) for c in changed},
         {final.get(old, old): keys for old, keys in state.keys_before.items()},
     )
+    pairs.rename(db, connection.name, connection.kind, state.renamed)
     pairs.create(db, [link for link, _ in state.new_links], now)
     pairs.save(db, [link for remote_id, link in state.moved.items() if remote_id not in new])
     conflicts.settle(db, connection.name, [(contact.id, name) for contact, name in state.settled])

@@ -7,7 +7,7 @@ stores: so two readings of one record cannot overtake each other, and order and 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -226,7 +226,7 @@ class Fetch:
         if keyed:
             owners = {c for having in people.owners(db, keyed).values() for c, strong in having if strong}
             ids |= {k.remote_id for k in pairs.of_contacts(db, connection.name, connection.kind, owners).values()}
-        chain.gone(db, connection, losers)
+        self._merged_away(db, connection, losers)
         deleting.deleted(db, connection, self._connections, ids - losers)
         inbox.finish(db, [r["id"] for r in deleted], "done", "deleted at the vendor")
         for row in taken.missing:
@@ -237,6 +237,16 @@ class Fetch:
                 inbox.postpone(db, [row["id"]], delay, "the vendor does not show this record", failed=True)
             else:
                 inbox.finish(db, [row["id"]], "ignored", "the vendor does not show this record")
+
+    def _merged_away(self, db: Db, connection: Connection, losers: Collection[str]) -> None:
+        """Records that the vendor merged into others.  Where two contacts are one person there, somebody is told."""
+        left = pairs.of_records(db, connection.name, connection.kind, losers)
+        chain.gone(db, connection, left)
+        reason = "the vendor merged its record into that of another contact; the other vendors still have both"
+        dead.write(
+            db,
+            [dead.Letter("sync", connection.name, "merged", reason, contact_id=k.contact_id) for k in left.values()],
+        )
 
     def _one_by_one(self, connection: Connection, taken: Taken) -> None:
         for arrival in taken.arrivals:

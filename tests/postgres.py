@@ -61,13 +61,24 @@ def _open_to_all(folder: Path) -> bool:
     return all(p.stat().st_mode & stat.S_IXOTH for p in (folder, *folder.parents))
 
 
+def _copied(programs: Path, folder: Path) -> Path:
+    """A copy of an installation that is closed to others; a wheel keeps its libraries beside its package."""
+    package = programs.parents[1]
+    target = folder / package.name / programs.parent.name
+    shutil.copytree(programs.parent, target)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name)
+    return target / programs.name
+
+
 @contextmanager
 def server() -> Iterator[str]:
     """A fresh server on a free port of this machine; its URL without a database."""
     programs, who = binaries(), _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="tandem-pg-"))
     if who and not _open_to_all(programs):
-        programs = Path(shutil.copytree(programs.parent, folder / "install")) / "bin"
+        programs = _copied(programs, folder / "install")
     data = folder / "data"
     data.mkdir(mode=0o700)
     if who:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from app.core.db import Database
 from app.ops import paging, shapes
 from app.ops.problems import BODY_LIMIT, Problem
+from app.records import tombstones
 from tests.apihelp import Api, add_contacts, add_events, add_letters, new_database
 
 DOC = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
@@ -135,6 +136,9 @@ def test_the_curl_lines_are_answered(database: Database, line: str) -> None:
     add_contacts(database, *({} for _ in range(42)))
     for _ in range(3):
         api.replay.start()
+    with database.write() as db:
+        for n in range(7):
+            tombstones.bury(db, reason="deleted", actor="hub", now=n, key_hash=None, connection="hub", remote_id=str(n))
     method, path, body = curl_of(line.replace("hubspot", "hub").replace("mailchimp", "chimp"))
     headers = {"content-type": "application/json"} if body is not None else {}
     answer = api(method, path, content=body, headers=headers)

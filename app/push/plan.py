@@ -13,6 +13,7 @@ from app.core.words import Deletes, Status
 from app.push.work import Leased
 from app.records.contacts import Contact
 from app.records.links import Link
+from app.sync._mapping_consent import PREFIX
 from app.sync.connection import Connection
 from app.sync.consent import State, proven
 from app.sync.mapping import differences
@@ -30,6 +31,11 @@ class Planned:
     link: Link | None
     order: Order
     sent: Mapping[str, Any] = field(repr=False)  # canonical fields in the order, as the vendor says them
+
+    @property
+    def consents(self) -> bool:
+        """Whether it says something about consent."""
+        return any(name.startswith(PREFIX) for name in self.sent)
 
 
 def plan(

@@ -6,6 +6,7 @@ No difference, no call.  Success moves the shadow; failure says what happens nex
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ from app.records.links import Link
 from app.sync import consent
 from app.sync.connection import Connection, Connections
 from app.sync.consent import State
+from connectors._http import urgently
 from connectors.contract import (
     Action,
     Done,
@@ -172,7 +174,9 @@ class Push:
         orders = [p.order for p in batch.planned]
         name = batch.connection.name
         try:
-            receipts = batch.connection.connector.write(orders)
+            # A withdrawal may use the part of the budget that is kept free for it.
+            with urgently() if any(p.consents for p in batch.planned) else contextlib.nullcontext():
+                receipts = batch.connection.connector.write(orders)
         except (TryLater, NeedsHuman, Refused) as problem:
             return [Failed(o.key, problem) for o in orders]
         except Exception as error:  # noqa: BLE001 - a defect of a connector must not stop the worker, nor lose the rows

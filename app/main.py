@@ -39,6 +39,7 @@ from app.push.push import Push
 from app.records import state
 from app.records.migrate import upgrade
 from app.repair.poll import Poll
+from app.repair.prune import Prune, Retention
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
@@ -104,6 +105,7 @@ class Tandem:
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
         self.replay = Replay(self.database, self.connections)
+        self.prune = Prune(self.database, Retention(settings.keep_events_days, settings.keep_history_days))
         self.workers = Workers(
             self.database,
             self.worker_id,
@@ -112,6 +114,7 @@ class Tandem:
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, 1),
                 "replay": (self.replay.step, 1),
+                "prune": (self.prune.step, 1),
             },
             self.wake,
             lease_ms=lease_ms,

@@ -92,6 +92,7 @@ def write(contacts: Contacts, orders: Sequence[Order]) -> list[Receipt]:
     run.updates([j for j in jobs if j.order.verb is Verb.UPDATE])
     run.creates([j for j in jobs if j.order.verb is Verb.CREATE])
     run.archives([j for j in jobs if j.order.verb is Verb.ARCHIVE])
+    run.erasures([j for j in jobs if j.order.verb is Verb.ERASE])
     return [run.receipts[at] for at in range(len(orders))]
 
 
@@ -104,7 +105,7 @@ class _Run:
         self.stopped: TryLater | NeedsHuman | None = None
         self.splits = SPLITS
 
-    # --- the three verbs ----------------------------------------------------------------------------------------------
+    # --- the verbs ----------------------------------------------------------------------------------------------------
 
     def updates(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
@@ -133,6 +134,16 @@ class _Run:
                 fault = next((f for f in bad if job.order.id in f.ids), None)
                 done = Done(job.order.key, str(job.order.id))
                 self.receipts[job.at] = done if fault is None else self._refusal(job, fault)
+
+    def erasures(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            response = self._call([job], partial(self.contacts.erase, str(job.order.id)))
+            if response is None:
+                continue
+            if response.status_code in REFUSALS:
+                self.receipts[job.at] = self._refusal(job, fault_of(_body(response)), response.status_code)
+            else:
+                self.receipts[job.at] = Done(job.order.key, str(job.order.id))
 
     def _update(self, jobs: Sequence[_Job]) -> None:
         if len(jobs) == 1:

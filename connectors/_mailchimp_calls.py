@@ -168,6 +168,14 @@ class Audience:
         """Archive one member: 204, or 404 or 405 where there is none to archive."""
         return self.send("DELETE", self._member(slot), take={404, 405}, safe=True)
 
+    def erase(self, slot: str) -> httpx.Response:
+        """Delete one member for good, also from the archive: 204, or 404 or 405 where there is none.
+
+        The address cannot be imported again (mailchimp.com/developer/marketing/api/list-members, "Delete list member").
+        """
+        path = f"{self._member(slot)}/actions/delete-permanent"
+        return self.send("POST", path, take={400, 404, 405}, safe=True)
+
     def json(self, response: httpx.Response) -> Any:
         """The body as JSON."""
         return self._http.json(response)

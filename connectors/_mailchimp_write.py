@@ -86,6 +86,7 @@ def write(audience: Audience, orders: Sequence[Order], *, new_status: str) -> li
     run.updates([j for j in jobs if j.order.verb is Verb.UPDATE])
     run.creates([j for j in jobs if j.order.verb is Verb.CREATE])
     run.each([j for j in jobs if j.order.verb is Verb.ARCHIVE], run.archived)
+    run.each([j for j in jobs if j.order.verb is Verb.ERASE], run.erased)
     return [run.receipts[at] for at in range(len(orders))]
 
 
@@ -94,7 +95,7 @@ def _job(at: int, order: Order, new_status: str) -> _Job:
     fresh = order.verb is Verb.CREATE
     if not fresh and not order.id:
         raise Refused(f"mailchimp: cannot {order.verb} without an id", code="id")
-    if order.verb is Verb.ARCHIVE:
+    if order.verb in {Verb.ARCHIVE, Verb.ERASE}:
         return _Job(at, order, "", {})
     sent = body(order.fields, fresh=fresh)
     given = sent.pop(EMAIL, None)
@@ -128,7 +129,7 @@ class _Run:
         self.stopped: TryLater | NeedsHuman | None = None
         self.splits = SPLITS
 
-    # --- the three verbs ----------------------------------------------------------------------------------------------
+    # --- the verbs ----------------------------------------------------------------------------------------------------
 
     def updates(self, jobs: Sequence[_Job]) -> None:
         """In batches by address where that is safe, alone by contact id elsewhere."""
@@ -156,6 +157,14 @@ class _Run:
         if response.status_code == 204:
             return Done(job.order.key, str(job.order.id))
         return Gone(job.order.key, _NOBODY if response.status_code == 404 else "mailchimp: cannot be archived (405)")
+
+    def erased(self, job: _Job) -> Receipt:
+        response = self.audience.erase(str(job.order.id))
+        if response.status_code == 204:
+            return Done(job.order.key, str(job.order.id))
+        if response.status_code == 400:
+            return Failed(job.order.key, self._fault(document(response), job))
+        return Gone(job.order.key, _NOBODY)
 
     def patched(self, job: _Job) -> Receipt:
         """One update by contact id: it changes the member whatever its address is by now, or nobody."""

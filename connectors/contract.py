@@ -45,6 +45,7 @@ class Can(StrEnum):
     FIND = "find"  # find()
     WRITE = "write"  # write() with Verb.CREATE and Verb.UPDATE
     ARCHIVE = "archive"  # write() with Verb.ARCHIVE
+    ERASE = "erase"  # write() with Verb.ERASE
     DESCRIBE = "describe"  # describe()
 
 
@@ -64,6 +65,7 @@ class Verb(StrEnum):
     CREATE = "create"  # create only: a record that is already there is answered with Exists, never overwritten
     UPDATE = "update"
     ARCHIVE = "archive"
+    ERASE = "erase"  # privacy: for good, archived records too; nobody of that id is Gone, or Done
 
 
 class Problem(Exception):
@@ -219,7 +221,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """UPDATE or ARCHIVE met no record of that id."""
+    """UPDATE, ARCHIVE or ERASE met no record of that id."""
 
     key: str
     reason: str

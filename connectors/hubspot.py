@@ -68,7 +68,7 @@ class HubSpot(Connector):
     name = "hubspot"
     side = Side.CRM
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.DESCRIBE}
+        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE}
     )
     limits = _limits("free")
     hosts: ClassVar[frozenset[str]] = frozenset({"api.hubapi.com"})

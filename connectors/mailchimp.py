@@ -52,7 +52,7 @@ class Mailchimp(Connector):
     name = "mailchimp"
     side = Side.MARKETING
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.DESCRIBE}
+        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE}
     )
     timeout = 120.0  # Mailchimp's own limit for a call; a large batch may take it
     limits = Limits(

@@ -231,6 +231,25 @@ class Write(Promises):
         if Can.READ in self.kind.can:
             assert all(record.archived for record in stage.it.read(CONTACT, [stage.vendor.ids[1]]))
 
+    # --- erase --------------------------------------------------------------------------------------------------------
+
+    @promise(Can.WRITE, Can.ERASE)
+    def test_an_erased_record_is_gone_for_good(self) -> None:
+        """Erase is Done for one that is there, and it cannot be read any more; for nobody it is Gone, or Done."""
+        self.need(missing=self.example.missing)
+        stage = self.stage()
+        orders = [
+            Order("k1", CONTACT, Verb.ERASE, {}, id=stage.vendor.ids[1]),
+            Order("k2", CONTACT, Verb.ERASE, {}, id=self.example.missing),
+        ]
+        receipts = self.write(stage, orders)
+        assert isinstance(receipts[0], Done), receipts[0]
+        assert isinstance(receipts[1], (Gone, Done)), receipts[1]
+        there = [email.lower() for email in stage.vendor.emails()]
+        assert there == [seed.email for n, seed in enumerate(stage.people) if n != 1]
+        if Can.READ in self.kind.can:
+            assert stage.it.read(CONTACT, [stage.vendor.ids[1]]) == []
+
     # --- tools --------------------------------------------------------------------------------------------------------
 
     def create(self, key: str, email: str, *, again: bool = False) -> Order:

@@ -485,6 +485,12 @@ class QuotesTheOrder(Acme):
             raise Refused(f"{error}: {dict(order.fields)}") from None
 
 
+@breaks("an_erased_record_is_gone_for_good")
+class ErasesNothing(Acme):
+    def one(self, order: Order) -> Receipt:
+        return Done(order.key, str(order.id)) if order.verb is Verb.ERASE else super().one(order)
+
+
 @breaks("an_archived_record_is_out_of_the_way")
 class ArchivesNothing(Acme):
     def one(self, order: Order) -> Receipt:

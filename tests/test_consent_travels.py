@@ -143,6 +143,23 @@ def test_objections_travel_first(database: Database) -> None:
     assert any("mailing" in order.fields for order in w.vendors["chimp"].calls[0])
 
 
+def test_a_refusal_for_compliance_is_written_back(database: Database) -> None:
+    """Failure 13: a vendor that may not mail an address says so once; the other side is told, nobody tries again."""
+    w = world(database)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
+    w.settle()
+    w.grant("hub")
+    for _ in range(3600):
+        next(w.clock)
+    w.vendors["chimp"].compliance = True
+    when = "2026-01-01T01:00:00+00:00"
+    w.vendors["hub"].put("hub1", {"mailing": "yes", "signed_up_from": "192.0.2.1", "signed_up_at": when})
+    w.settle()
+    assert mailing(w, "hub") == "no"
+    assert [d.code for d in w.rows(t.dead)] == ["compliance"]
+    assert w.settle() == 0
+
+
 def test_a_ratchet_that_slips_is_noticed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteur: where the newest word wins, a subscription without evidence undoes an objection."""
     from app.sync import consent

@@ -83,6 +83,7 @@ class Vendor(Connector):
         self.records: dict[str, Record] = {}
         self.calls: list[list[Order]] = []
         self.events: list[Event] = []  # happenings not delivered yet
+        self.compliance = False  # whether it refuses to subscribe anybody
         self.fail_next: list[str] = []  # "before", "after": how the next writes end
 
     def put(self, record_id: str | None, fields: Mapping[str, Any]) -> str:
@@ -163,6 +164,8 @@ class Vendor(Connector):
     def _one(self, order: Order) -> Receipt:
         mail = order.fields.get("mail")
         holder = self.holder(mail) if mail is not None else None
+        if order.fields.get("mailing") == "yes" and self.compliance:
+            return Failed(order.key, Refused("this address may not be mailed", code="compliance", field="mailing"))
         if order.fields.get("last") == "REFUSE":
             return Failed(order.key, Refused("this name is not taken here", code="invalid", field="last"))
         if order.verb is Verb.CREATE:

@@ -136,6 +136,7 @@ class Database:
                 "temp_store = MEMORY",
                 "cache_size = -32000",
                 "journal_size_limit = 67108864",
+                "secure_delete = ON",  # what is deleted is overwritten, https://www.sqlite.org/pragma.html
             ):
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
@@ -179,6 +180,32 @@ class Database:
             with attempt, self.write() as connection:
                 return work(connection)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def scrub(self) -> bool:
+        """Leave no bytes of deleted rows in the file of an SQLite database; False while a reader is in the way.
+
+        The file is written anew (VACUUM) and the log cut to nothing; writers wait for as long.  PostgreSQL overwrites
+        the room of deleted rows in its own time (autovacuum), which cannot be hurried without locking the tables.
+        https://www.sqlite.org/lang_vacuum.html, https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
+        """
+        if self.dialect != "sqlite":
+            return True
+        with self._lock:
+            raw = self._writer.raw_connection()
+            try:
+                cursor = raw.cursor()
+                cursor.execute("PRAGMA temp_store = FILE")  # the copy may be larger than the memory
+                try:
+                    cursor.execute("VACUUM")
+                    busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                except sqlite3.OperationalError:
+                    return False
+                finally:
+                    cursor.execute("PRAGMA temp_store = MEMORY")
+                    cursor.close()
+            finally:
+                raw.close()
+        return not busy
 
     def close(self) -> None:
         """Close every connection."""

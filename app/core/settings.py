@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     retry_hours: float = Field(default=28, ge=0)  # how long a write is tried before it becomes a dead letter
     retry_base_seconds: float = Field(default=2, gt=0)
     retry_cap_seconds: float = Field(default=3600, gt=0)
+    keep_events_days: int | None = Field(default=30, ge=1)  # processed events and their bytes; empty = for ever
+    keep_history_days: int | None = Field(default=None, ge=1)  # what each field was before; empty = for ever
     http_timeout: float = Field(default=30, gt=0, le=600)
     log_level: str = "INFO"
     log_json: bool = False

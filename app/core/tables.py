@@ -323,6 +323,38 @@ class Tombstone(Base, table=True):
     lifted_by: str | None = _text(null=True)
 
 
+class Erasure(Base, table=True):
+    """One person's erasure.  Keeps nothing of the person but a keyed hash once it is through."""
+
+    __tablename__ = "erasure"
+    id: int = _id()
+    key_hash: str = _text()
+    requested_at: int = _big()
+    by: str = _text()
+    status: str = _text()  # calling, sweeping, scrubbing, done, partly
+    due_at: int = _big()
+    subject: dict[str, Any] | None = _json(null=True)  # addresses, contacts, records; None once they are removed
+    removed: dict[str, Any] | None = _json(null=True)  # table -> how many rows
+    proof: dict[str, Any] | None = _json(null=True)  # document, signature
+    done_at: int | None = _big(null=True)
+
+
+class ErasureStep(Base, table=True):
+    """One call of an erasure, to one vendor."""
+
+    __tablename__ = "erasure_step"
+    __table_args__ = (Index("ix_erasure_step_erasure", "erasure_id"), Index("ix_erasure_step_due", "status", "due_at"))
+    id: int = _id()
+    erasure_id: int = _big()
+    connection: str = _text()
+    remote_id: str | None = _text(null=True)  # None: look for the address there; or forgotten, since it is through
+    status: str = _text()  # pending, done, by_hand, refused
+    attempts: int = Field(default=0)
+    due_at: int = _big()
+    answer: str | None = _text(null=True)  # in our words
+    answered_at: int | None = _big(null=True)
+
+
 class Meta(Base, table=True):
     """What this installation made up once and has to keep."""
 
@@ -352,3 +384,5 @@ worker = _table(Worker)
 run = _table(Run)
 tombstone = _table(Tombstone)
 meta = _table(Meta)
+erasure = _table(Erasure)
+erasure_step = _table(ErasureStep)

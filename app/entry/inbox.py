@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, literal, select, update
+from sqlalchemy import Connection, RowMapping, Text, bindparam, cast, delete, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
@@ -226,6 +226,18 @@ def finish(db: Connection, ids: Collection[int], status: str, error: str | None 
     if ids:
         db.execute(
             update(t.inbox).where(i.id.in_(sorted(ids))).values(status=status, error=error, record=None, done_at=NOW)
+        )
+
+
+def forget(db: Connection, ids: Collection[int]) -> None:
+    """Events about somebody who was erased: nothing of them but that they came is kept, nor are their deliveries."""
+    for chunk in chunks(sorted(ids)):
+        raw = select(i.delivery).where(i.id.in_(chunk), i.delivery.is_not(None))
+        db.execute(delete(t.delivery).where(t.delivery.c.id.in_(raw)))
+        db.execute(
+            update(t.inbox)
+            .where(i.id.in_(chunk))
+            .values(dedupe=literal("erased:") + cast(i.id, Text), ref_value="", losers=None, record=None, delivery=None)
         )
 
 

@@ -20,7 +20,7 @@ from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
 from app.ops.shapes import Email, Id, Moment, Shape, moment
-from app.sync.connection import Connections
+from app.sync.connection import Connections, spellings
 
 HISTORY: Final = 100  # changes shown with a contact
 
@@ -128,18 +128,6 @@ def _summary(row: RowMapping) -> dict[str, Any]:
     }
 
 
-def _spellings(connections: Connections, email: str) -> list[str]:
-    """How the mappings would write this address: what may be a key."""
-    found = {email.strip().lower()}
-    for one in connections.values():
-        entry = one.map.entries.get("email")
-        if entry is not None:
-            value = one.map.read({entry.theirs: email}).claim.get("email")
-            if isinstance(value, str):
-                found.add(value)
-    return sorted(found)
-
-
 def _listing(
     db: Db,
     connections: Connections,
@@ -161,7 +149,7 @@ def _listing(
             select(n.contact_id.label("id"), c.updated_at)
             .distinct()
             .join_from(t.contact_key, t.contact, c.id == n.contact_id)
-            .where(n.key == "email", n.value.in_(_spellings(connections, email)))
+            .where(n.key == "email", n.value.in_(spellings(connections, email)))
         )
     if position is not None:
         query = query.where(number > position[0])

@@ -69,3 +69,15 @@ class Connections(Mapping[str, Connection]):
     def side(self, name: str) -> str:
         """The side of a connection; a source that is no connection (an operator) stands on none."""
         return self._all[name].side if name in self._all else ""
+
+
+def spellings(connections: Connections, email: str) -> list[str]:
+    """How the mappings would write this address: what may be a key."""
+    found = {email.strip().lower()}
+    for one in connections.values():
+        entry = one.map.entries.get("email")
+        if entry is not None:
+            value = one.map.read({entry.theirs: email}).claim.get("email")
+            if isinstance(value, str):
+                found.add(value)
+    return sorted(found)

@@ -130,6 +130,35 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
     )
     op.create_table(
+        "erasure",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("key_hash", sa.Text(), nullable=False),
+        sa.Column("requested_at", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("subject", JSON, nullable=True),
+        sa.Column("removed", JSON, nullable=True),
+        sa.Column("proof", JSON, nullable=True),
+        sa.Column("done_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_erasure")),
+    )
+    op.create_table(
+        "erasure_step",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("erasure_id", sa.BigInteger(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=True),
+        sa.Column("answered_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_erasure_step")),
+    )
+    op.create_index("ix_erasure_step_due", "erasure_step", ["status", "due_at"], unique=False)
+    op.create_index("ix_erasure_step_erasure", "erasure_step", ["erasure_id"], unique=False)
+    op.create_table(
         "history",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),

@@ -126,6 +126,7 @@ class FakeHubSpot:
             ("POST", "/batch/create"): self.create,
             ("POST", "/batch/update"): self.update,
             ("POST", "/batch/archive"): self.archive,
+            ("POST", "/gdpr-delete"): self.erase,
         }
         if (handler := known.get((method, tail))) is not None:
             return handler(body)
@@ -253,6 +254,11 @@ class FakeHubSpot:
         for entry in body["inputs"]:
             if entry["id"] in self.rows:
                 self.rows[entry["id"]]["archived"] = True
+        return httpx.Response(204)
+
+    def erase(self, body: Any) -> httpx.Response:
+        """For good, from the archive too."""
+        self.rows.pop(body["objectId"], None)
         return httpx.Response(204)
 
     def _refusal(self, properties: dict[str, str], own: str = "") -> dict[str, Any] | None:

@@ -149,6 +149,9 @@ class FakeAudience:
             return httpx.Response(200, json=self.out(contact, query.get("fields", "")))
         if method == "PATCH":
             return self.patch(contact, body)
+        if rest == ["actions", "delete-permanent"]:
+            del self.members[contact]
+            return httpx.Response(204)
         if self.members[contact]["status"] == "archived":
             return problem(405, "Method Not Allowed", "This list member cannot be removed. Please contact support.")
         self.members[contact]["status"] = "archived"

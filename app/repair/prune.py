@@ -1,0 +1,111 @@
+"""Retention: what is processed is kept for a while, for replay and for questions, then removed in small batches.
+
+Never what is unprocessed: pending events, parked ones, dead letters and the bytes that belong to them stay.  Row ids
+and delivery ids grow with time, so a batch starts at the oldest and no statement looks at the whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection as Db
+from sqlalchemy import Table, delete, select
+
+from app.core import leases
+from app.core import tables as t
+from app.core.db import Database, now_ms
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500  # rows in one transaction
+DAY_MS = 86_400_000
+EVERY_MS = 3_600_000  # between two rounds
+NAME = "prune"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Days for which things are kept; None = for ever."""
+
+    events: int | None = 30
+    history: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows were removed."""
+
+    events: int = 0
+    deliveries: int = 0
+    history: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.events + self.deliveries + self.history
+
+
+class Prune:
+    """The station.  One worker prunes at a time; a step removes one batch of each kind, then rests for an hour."""
+
+    def __init__(self, database: Database, retention: Retention) -> None:
+        self._database = database
+        self._retention = retention
+        self._token: str | None = None
+
+    def step(self) -> int:
+        """Remove one batch; how many rows, 0 = nothing (more) to remove in this round."""
+        with self._database.write() as db:
+            if self._token is None:
+                # Not in the worker's name: its other rights are renewed while it lives, this one has to end.
+                self._token = leases.acquire(db, NAME, NAME, EVERY_MS)
+            if self._token is None:
+                return 0
+        with self._database.write() as db:
+            removed = prune(db, self._retention).total
+        if removed:
+            log.info("prune.removed", rows=removed)
+        else:
+            # The right is kept until its time is over: nobody looks again for an hour.
+            self._token = None
+        return removed
+
+
+def prune(db: Db, retention: Retention) -> Pruned:
+    """Remove one batch of each kind that is older than its retention, in the caller's transaction."""
+    now: int = db.execute(select(now_ms())).scalar_one()
+    events = deliveries = history = 0
+    if retention.events is not None:
+        cutoff = now - retention.events * DAY_MS
+        events = _events(db, cutoff)
+        deliveries = _deliveries(db, cutoff)
+    if retention.history is not None:
+        h = t.history.c
+        old = select(h.id).where(h.stored_at < now - retention.history * DAY_MS).order_by(h.id).limit(BATCH)
+        history = _remove(db, t.history, db.execute(old).scalars().all())
+    return Pruned(events, deliveries, history)
+
+
+def _events(db: Db, cutoff: int) -> int:
+    i = t.inbox.c
+    old = select(i.id).where(i.status.in_(["done", "ignored"]), i.done_at < cutoff).order_by(i.id).limit(BATCH)
+    return _remove(db, t.inbox, db.execute(old).scalars().all())
+
+
+def _deliveries(db: Db, cutoff: int) -> int:
+    i, d = t.inbox.c, t.delivery.c
+    needed = {
+        row
+        for status in ("pending", "parked", "dead")
+        for row in db.execute(select(i.delivery).where(i.status == status, i.delivery.is_not(None))).scalars()
+    }
+    old = db.execute(select(d.id).where(d.id < cutoff << 20).order_by(d.id).limit(BATCH + len(needed))).scalars()
+    return _remove(db, t.delivery, [row for row in old if row not in needed][:BATCH])
+
+
+def _remove(db: Db, table: Table, ids: Sequence[int]) -> int:
+    if ids:
+        db.execute(delete(table).where(table.c.id.in_(ids)))
+    return len(ids)

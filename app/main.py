@@ -38,6 +38,7 @@ from app.ops.replay import Replay
 from app.push.push import Push
 from app.records import state
 from app.records.migrate import upgrade
+from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
 from app.sync import mapping
@@ -104,6 +105,7 @@ class Tandem:
         self.poll = Poll(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
+        self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
         self.prune = Prune(self.database, Retention(settings.keep_events_days, settings.keep_history_days))
         self.workers = Workers(
@@ -114,6 +116,7 @@ class Tandem:
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, 1),
                 "replay": (self.replay.step, 1),
+                "erase": (self.erase.step, 1),
                 "prune": (self.prune.step, 1),
             },
             self.wake,

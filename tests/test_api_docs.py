@@ -17,6 +17,7 @@ from app.core.db import Database
 from app.ops import paging, shapes
 from app.ops.problems import BODY_LIMIT, Problem
 from app.records import tombstones
+from app.repair import erasing
 from tests.apihelp import Api, add_contacts, add_events, add_letters, new_database
 
 DOC = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
@@ -137,6 +138,7 @@ def test_the_curl_lines_are_answered(database: Database, line: str) -> None:
     for _ in range(3):
         api.replay.start()
     with database.write() as db:
+        erasing.begin(db, api.connections, "somebody@example.org", "Kim")
         for n in range(7):
             tombstones.bury(db, reason="deleted", actor="hub", now=n, key_hash=None, connection="hub", remote_id=str(n))
     method, path, body = curl_of(line.replace("hubspot", "hub").replace("mailchimp", "chimp"))

@@ -55,3 +55,26 @@ def test_lifting_takes_a_name(database: Database, number: int, body: dict[str, s
         assert api("POST", f"/ops/tombstones/{number}/lift", json=body).status_code == 409
     with database.read() as db:
         assert db.execute(t.tombstone.select()).one().lifted_by == ("Kim" if status == 200 else None)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"address": "p1@example.com", "by": "Kim"}, 202),
+        ({"address": "nobody@example.com", "by": "Kim"}, 202),
+        ({"address": "nobody", "by": "Kim"}, 422),
+        ({"address": "p1@example.com"}, 422),
+        ({"address": "p1@example.com", "by": ""}, 422),
+    ],
+)
+def test_an_erasure_is_asked_for(database: Database, body: dict[str, str], status: int) -> None:
+    """By an address and a name; asked twice it is one, and no answer repeats the address."""
+    api = Api(database)
+    answer = api("POST", "/erasures", json=body)
+    assert answer.status_code == status, answer.text
+    assert body["address"] not in answer.text
+    if status == 202:
+        again = api("POST", "/erasures", json={**body, "by": "Lou"}).json()
+        assert (again["id"], again["by"], again["status"]) == (answer.json()["id"], "Kim", "calling")
+        assert api.get(f"/erasures/{again['id']}") == again
+    assert api("GET", "/erasures/99").status_code == 404

@@ -20,6 +20,7 @@ from app.core.words import Deletes, Mode
 from app.entry import inbox
 from app.push.push import Push
 from app.records import state
+from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
@@ -69,7 +70,7 @@ class Vendor(Connector):
 
     name = "vendor"
     side = Side.CRM
-    can = frozenset({Can.READ, Can.FIND, Can.CHANGED, Can.WRITE, Can.ARCHIVE})
+    can = frozenset({Can.READ, Can.FIND, Can.CHANGED, Can.WRITE, Can.ARCHIVE, Can.ERASE})
     limits = Limits(read_batch=3, find_batch=3, write_batch=4)
     settings = ()
     hosts = frozenset()
@@ -176,7 +177,7 @@ class Vendor(Connector):
             assert order.id is not None
             if order.id not in self.records:
                 return Gone(order.key, "no such record")
-            if order.verb is Verb.ARCHIVE:
+            if order.verb in {Verb.ARCHIVE, Verb.ERASE}:
                 self.remove(order.id)
                 return Done(order.key, order.id)
             if holder is not None and holder.id != order.id:
@@ -228,6 +229,7 @@ class World:
         self.fetch = Fetch(*args, lease_ms=60_000, schedule=schedule)
         self.push = Push(*args, lease_ms=60_000, schedule=schedule)
         self.poll = Poll(*args, lease_ms=60_000, schedule=schedule)
+        self.erase = Erase(*args, lease_ms=60_000, schedule=schedule)
 
     def deliver(self, name: str, events: Sequence[Event] | None = None) -> None:
         """Deliver events of a vendor; None = all that happened."""
@@ -244,6 +246,8 @@ class World:
             db.execute(update(t.connection_state).values(next_at=0, poll_due_at=0))
             db.execute(update(t.work).values(due_at=0))
             db.execute(update(t.inbox).values(due_at=0))
+            db.execute(update(t.erasure).values(due_at=0))
+            db.execute(update(t.erasure_step).values(due_at=0))
 
     def settle(self, *, webhooks: bool = True, steps: int = 400) -> int:
         """Step until nothing is left to do; how many write calls it took.  Raises where it does not come to rest."""
@@ -253,7 +257,7 @@ class World:
             if webhooks:
                 for name in self.vendors:
                     self.deliver(name)
-            if not (self.fetch.step() or self.push.step()):
+            if not (self.fetch.step() or self.push.step() or self.erase.step()):
                 return sum(len(v.calls) for v in self.vendors.values()) - before
         raise AssertionError("it does not come to rest")
 

@@ -1,14 +1,34 @@
-"""Commands about one person's data: tombstones."""
+"""Commands about one person's data: tombstones, erasure."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.commands.base import PROBLEM, AsJson, ConfigFile, configuration, moment, print_json, print_table, say, store
+from app.commands.base import (
+    PROBLEM,
+    AsJson,
+    ConfigFile,
+    built,
+    configuration,
+    moment,
+    print_json,
+    print_table,
+    require_current,
+    say,
+    settings_of,
+    store,
+)
 from app.commands.look import Limit
 from app.records import tombstones
+from app.repair import erasing, subject
+
+if TYPE_CHECKING:
+    from app.main import Tandem
 
 tombstone = typer.Typer(no_args_is_help=True, help="Who is not made again after a deletion or an erasure.")
 
@@ -62,6 +82,68 @@ def tombstone_lift(
     if not lifted:
         say(f"tombstone {number} was lifted before")
         raise typer.Exit(PROBLEM)
+
+
+def erase(
+    address: Annotated[str, typer.Argument(help="Any address of the person.", metavar="ADDRESS")],
+    by: By,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person at every vendor and here.
+
+    It cannot be undone.  The workers of `tandem serve` or `tandem work` carry it out; `tandem erasure` shows how far
+    they are.  Nobody with the address is taken in any more.
+
+    ```console
+    tandem erase ann@example.org --by Kim
+    ```
+    """
+    named(by)
+    if "@" not in address:
+        raise typer.BadParameter("give an e-mail address", param_hint="ADDRESS")
+    with _tandem(config) as tandem:
+        if not yes:
+            with tandem.database.read() as db:
+                who = subject.find(db, tandem.connections, address)
+            records = ", ".join(f"{len(ids)} at {name}" for name, ids in sorted(who.records.items()))
+            say(f"contacts here: {len(who.contacts)}; records: {records if records else 'none known'}")
+            typer.confirm("Erase for good?", abort=True, err=True)
+        number = tandem.database.transact(lambda db: erasing.begin(db, tandem.connections, address, by.strip()))
+    if as_json:
+        print_json({"erasure": number})
+    else:
+        typer.echo(f"erasure {number} has begun; `tandem erasure {number}` shows how far it is")
+
+
+def erasure(
+    number: Annotated[int, typer.Argument(help="Which one.", metavar="ID", min=1)], config: ConfigFile = None
+) -> None:
+    """Show how far an erasure is, as JSON, with the proof once it is through.
+
+    The proof is signed and names nobody.
+
+    ```console
+    tandem erasure 3
+    ```
+    """
+    settings, loaded = configuration(config)
+    with store(settings, loaded) as database, database.read() as db:
+        print_json(erasing.shown(db, number))
+
+
+@contextmanager
+def _tandem(config: Path | None) -> Iterator[Tandem]:
+    """Everything, built but not started, on a store that is up to date."""
+    tandem = built(settings_of(config))
+    try:
+        require_current(tandem.database)
+        yield tandem
+    finally:
+        for client in tandem.clients.values():
+            client.close()
+        tandem.database.close()
 
 
 def named(by: str) -> None:

@@ -20,6 +20,7 @@ from app.ops.auth import protect
 from app.ops.connections import connections_api
 from app.ops.contacts import contacts
 from app.ops.deadletters import deadletters
+from app.ops.erasures import erasures
 from app.ops.events import events
 from app.ops.health import EVENT_AGE, Examiner, health
 from app.ops.metrics import Metrics
@@ -121,4 +122,5 @@ def build_api(
     api.include_router(deadletters(database, connections, wake))
     api.include_router(contacts(database, connections))
     api.include_router(tombstones_api(database, wake))
+    api.include_router(erasures(database, connections, wake))
     return api

@@ -28,7 +28,7 @@ from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent
+from app.sync import consent, matching
 from app.sync.connection import Connection, Connections
 from app.sync.consent import State
 from connectors._http import urgently
@@ -132,10 +132,11 @@ class Push:
         asked = conflicts.asked(db, connection.name, ids)
         consents = self._consents(db, connection, contacts.values())
         buried = tombstones.buried(db, ids)
+        erased = self._erased(db, contacts.values())
         for row in rows:
             contact = contacts.get(row.contact_id)
             planned = None
-            if contact is not None:
+            if contact is not None and contact.id not in erased:
                 planned = plan(
                     connection,
                     row,
@@ -150,6 +151,12 @@ class Push:
             else:
                 batch.planned.append(planned)
         return batch
+
+    def _erased(self, db: Db, contacts: Collection[Contact]) -> set[int]:
+        """Those who are being erased: nothing of theirs is written any more."""
+        addresses = {c.id: matching.addresses(c.values()) for c in contacts}
+        stones = tombstones.standing(db, {a for of in addresses.values() for a in of}, self._connections.erasure_key)
+        return {i for i, of in addresses.items() if any(stones.get(a) == tombstones.ERASED for a in of)}
 
     def _consents(self, db: Db, connection: Connection, contacts: Collection[Contact]) -> dict[int, dict[str, State]]:
         """What holds for each contact, by the names of the mapping's consent rules."""

@@ -107,7 +107,7 @@ def _one(
     link = _link(state, record)
     refused = _refused(state, claim, link)
     if refused is not None:
-        return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands"), None
+        return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands", code=refused), None
     if link is not None:
         contact = state.contacts[link.contact_id]
         if link.gone_at is not None and arrival.read_at <= link.gone_at:

@@ -37,11 +37,13 @@ def deleted(db: Db, connection: Connection, connections: Connections, remote_ids
     contacts = people.load(db, owners)
     # Our own archiving comes back as a deletion: the person has a tombstone already, and one is enough to lift.
     before = tombstones.buried(db, owners)
+    addresses = {i: consent.address(c.values(), Channel.EMAIL) for i, c in contacts.items()}
+    stones = tombstones.standing(db, {a for a in addresses.values() if a is not None}, connections.erasure_key)
     secret = tombstones.secret(db, connections.erasure_key)
     for link in fresh:
-        if link.contact_id in before:
+        address = addresses[link.contact_id]
+        if link.contact_id in before or (address is not None and stones.get(address) == tombstones.ERASED):
             continue
-        address = consent.address(contacts[link.contact_id].values(), Channel.EMAIL)
         tombstones.bury(
             db,
             reason=tombstones.DELETED,

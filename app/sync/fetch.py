@@ -21,7 +21,7 @@ from app.core.errors import LeaseLost
 from app.core.retry import Schedule
 from app.entry import inbox
 from app.records import contacts as people
-from app.records import dead, state
+from app.records import dead, state, tombstones
 from app.records import links as pairs
 from app.records.contacts import chunks
 from app.sync import chain, deleting, matching
@@ -210,6 +210,8 @@ class Fetch:
                 )
             elif result.end is End.BLOCKED:
                 inbox.finish(db, ids, "ignored", result.reason)
+                if result.code == tombstones.ERASED:
+                    inbox.forget(db, ids)
             else:
                 closed["done" if result.end is not End.STALE else "ignored"] += ids
         for status, ids in closed.items():
@@ -237,6 +239,19 @@ class Fetch:
                 inbox.postpone(db, [row["id"]], delay, "the vendor does not show this record", failed=True)
             else:
                 inbox.finish(db, [row["id"]], "ignored", "the vendor does not show this record")
+        self._forget(db, connection, taken.missing)
+
+    def _forget(self, db: Db, connection: Connection, rows: Sequence[RowMapping]) -> None:
+        """Keep nothing of events about somebody who was erased, such as the vendor's own word of it."""
+        refs = {
+            r["id"]: r["ref_value"] if r["ref_key"] != "id" else f"{connection.name}:{r['ref_value']}" for r in rows
+        }
+        stones = tombstones.standing(db, set(refs.values()), self._connections.erasure_key)
+        erased = [i for i, ref in refs.items() if stones.get(ref) == tombstones.ERASED]
+        inbox.finish(db, erased, "ignored", "the person was erased: a tombstone stands")
+        inbox.forget(db, erased)
+        if erased:
+            self._observe(connection.name, End.BLOCKED, len(erased))
 
     def _merged_away(self, db: Db, connection: Connection, losers: Collection[str]) -> None:
         """Records that the vendor merged into others.  Where two contacts are one person there, somebody is told."""

@@ -29,7 +29,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
     _SET_UP: (init.init, setup.doctor, run.migrate, setup.version),
     _LOOK: (look.status,),
-    _ACT: (act.replay, act.pause, act.resume, privacy.erase, privacy.erasure),
+    _ACT: (act.replay, act.pause, act.resume, privacy.erase, privacy.erasure, privacy.export_person),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:

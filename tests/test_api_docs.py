@@ -138,7 +138,7 @@ def test_the_curl_lines_are_answered(database: Database, line: str) -> None:
     for _ in range(3):
         api.replay.start()
     with database.write() as db:
-        erasing.begin(db, api.connections, "somebody@example.org", "Kim")
+        erasing.start(db, api.connections, "somebody@example.org", "Kim")
         for n in range(7):
             tombstones.bury(db, reason="deleted", actor="hub", now=n, key_hash=None, connection="hub", remote_id=str(n))
     method, path, body = curl_of(line.replace("hubspot", "hub").replace("mailchimp", "chimp"))

@@ -304,8 +304,9 @@ def test_a_service_holds_no_more_than_it_needs(name: str) -> None:
     assert "no-new-privileges:true" in service["security_opt"]
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     assert any(volume.endswith("/etc/tandem/tandem.yml:ro") for volume in service["volumes"])
-    seconds = int(service["stop_grace_period"].removesuffix("s"))
-    assert seconds > 30  # uvicorn's 20 s of grace, then the workers' batch in hand
+    told = re.search(r"give it (\d+) seconds", (ROOT / "docs/operate.md").read_text(encoding="utf-8"))
+    assert told is not None
+    assert service["stop_grace_period"] == f"{told[1]}s"
 
 
 def test_compose_refers_to_what_it_declares() -> None:

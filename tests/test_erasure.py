@@ -16,7 +16,7 @@ from app.core.db import Database, dumps
 from app.core.words import Mode
 from app.entry import inbox
 from app.records import state, tombstones
-from app.repair import erasing
+from app.repair import erasing, subject
 from app.sync.connection import Connections
 from connectors.contract import Can, NeedsHuman, Refused, Side, TryLater, Verb
 from tests.world import MAPPING, Vendor, World
@@ -55,7 +55,7 @@ def keep(world: World, *bodies: tuple[str, bytes]) -> None:
 
 def begin(world: World, address: str = ANN["mail"]) -> int:
     with world.database.write() as db:
-        return erasing.begin(db, world.connections, address, "Kim")
+        return erasing.start(db, world.connections, address, "Kim")
 
 
 def state_of(world: World, number: int) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_raw_bytes_that_stay_are_found(database: Database, monkeypatch: pytest.M
     """Saboteur: where raw deliveries are not looked through, the address is still there."""
     world = world_of(database)
     keep(world, ("hub", json.dumps([{"email": ANN["mail"]}]).encode()))
-    monkeypatch.setattr(erasing, "_holds", lambda _pattern, _values: False)
+    monkeypatch.setattr(subject, "holds", lambda _pattern, _values: False)
     begin(world)
     world.settle()
     assert "ann.unique" in everything(database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 from app.core import tables as t
 from app.core.db import Database
 from app.records import tombstones
-from tests.apihelp import Api, new_database
+from tests.apihelp import Api, add, add_contacts, new_database
+from tests.test_cli import Shell, shell, store
+
+__all__ = ["shell", "store"]
 
 
 @pytest.fixture
@@ -78,3 +82,33 @@ def test_an_erasure_is_asked_for(database: Database, body: dict[str, str], statu
         assert (again["id"], again["by"], again["status"]) == (answer.json()["id"], "Kim", "calling")
         assert api.get(f"/erasures/{again['id']}") == again
     assert api("GET", "/erasures/99").status_code == 404
+
+
+def test_commands(shell: Shell, store: Database) -> None:
+    """List, lift, erase, look, export; each asks for a name where it is kept, and for a yes where it is final."""
+    assert shell.json("tombstone", "list") == []
+    number = shell.json("erase", "somebody@example.org", "--by", "Kim", "--yes")["erasure"]
+    shell("erase", "somebody@example.org", "--yes", code=2)
+    shell("erase", "somebody", "--by", "Kim", "--yes", code=2)
+    shell("erase", "somebody@example.org", "--by", "Kim", code=1)  # nobody says yes
+    shown = json.loads(shell("erasure", str(number)))
+    assert (shown["by"], shown["status"], shown["proof"]) == ("Kim", "calling", None)
+    shell("erasure", "99", code=2)
+    (stone,) = shell.json("tombstone", "list")
+    assert (stone["reason"], stone["actor"]) == ("erased", "Kim")
+    shell("tombstone", "lift", str(stone["id"]), "--by", " ", code=2)
+    assert shell.json("tombstone", "lift", str(stone["id"]), "--by", "Lou")["lifted"] is True
+    shell("tombstone", "lift", str(stone["id"]), "--by", "Lou", code=1)
+    shell("tombstone", "lift", "99", "--by", "Lou", code=2)
+
+
+def test_a_person_is_exported(shell: Shell, store: Database) -> None:
+    """As JSON on stdout, or as a page that only its owner may read."""
+    (number,) = add_contacts(store, {"values": {"email": "ann@example.org"}})
+    add(store, t.contact_key, {"key": "email", "value": "ann@example.org", "contact_id": number, "strong": 1})
+    found = json.loads(shell("export-person", "ann@example.org"))
+    assert len(found["contacts"]) == 1
+    assert shell("export-person", "ann@example.org", "--html", "ann.html") == ""
+    assert "ann@example.org" in Path("ann.html").read_text(encoding="utf-8")
+    assert Path("ann.html").stat().st_mode & 0o777 == 0o600
+    shell("export-person", "ann", code=2)

@@ -1,4 +1,4 @@
-"""Commands about one person's data: tombstones, erasure."""
+"""Commands about one person's data: tombstones, erasure, subject access."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from app.commands.base import (
     store,
 )
 from app.commands.look import Limit
+from app.commands.person import page
 from app.records import tombstones
 from app.repair import erasing, subject
 
@@ -110,7 +111,7 @@ def erase(
             records = ", ".join(f"{len(ids)} at {name}" for name, ids in sorted(who.records.items()))
             say(f"contacts here: {len(who.contacts)}; records: {records if records else 'none known'}")
             typer.confirm("Erase for good?", abort=True, err=True)
-        number = tandem.database.transact(lambda db: erasing.begin(db, tandem.connections, address, by.strip()))
+        number = tandem.database.transact(lambda db: erasing.start(db, tandem.connections, address, by.strip()))
     if as_json:
         print_json({"erasure": number})
     else:
@@ -131,6 +132,31 @@ def erasure(
     settings, loaded = configuration(config)
     with store(settings, loaded) as database, database.read() as db:
         print_json(erasing.shown(db, number))
+
+
+def export_person(
+    address: Annotated[str, typer.Argument(help="Any address of the person.", metavar="ADDRESS")],
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page to read there.", metavar="FILE")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Give everything that is held about one person.
+
+    As JSON; with `--html` as a page for the person instead.  Both are personal data: mind where they go.
+
+    ```console
+    tandem export-person ann@example.org --html ann.html
+    ```
+    """
+    if "@" not in address:
+        raise typer.BadParameter("give an e-mail address", param_hint="ADDRESS")
+    with _tandem(config) as tandem:
+        found = subject.everything(tandem.database, tandem.connections, address)
+    if html is None:
+        print_json(found)
+        return
+    html.touch(mode=0o600)  # readable by nobody else
+    html.write_text(page(found), encoding="utf-8")
+    say(f"{html}: written; it is personal data")
 
 
 @contextmanager

@@ -66,6 +66,11 @@ def dumps(value: Any) -> str:
     return text
 
 
+def loads(text: Any) -> Any:
+    """The value of JSON text.  SQLite keeps a bare JSON number as a number, and hands it back as one."""
+    return orjson.loads(text) if isinstance(text, (str, bytes)) else text
+
+
 def without_nul(text: str) -> str:
     """The text as every database can keep it."""
     return text.replace("\x00", "\ufffd")
@@ -107,7 +112,7 @@ class Database:
                 pool_pre_ping=True,
                 hide_parameters=True,  # values of people never reach an error's text
                 json_serializer=dumps,
-                json_deserializer=orjson.loads,
+                json_deserializer=loads,
             )
 
     def __repr__(self) -> str:
@@ -120,7 +125,7 @@ class Database:
             max_overflow=0 if begin.endswith("IMMEDIATE") else 8,
             connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False},
             json_serializer=dumps,
-            json_deserializer=orjson.loads,
+            json_deserializer=loads,
             hide_parameters=True,  # values of people never reach an error's text
         )
 

@@ -235,6 +235,7 @@ class Dead(Base, table=True):
     __table_args__ = (
         Index("ix_dead_connection", "connection", "id"),
         Index("ix_dead_contact", "contact_id", "connection"),
+        Index("ix_dead_event", "event"),
     )
     id: int = _id()
     station: str = _text()  # sync or push

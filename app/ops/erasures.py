@@ -62,7 +62,7 @@ def erasures(database: Database, connections: Connections, wake: Callable[[], No
         """Erase a person at every vendor and here.  It cannot be undone; asked twice, it is one erasure."""
 
         def begin(db: Any) -> dict[str, Any]:
-            return erasing.shown(db, erasing.begin(db, connections, asked.address, asked.by))
+            return erasing.shown(db, erasing.start(db, connections, asked.address, asked.by))
 
         found = ErasureShown(**database.transact(begin))
         log.info("operator.erases", erasure=found.id)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hmac
-import re
 from collections import Counter
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
 
 from sqlalchemy import Connection as Db
 from sqlalchemy import Table, delete, insert, select, update
@@ -25,7 +23,6 @@ NOW = now_ms()
 CALLING, SWEEPING, SCRUBBING, DONE, PARTLY = "calling", "sweeping", "scrubbing", "done", "partly"
 OPEN: Final = (CALLING, SWEEPING, SCRUBBING)
 PENDING, STEP_DONE, BY_HAND, REFUSED = "pending", "done", "by_hand", "refused"
-BATCH: Final = 500  # rows looked at in one go
 
 e, p = t.erasure.c, t.erasure_step.c
 
@@ -35,7 +32,7 @@ def able(connection: Connection) -> bool:
     return connection.writes and Can.ERASE in connection.connector.can
 
 
-def begin(db: Db, connections: Connections, address: str, by: str) -> int:
+def start(db: Db, connections: Connections, address: str, by: str) -> int:
     """Start the erasure of a person; its number.  From now on nobody with the address is made anywhere.
 
     An erasure of the same address that is not through yet is gone on with.  Raises NotFound as ``subject.find``.
@@ -160,49 +157,16 @@ def sweep(database: Database, number: int) -> None:
         row = db.execute(select(e.subject, e.removed).where(e.id == number)).one()
     who = Subject.from_json(row.subject)
     removed = Counter(row.removed)
-    for table, columns in ((t.inbox, _EVENT), (t.delivery, (t.delivery.c.body,))):
-        last = 0
-        patterns: dict[str, re.Pattern[bytes]] = {}
-        while True:
-            query = select(table.c.id, table.c.connection, *columns).where(table.c.id > last)
-            with database.read() as db:
-                rows = db.execute(query.order_by(table.c.id).limit(BATCH)).all()
-            if not rows:
-                break
-            last = rows[-1].id
-            for name in {r.connection for r in rows} - set(patterns):
-                patterns[name] = _pattern(who, name)
-            hits = [r.id for r in rows if _holds(patterns[r.connection], r[2:])]
-            if hits:
-                with database.write() as db:
-                    if table is t.inbox:
-                        removed["dead"] += _gone(db, t.dead, t.dead.c.event.in_(hits))
-                    removed[str(table.name)] += _gone(db, table, table.c.id.in_(hits))
+    for table, hits in subject.mentions(database, who):
+        with database.write() as db:
+            if table is t.inbox:
+                removed["dead"] += _gone(db, t.dead, t.dead.c.event.in_(hits))
+            removed[str(table.name)] += _gone(db, table, table.c.id.in_(hits))
     with database.write() as db:
         db.execute(update(t.erasure_step).where(p.erasure_id == number).values(remote_id=None))
         db.execute(
             update(t.erasure).where(e.id == number).values(status=SCRUBBING, subject=None, removed=dict(removed))
         )
-
-
-_i = t.inbox.c
-_EVENT: Final = (_i.ref_value, _i.dedupe, _i.losers, _i.record, _i.error)
-
-
-def _pattern(who: Subject, connection: str) -> re.Pattern[bytes]:
-    """The addresses, however a body may write them, and the ids of this connection's records as whole words."""
-    spelled = {f(a) for a in who.addresses for f in (str, quote, quote_plus, lambda v: dumps(v)[1:-1])}
-    spelled |= {a.encode("ascii", "backslashreplace").decode() for a in who.addresses}
-    words = [rf"(?<![0-9a-z]){re.escape(i)}(?![0-9a-z])" for i in who.records.get(connection, ())]
-    return re.compile("|".join([*map(re.escape, sorted(spelled)), *words]).encode(), re.IGNORECASE)
-
-
-def _holds(pattern: re.Pattern[bytes], values: Any) -> bool:
-    return any(
-        pattern.search(v if isinstance(v, bytes) else (v if isinstance(v, str) else dumps(v)).encode()) is not None
-        for v in values
-        if v is not None
-    )
 
 
 def prove(db: Db, connections: Connections, number: int) -> None:

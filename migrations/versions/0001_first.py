@@ -118,6 +118,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_dead_connection", "dead", ["connection", "id"], unique=False)
     op.create_index("ix_dead_contact", "dead", ["contact_id", "connection"], unique=False)
+    op.create_index("ix_dead_event", "dead", ["event"], unique=False)
     op.create_table(
         "delivery",
         sa.Column("id", ID, autoincrement=False, nullable=False),

@@ -53,8 +53,6 @@ _BARE = _bare()
 
 def door() -> Any:
     """The whole app, without workers."""
-    import sys
-    sys.setswitchinterval(0.0005)
     from app.main import build
 
     return build().app(workers=False)

@@ -53,7 +53,7 @@ def keep(world: World, *bodies: tuple[str, bytes]) -> None:
             db.execute(insert(t.delivery).values(**row, content_type="", body=body))
 
 
-def begin(world: World, address: str = ANN["mail"]) -> int:
+def start(world: World, address: str = ANN["mail"]) -> int:
     with world.database.write() as db:
         return erasing.start(db, world.connections, address, "Kim")
 
@@ -86,7 +86,7 @@ def test_nothing_is_left(database: Database) -> None:
         ("chimp", b"email=ann.older@x.org&first=Annabella"),
     )
     assert all(mark in everything(database) for mark in MARKS)
-    number = begin(world)
+    number = start(world)
     world.settle()
     shown = state_of(world, number)
     assert shown["status"] == "done"
@@ -106,7 +106,7 @@ def test_raw_bytes_that_stay_are_found(database: Database, monkeypatch: pytest.M
     world = world_of(database)
     keep(world, ("hub", json.dumps([{"email": ANN["mail"]}]).encode()))
     monkeypatch.setattr(subject, "holds", lambda _pattern, _values: False)
-    begin(world)
+    start(world)
     world.settle()
     assert "ann.unique" in everything(database)
 
@@ -116,7 +116,7 @@ def test_raw_bytes_that_stay_are_found(database: Database, monkeypatch: pytest.M
 def test_nobody_erased_is_taken_in_again(database: Database, name: str, mail: str) -> None:
     """A new record with any of the addresses is refused, and the event and its delivery keep nothing of it."""
     world = world_of(database)
-    begin(world)
+    start(world)
     world.settle()
     vendor = world.vendors[name]
     vendor.put(None, {**ANN, "mail": mail})
@@ -141,7 +141,7 @@ def test_nobody_erased_is_taken_in_again(database: Database, name: str, mail: st
 def test_without_a_tombstone_somebody_erased_is_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteur: where nobody looks at the tombstones, an import brings the person back."""
     world = world_of(database)
-    begin(world)
+    start(world)
     world.settle()
     monkeypatch.setattr(tombstones, "standing", lambda _db, _addresses, _given: {})
     world.vendors["hub"].put(None, ANN)
@@ -173,7 +173,7 @@ def test_a_vendor_is_asked_until_it_answers(
         return write(orders)
 
     monkeypatch.setattr(hub, "write", stubborn)
-    number = begin(world)
+    number = start(world)
     world.settle()
     shown = state_of(world, number)
     assert shown["status"] == status
@@ -191,7 +191,7 @@ def test_a_connection_that_needs_a_person_waits_for_one(database: Database, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(world.vendors["hub"], "write", revoked)
-        number = begin(world)
+        number = start(world)
         world.settle()
         assert state_of(world, number)["status"] == "calling"
     with database.write() as db:
@@ -203,7 +203,7 @@ def test_a_connection_that_needs_a_person_waits_for_one(database: Database, monk
 def test_the_proof_names_nobody_and_holds(database: Database) -> None:
     """What, where, when and each answer, signed; a changed document does not fit the signature."""
     world = world_of(database)
-    number = begin(world)
+    number = start(world)
     world.settle()
     proof = state_of(world, number)["proof"]
     text = dumps(proof).lower()
@@ -224,7 +224,7 @@ def test_where_it_cannot_be_done_a_person_is_told(database: Database, monkeypatc
     changed = dataclasses.replace(world.connections["hub"], mode=Mode.OBSERVE)
     world.connections = Connections({**world.connections, "hub": changed})
     world.start()
-    number = begin(world)
+    number = start(world)
     world.settle()
     shown = state_of(world, number)
     assert (shown["status"], {s["status"] for s in shown["systems"]}) == ("partly", {"by_hand"})
@@ -232,13 +232,25 @@ def test_where_it_cannot_be_done_a_person_is_told(database: Database, monkeypatc
     assert len(world.rows(t.contact)) == 1
 
 
+def test_a_connection_that_is_taken_away_holds_nothing_up(database: Database) -> None:
+    """What waited for it is left to a person."""
+    world = world_of(database)
+    number = start(world)
+    world.connections = Connections({"hub": world.connections["hub"]})
+    world.start()
+    world.settle(webhooks=False)
+    shown = state_of(world, number)
+    assert shown["status"] == "partly"
+    assert {(s["connection"], s["status"]) for s in shown["systems"]} == {("hub", "done"), ("chimp", "by_hand")}
+
+
 def test_somebody_never_read_is_erased_too(database: Database) -> None:
     """A record that was never paired is found by its address; an unknown address leaves the tombstone only."""
     world = World(database, TWO)
     world.vendors["hub"].put(None, ANN)
     world.vendors["hub"].events.clear()
-    number = begin(world)
-    assert begin(world) == number, "asked twice, it is one erasure"
+    number = start(world)
+    assert start(world) == number, "asked twice, it is one erasure"
     world.settle()
     assert world.people("hub") == {}
     assert state_of(world, number)["status"] == "done"
@@ -255,7 +267,7 @@ def test_a_write_under_way_is_waited_for(database: Database) -> None:
         batch = world.push._lease(db, world.connections["chimp"])
     receipts = world.push._send(batch)
     world.vendors["chimp"].events.clear()
-    number = begin(world)
+    number = start(world)
     for _ in range(20):
         with database.write() as db:
             db.execute(update(t.erasure).values(due_at=0))

@@ -1,4 +1,4 @@
-"""Erasure against the vendors' simulators: neither of them knows the person any more, and nobody takes them in again."""
+"""Erasure against the vendors' simulators: neither knows the person any more, and nobody takes them in again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def settle(tandem: Tandem, rounds: int = 200) -> None:
             db.execute(update(t.connection_state).values(next_at=0))
             for table in (t.work, t.inbox, t.erasure, t.erasure_step):
                 db.execute(update(table).values(due_at=0))
-        if not any([station.step() for station in stations]):
+        if not sum(station.step() for station in stations):
             return
     raise AssertionError("it does not come to rest")
 

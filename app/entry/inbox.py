@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Text, bindparam, cast, delete, func, literal, select, update
@@ -88,19 +89,42 @@ _EVENT = (
     *("occurred_at", "received_at", "status", "lane", "due_at", "attempts", "error"),
 )
 _RAW = ("id", "connection", "received_at", "method", "path", "content_type", "body")
+_JSON = {"losers", "record"}
+# Rows in one statement, largest first.  SQLite's driver lets go of the interpreter for every statement it steps, and
+# waits for the event loop to get it back: row by row, a group of 64 took ten times as long.  Few sizes, so that the
+# driver's cache of prepared statements holds them all.
+_SIZES = (128, 32, 8, 1)
 
 
-def _sql(dialect: str) -> tuple[str, str, str]:
+@lru_cache(maxsize=64)
+def _insert(dialect: str, table: str, rows: int) -> str:
+    """The statement for this many rows; made of names only, never of values."""
+    columns = _EVENT if table == "inbox" else _RAW
     mark, json = ("%s", "%s::jsonb") if dialect == "postgresql" else ("?", "?")
-    events = ", ".join(json if name in {"losers", "record"} else mark for name in _EVENT)
-    return (
-        f"INSERT INTO inbox ({', '.join(_EVENT)}) VALUES ({events}) ON CONFLICT DO NOTHING",  # noqa: S608 - names only
-        f"INSERT INTO delivery ({', '.join(_RAW)}) VALUES ({', '.join(mark for _ in _RAW)})",  # noqa: S608
-        f"UPDATE connection_state SET last_event_at = {mark} WHERE name = {mark}",  # noqa: S608
-    )
+    row = "(" + ", ".join(json if name in _JSON else mark for name in columns) + ")"
+    known = " ON CONFLICT (connection, dedupe) DO NOTHING" if table == "inbox" else ""
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}{known}"  # noqa: S608 - names
 
 
-_SQL = {dialect: _sql(dialect) for dialect in ("sqlite", "postgresql")}
+def _store(db: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Store rows; how many were new."""
+    cursor = db.connection.cursor()
+    stored = at = 0
+    for size in _SIZES:
+        while len(rows) - at >= size:
+            part = rows[at : at + size]
+            cursor.execute(_insert(db.dialect.name, table, size), [value for row in part for value in row])
+            stored += cursor.rowcount
+            at += size
+    cursor.close()
+    return stored
+
+
+_SEEN = (
+    update(t.connection_state)
+    .where(t.connection_state.c.name == bindparam("b_name"))
+    .values(last_event_at=bindparam("b_at"))
+)
 
 
 def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
@@ -123,17 +147,14 @@ def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
             latest[one.connection] = max(received, latest.get(one.connection, 0))
     if not events:
         return
-    store, keep, mark = _SQL[db.dialect.name]
-    cursor = db.connection.cursor()
     # One order for everybody: two replicas that store copies of the same events cannot deadlock.
-    cursor.executemany(store, [events[key] for key in sorted(events)])
+    stored = _store(db, "inbox", [events[key] for key in sorted(events)])
     deliveries = {values[2] for values in events.values()}
-    if cursor.rowcount != len(events):  # some were known: only what brought something new keeps its bytes
+    if stored != len(events):  # some were known: only what brought something new keeps its bytes
         deliveries = _new(db, events, deliveries)
     if deliveries:
-        cursor.executemany(keep, [raw[d] for d in sorted(deliveries)])
-        cursor.executemany(mark, [(at, name) for name, at in sorted(latest.items())])
-    cursor.close()
+        _store(db, "delivery", [raw[d] for d in sorted(deliveries)])
+        db.execute(_SEEN, [{"b_name": name, "b_at": at} for name, at in sorted(latest.items())])
 
 
 def _new(db: Connection, keys: Collection[tuple[str, str]], deliveries: Collection[int]) -> set[int]:
@@ -237,7 +258,14 @@ def forget(db: Connection, ids: Collection[int]) -> None:
         db.execute(
             update(t.inbox)
             .where(i.id.in_(chunk))
-            .values(dedupe=literal("erased:") + cast(i.id, Text), ref_value="", losers=None, record=None, delivery=None)
+            .values(
+                dedupe=literal("erased:") + cast(i.id, Text),
+                ref_key="",
+                ref_value="",
+                losers=None,
+                record=None,
+                delivery=None,
+            )
         )
 
 

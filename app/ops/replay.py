@@ -227,6 +227,8 @@ def obstacle(connections: Connections, event: RowMapping) -> str | None:
     name = event["connection"]
     if event["status"] == "pending":
         return "it waits to be processed already"
+    if not event["ref_key"] and event["status"] == "ignored":
+        return "it was about somebody who was erased: nothing of it is kept"
     if not event["ref_key"]:
         return (
             "it names no record: its delivery could not be read, and delivering the kept bytes again would be refused "

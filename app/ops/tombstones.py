@@ -65,7 +65,7 @@ def tombstones_api(database: Database, wake: Callable[[], None]) -> APIRouter:
 
     @router.post("/{tombstone_id}/lift", responses={409: {}})
     def lift_tombstone(tombstone_id: Id, asked: LiftAsked) -> Tombstone:
-        """Let the person be made again.  Events that were refused meanwhile come again by a replay."""
+        """Let the person be made again.  What was refused after a deletion comes again by a replay."""
         with database.write() as db:
             lifted = tombstones.lift(db, tombstone_id, asked.by)
             row = tombstones.one(db, tombstone_id)

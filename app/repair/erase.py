@@ -16,7 +16,7 @@ from app.core.retry import Schedule
 from app.records import state
 from app.records.contacts import chunks
 from app.repair import erasing
-from app.repair.erasing import CALLING, OPEN, PENDING, REFUSED, SCRUBBING, STEP_DONE, SWEEPING
+from app.repair.erasing import BY_HAND, CALLING, OPEN, PENDING, REFUSED, SCRUBBING, STEP_DONE, SWEEPING
 from app.repair.subject import Subject
 from app.sync.connection import Connection, Connections
 from connectors.contract import Done, Failed, Gone, NeedsHuman, Order, Receipt, Refused, TryLater, Verb
@@ -49,6 +49,8 @@ class Erase:
                 return 0
         with self._database.write() as db:
             token = leases.acquire(db, "erase", self._worker, self._lease_ms)
+            if token is not None:
+                self._leave(db)
         if token is None:
             return 0
         try:
@@ -56,6 +58,13 @@ class Erase:
         finally:
             with self._database.write() as db:
                 leases.give_back(db, "erase", token)
+
+    def _leave(self, db: Db) -> None:
+        """What was to be asked of a connection that is gone or only observes by now is left to a person."""
+        names = [c.name for c in self._connections.values() if erasing.able(c)]
+        left = (p.status == PENDING, p.connection.not_in(names))
+        values = {"status": BY_HAND, "answer": "cannot be asked any more: erase there by hand", "answered_at": NOW}
+        db.execute(update(t.erasure_step).where(*left).values(**values))
 
     def _call(self) -> int:
         """Ask one vendor once."""

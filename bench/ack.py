@@ -110,9 +110,10 @@ class Server:
         for _ in range(200):
             try:
                 httpx.get(f"{HERE}:{port}/", timeout=1)
-                return
             except httpx.TransportError:
                 time.sleep(0.05)
+            else:
+                return
         raise RuntimeError(f"{target} did not start")
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """From one vendor to the other: latency of single edits, and calls of a burst.
 
-``python -m bench.sync latency [--edits 100]``: edit at one vendor's API → visible through the other vendor's API.
-``python -m bench.sync burst``: 1,000 edits over 100 contacts → write calls at the other side, at the origin, afterwards.
+``python -m bench.sync latency [--edits 100]``: edit at one vendor's API → visible through the other's.
+``python -m bench.sync burst``: 1,000 edits over 100 contacts → write calls there, back, and afterwards.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bench.demo import Demo, demo, until
@@ -25,7 +27,7 @@ def latency(edits: int) -> dict[str, Any]:
             email, wanted = contact["properties"]["email"], f"Town {n}"
             if n % 2 == 0:
                 d.hubspot.patch(f"/crm/v3/objects/contacts/{contact['id']}", json={"properties": {"city": wanted}})
-                took = until(lambda: _city(d, email) == wanted, 30)
+                took = until(partial(_is, _city, d, email, wanted), 30)
                 seconds["hubspot to mailchimp"].append(took)
             else:
                 member = d.member(email)
@@ -33,7 +35,7 @@ def latency(edits: int) -> dict[str, Any]:
                 d.mailchimp.patch(
                     f"/lists/{d.list_id}/members/{member['id']}", json={"merge_fields": {"CITY": wanted}}
                 ).raise_for_status()
-                took = until(lambda: _hub_city(d, contact["id"]) == wanted, 30)
+                took = until(partial(_is, _hub_city, d, contact["id"], wanted), 30)
                 seconds["mailchimp to hubspot"].append(took)
     every = sorted(s for found in seconds.values() for s in found)
     return {
@@ -44,6 +46,10 @@ def latency(edits: int) -> dict[str, Any]:
         "max_seconds": round(every[-1], 3),
         **{f"p95_seconds {k}": round(sorted(v)[int(0.95 * len(v))], 3) for k, v in seconds.items() if v},
     }
+
+
+def _is(look: Callable[[Demo, str], str | None], d: Demo, who: str, wanted: str) -> bool:
+    return look(d, who) == wanted
 
 
 def _city(d: Demo, email: str) -> str | None:

@@ -59,6 +59,23 @@ def test_our_own_archiving_is_no_second_deletion(database: Database) -> None:
     assert [s.connection for s in world.rows(t.tombstone)] == ["chimp"]
 
 
+def test_an_echo_that_comes_before_our_receipt_is_no_second_deletion(database: Database) -> None:
+    """The vendor tells of our own archiving before our call has ended: still one tombstone."""
+    world = paired(database, hub=("archive", "archive"), chimp=("archive", "archive"))
+    world.vendors["hub"].remove("hub1")
+    world.deliver("hub")
+    world.fetch.step()
+    world.due()
+    with database.write() as db:
+        batch = world.push._lease(db, world.connections["chimp"])
+    receipts = world.push._send(batch)
+    world.deliver("chimp")
+    world.fetch.step()
+    database.transact(lambda db: world.push._finish(db, batch, receipts))
+    world.settle()
+    assert [s.connection for s in world.rows(t.tombstone)] == ["hub"]
+
+
 @pytest.mark.parametrize("name", ["hub", "chimp"])
 @pytest.mark.parametrize("mail", ["ann@x.org", "ANN@X.org"])
 def test_nobody_is_made_again(database: Database, name: str, mail: str) -> None:

@@ -232,6 +232,18 @@ def test_where_it_cannot_be_done_a_person_is_told(database: Database, monkeypatc
     assert len(world.rows(t.contact)) == 1
 
 
+def test_nobody_is_made_while_an_erasure_runs(database: Database) -> None:
+    """A write that waited when the erasure was asked for is not carried out any more."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.deliver("hub")
+    world.fetch.step()
+    start(world)
+    world.due()
+    assert world.push.step() == 1
+    assert world.vendors["chimp"].calls == []
+
+
 def test_a_connection_that_is_taken_away_holds_nothing_up(database: Database) -> None:
     """What waited for it is left to a person."""
     world = world_of(database)

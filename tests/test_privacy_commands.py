@@ -94,7 +94,9 @@ def test_commands(shell: Shell, store: Database) -> None:
     shown = json.loads(shell("erasure", str(number)))
     assert (shown["by"], shown["status"], shown["proof"]) == ("Kim", "calling", None)
     shell("erasure", "99", code=2)
-    (stone,) = shell.json("tombstone", "list")
+    assert shell.json("tombstone", "list", "--address", "other@example.org") == []
+    (stone,) = shell.json("tombstone", "list", "--address", "Somebody@example.org")
+    assert shell.json("tombstone", "list") == [stone]
     assert (stone["reason"], stone["actor"]) == ("erased", "Kim")
     shell("tombstone", "lift", str(stone["id"]), "--by", " ", code=2)
     assert shell.json("tombstone", "lift", str(stone["id"]), "--by", "Lou")["lifted"] is True

@@ -37,16 +37,28 @@ By = Annotated[str, typer.Option("--by", help="Your name; it is kept.", metavar=
 
 
 @tombstone.command("list")
-def tombstone_list(config: ConfigFile = None, limit: Limit = 50, as_json: AsJson = False) -> None:
+def tombstone_list(
+    address: Annotated[
+        str | None, typer.Option("--address", help="Only those that stand against this address.", metavar="ADDRESS")
+    ] = None,
+    config: ConfigFile = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
     """List tombstones, the newest first.
 
     ```console
     tandem tombstone list
+    tandem tombstone list --address ann@example.org
     ```
     """
     settings, loaded = configuration(config)
-    with store(settings, loaded) as database, database.read() as db:
-        rows = tombstones.listed(db, limit)
+    with store(settings, loaded) as database, database.write() as db:
+        if address is None:
+            rows = tombstones.listed(db, limit)
+        else:
+            key = tombstones.secret(db, settings.erasure_key)
+            rows = tombstones.listed(db, limit, key_hash=tombstones.digest(key, address))
     names = ("id", "at", "connection", "remote_id", "reason", "actor", "lifted_at", "lifted_by")
     shown: list[dict[str, Any]] = [
         {n: moment(row[n]) if n in {"at", "lifted_at"} else row[n] for n in names} for row in rows

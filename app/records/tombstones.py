@@ -143,9 +143,13 @@ def one(db: Connection, number: int) -> RowMapping:
     return row
 
 
-def listed(db: Connection, limit: int, before: int | None = None) -> list[dict[str, Any]]:
-    """The newest first, below the id ``before``."""
+def listed(
+    db: Connection, limit: int, before: int | None = None, *, key_hash: str | None = None
+) -> list[dict[str, Any]]:
+    """The newest first, below the id ``before``; with ``key_hash`` only the standing ones of that hash."""
     query = select(t.tombstone).order_by(s.id.desc()).limit(limit)
     if before is not None:
         query = query.where(s.id < before)
+    if key_hash is not None:
+        query = query.where(s.key_hash == key_hash, s.lifted_at.is_(None))
     return [dict(row) for row in db.execute(query).mappings()]

@@ -186,7 +186,7 @@ def test_what_cannot_be_stored_is_not_acknowledged(database: Database) -> None:
 def test_a_flood_is_answered_with_503_not_with_memory(database: Database) -> None:
     """Beyond the queue's depth nothing is taken in."""
     door = AtTheDoor(database)
-    door.writer._queue.maxsize = 1
+    door.writer._depth = 1
     answers = door.call(*[("POST", "/webhooks/echo", b"s3cret\n%d" % n) for n in range(50)])
     stored = sum(a.status_code == 204 for a in answers)
     assert {a.status_code for a in answers} <= {204, 503}
@@ -218,7 +218,7 @@ def test_an_answer_before_the_commit_is_caught(database: Database, monkeypatch: 
     """Saboteur: a writer that answers before it stores acknowledges what a failing store loses."""
 
     async def careless(self: GroupCommit, arrived: Any) -> None:
-        self._queue.put_nowait(None)
+        self._queue.put(None)
 
     monkeypatch.setattr(GroupCommit, "store", careless)
     door = AtTheDoor(database)

@@ -98,6 +98,7 @@ class Database:
             raise ConfigError(f"database: {self.dialect!r} is not supported; use sqlite:///FILE or postgresql://…")
         self.url = parsed
         self._lock = threading.Lock()
+        self._kept: Connection | None = None
         if self.dialect == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise ConfigError("database: an SQLite database needs a file (sqlite:///tandem.db)")
@@ -122,7 +123,7 @@ class Database:
         engine = create_engine(
             self.url,
             pool_size=pool,
-            max_overflow=0 if begin.endswith("IMMEDIATE") else 8,
+            max_overflow=8,
             connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False},
             json_serializer=dumps,
             json_deserializer=loads,
@@ -162,8 +163,11 @@ class Database:
         """One write transaction: committed at the end of the block, rolled back when it raises."""
         if self.dialect == "sqlite":
             # An application-side queue is fair; SQLite's busy handler sleeps, and its p99 is three times as long.
-            with self._lock, self._writer.begin() as connection:
-                yield connection
+            # One connection, kept: to take it out of its pool and put it back takes as long as a small commit.
+            with self._lock:
+                connection = self._hold()
+                with connection.begin():
+                    yield connection
         else:
             with self._writer.begin() as connection:
                 yield connection
@@ -174,8 +178,19 @@ class Database:
         with self._reader.connect() as connection:
             yield connection
 
+    def _hold(self) -> Connection:
+        if self._kept is None:
+            self._kept = self._writer.connect()
+        return self._kept
+
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one write transaction; after a lost race (unique key, deadlock) again in a fresh one."""
+        try:  # nearly always the only try: the machinery for others costs as much as a row
+            with self.write() as connection:
+                return work(connection)
+        except Exception as error:
+            if not _lost_race(error):
+                raise
         for attempt in Retrying(
             retry=retry_if_exception(_lost_race),
             stop=stop_after_attempt(TRIES),
@@ -196,24 +211,23 @@ class Database:
         if self.dialect != "sqlite":
             return True
         with self._lock:
-            raw = self._writer.raw_connection()
+            cursor = self._hold().connection.cursor()
+            cursor.execute("PRAGMA temp_store = FILE")  # the copy may be larger than the memory
             try:
-                cursor = raw.cursor()
-                cursor.execute("PRAGMA temp_store = FILE")  # the copy may be larger than the memory
-                try:
-                    cursor.execute("VACUUM")
-                    busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                except sqlite3.OperationalError:
-                    return False
-                finally:
-                    cursor.execute("PRAGMA temp_store = MEMORY")
-                    cursor.close()
+                cursor.execute("VACUUM")
+                busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError:
+                return False
             finally:
-                raw.close()
+                cursor.execute("PRAGMA temp_store = MEMORY")
+                cursor.close()
         return not busy
 
     def close(self) -> None:
         """Close every connection."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
         self._writer.dispose()
         self._reader.dispose()
 

@@ -60,7 +60,8 @@ class Door:
         if method not in METHODS:
             await self._problem(send, name, 405, "only GET, HEAD and POST are taken here", allow="GET, HEAD, POST")
             return
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        # ASGI servers give the names in lower case (https://asgi.readthedocs.io/en/latest/specs/www.html).
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         body = await self._body(headers, receive)
         if body is None:
             await self._problem(send, name, 413, f"a delivery may have {self._limit} bytes")

@@ -42,7 +42,7 @@ _STORE = {
 
 
 def event_row(connection: str, event: Event, received_at: int, delivery: int | None) -> dict[str, Any]:
-    """The row of an event."""
+    """The row of an event; its keys in the order of ``_EVENT``."""
     occurred = to_ms(event.occurred_at) if event.occurred_at is not None else None
     return {
         "connection": connection,
@@ -96,6 +96,12 @@ _JSON = {"losers", "record"}
 _SIZES = (128, 32, 8, 1)
 
 
+_SEEN = {
+    "sqlite": "UPDATE connection_state SET last_event_at = ? WHERE name = ?",
+    "postgresql": "UPDATE connection_state SET last_event_at = %s WHERE name = %s",
+}
+
+
 @lru_cache(maxsize=64)
 def _insert(dialect: str, table: str, rows: int) -> str:
     """The statement for this many rows; made of names only, never of values."""
@@ -120,13 +126,6 @@ def _store(db: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
     return stored
 
 
-_SEEN = (
-    update(t.connection_state)
-    .where(t.connection_state.c.name == bindparam("b_name"))
-    .values(last_event_at=bindparam("b_at"))
-)
-
-
 def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
     """Store a group of deliveries in the caller's transaction."""
     events: dict[tuple[str, str], tuple[Any, ...]] = {}
@@ -140,8 +139,9 @@ def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
         else:
             rows = [event_row(one.connection, e, received, delivery_id) for e in one.events]
         for row in rows:
-            values = tuple(_flat(row[name]) for name in _EVENT)
-            events.setdefault((row["connection"], row["dedupe"]), values)
+            if row["losers"] is not None or row["record"] is not None:
+                row |= {name: dumps(row[name]) for name in _JSON if row[name] is not None}
+            events.setdefault((row["connection"], row["dedupe"]), tuple(row.values()))
         if rows:
             raw[delivery_id] = _raw(one, delivery_id, received)
             latest[one.connection] = max(received, latest.get(one.connection, 0))
@@ -154,7 +154,10 @@ def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
         deliveries = _new(db, events, deliveries)
     if deliveries:
         _store(db, "delivery", [raw[d] for d in sorted(deliveries)])
-        db.execute(_SEEN, [{"b_name": name, "b_at": at} for name, at in sorted(latest.items())])
+        cursor = db.connection.cursor()
+        for name, at in sorted(latest.items()):
+            cursor.execute(_SEEN[db.dialect.name], (at, name))
+        cursor.close()
 
 
 def _new(db: Connection, keys: Collection[tuple[str, str]], deliveries: Collection[int]) -> set[int]:
@@ -168,10 +171,6 @@ def _new(db: Connection, keys: Collection[tuple[str, str]], deliveries: Collecti
             query = select(i.delivery).where(i.connection == connection, i.dedupe.in_(chunk))
             found |= set(db.execute(query).scalars())
     return found & set(deliveries)
-
-
-def _flat(value: Any) -> Any:
-    return dumps(value) if isinstance(value, (list, dict)) else value
 
 
 def _raw(one: Arrived, delivery_id: int, received: int) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ class Metrics:
 
     def __init__(self, database: Database, connections: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
+        self._doors: dict[tuple[str, int], Counter] = {}
         self.deliveries = Counter(
             "tandem_deliveries", "Deliveries at the door by answer", ["connection", "status"], registry=self.registry
         )
@@ -53,7 +54,10 @@ class Metrics:
 
     def delivery(self, connection: str, status: int) -> None:
         """Count an answer of the door."""
-        self.deliveries.labels(connection, str(status)).inc()
+        counter = self._doors.get((connection, status))
+        if counter is None:  # looking a label up costs more than counting
+            counter = self._doors[connection, status] = self.deliveries.labels(connection, str(status))
+        counter.inc()
 
     def record(self, connection: str, end: str, n: int) -> None:
         """Count records by what became of them."""

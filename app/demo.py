@@ -120,7 +120,7 @@ def _simulators(url: str, hook: str, people: int) -> Iterator[tuple[subprocess.P
         *(("--people", str(people)) if people else ("--empty",)),
         *("--hubspot-webhook", f"{url}/webhooks/hubspot"),
         *("--mailchimp-webhook", f"{url}/webhooks/mailchimp"),
-        *("--mailchimp-webhook-secret", hook),
+        f"--mailchimp-webhook-secret={hook}",
     ]
     # A session of its own: Ctrl-C in the terminal is for this process, which then ends the child.
     process = subprocess.Popen(  # noqa: S603 - every word of it is ours or a number

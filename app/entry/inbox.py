@@ -90,10 +90,9 @@ _EVENT = (
 )
 _RAW = ("id", "connection", "received_at", "method", "path", "content_type", "body")
 _JSON = {"losers", "record"}
-# Rows in one statement, largest first.  SQLite's driver lets go of the interpreter for every statement it steps, and
-# waits for the event loop to get it back: row by row, a group of 64 took ten times as long.  Few sizes, so that the
-# driver's cache of prepared statements holds them all.
-_SIZES = (128, 32, 8, 1)
+# Rows in one statement at most.  SQLite's driver lets go of the interpreter for every statement it steps, and waits for
+# the event loop to get it back: row by row, a group of 64 took ten times as long.
+_ROWS = 100
 
 
 _SEEN = {
@@ -102,7 +101,7 @@ _SEEN = {
 }
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4 * _ROWS)
 def _insert(dialect: str, table: str, rows: int) -> str:
     """The statement for this many rows; made of names only, never of values."""
     columns = _EVENT if table == "inbox" else _RAW
@@ -115,13 +114,10 @@ def _insert(dialect: str, table: str, rows: int) -> str:
 def _store(db: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
     """Store rows; how many were new."""
     cursor = db.connection.cursor()
-    stored = at = 0
-    for size in _SIZES:
-        while len(rows) - at >= size:
-            part = rows[at : at + size]
-            cursor.execute(_insert(db.dialect.name, table, size), [value for row in part for value in row])
-            stored += cursor.rowcount
-            at += size
+    stored = 0
+    for part in chunks(rows, _ROWS):
+        cursor.execute(_insert(db.dialect.name, table, len(part)), [value for row in part for value in row])
+        stored += cursor.rowcount
     cursor.close()
     return stored
 

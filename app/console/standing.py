@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from app.core import tables as t
+from app.entry import inbox
 from app.ops.health import SILENT_MS, state_of
 from app.ops.shapes import clock
 from app.push import work
+from app.records import dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +48,7 @@ class WorkerSeen:
 def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
     """Every named connection."""
     now = clock(db)
-    i, d = t.inbox.c, t.dead.c
-    pending = {
-        row[0]: (row[1], row[2])
-        for row in db.execute(
-            select(i.connection, func.count(), func.min(i.received_at))
-            .where(i.status == "pending")
-            .group_by(i.connection)
-        )
-    }
-    letters = {row[0]: row[1] for row in db.execute(select(d.connection, func.count()).group_by(d.connection))}
+    pending, letters = inbox.backlog(db), dead.counts(db)
     states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
     backlog = work.backlog(db, names)
     found = {}

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import BigInteger, Connection, Engine, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
@@ -84,6 +85,11 @@ def _without_nul(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_nul(v) for v in value]
     return value
+
+
+def upsert(dialect: str, table: Table) -> Any:
+    """The dialect's INSERT, which knows ON CONFLICT; ``dialect`` is a connection's ``dialect.name``."""
+    return (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
 
 
 class Database:
@@ -193,7 +199,7 @@ class Database:
                 raise
         for attempt in Retrying(
             retry=retry_if_exception(_lost_race),
-            stop=stop_after_attempt(TRIES),
+            stop=stop_after_attempt(TRIES - 1),
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             reraise=True,
         ):

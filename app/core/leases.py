@@ -7,10 +7,9 @@ import socket
 import uuid
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import now_ms, upsert
 from app.core.errors import LeaseLost
 
 NOW = now_ms()
@@ -26,8 +25,7 @@ def new_worker_id() -> str:
 def acquire(db: Connection, name: str, holder: str, ttl_ms: int) -> str | None:
     """Take the right ``name`` for ``ttl_ms``; its token, or None where somebody else holds it."""
     token = f"{holder}:{uuid.uuid4().hex}"
-    make = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
-    new = make(t.lease).values(name=name, token=token, until=NOW + ttl_ms)
+    new = upsert(db.dialect.name, t.lease).values(name=name, token=token, until=NOW + ttl_ms)
     statement = new.on_conflict_do_update(
         index_elements=["name"],
         set_={"token": new.excluded.token, "until": new.excluded.until},

@@ -13,11 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Text, bindparam, cast, delete, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.core.db import dumps, now_ms, without_nul
+from app.core.db import dumps, now_ms, upsert, without_nul
 from app.records.contacts import chunks
 from connectors.contract import Delivery, Event, Record
 
@@ -36,8 +35,8 @@ class Arrived:
 
 
 _STORE = {
-    dialect: make(t.inbox).on_conflict_do_nothing(index_elements=["connection", "dedupe"])
-    for dialect, make in (("postgresql", postgresql.insert), ("sqlite", sqlite.insert))
+    dialect: upsert(dialect, t.inbox).on_conflict_do_nothing(index_elements=["connection", "dedupe"])
+    for dialect in ("postgresql", "sqlite")
 }
 
 
@@ -272,3 +271,9 @@ def postpone(db: Connection, ids: Collection[int], delay_ms: int, error: str, *,
     if failed:
         values |= {"attempts": i.attempts + 1, "first_failed_at": func.coalesce(i.first_failed_at, NOW)}
     db.execute(update(t.inbox).where(i.id.in_(sorted(ids))).values(**values))
+
+
+def backlog(db: Connection) -> dict[str, tuple[int, int]]:
+    """Per connection that has any: how many events are pending, and when the oldest of them came (ms since 1970)."""
+    query = select(i.connection, func.count(), func.min(i.received_at)).where(i.status == "pending")
+    return {row[0]: (row[1], row[2]) for row in db.execute(query.group_by(i.connection))}

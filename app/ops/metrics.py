@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from app.core import tables as t
 from app.core.db import Database, now_ms
+from app.entry import inbox
 from app.push import work
+from app.records import dead as dead_letters
 
 FRESHNESS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 
@@ -102,16 +104,7 @@ class _Store(Collector):
         with self._database.read() as db:
             now = db.execute(select(now_ms())).scalar_one()
             backlog = work.backlog(db, self._connections)
-            i, d, s = t.inbox.c, t.dead.c, t.connection_state.c
-            events = {
-                row[0]: (row[1], row[2])
-                for row in db.execute(
-                    select(i.connection, func.count(), func.min(i.received_at))
-                    .where(i.status == "pending")
-                    .group_by(i.connection)
-                )
-            }
-            letters = {row[0]: row[1] for row in db.execute(select(d.connection, func.count()).group_by(d.connection))}
+            events, letters, s = inbox.backlog(db), dead_letters.counts(db), t.connection_state.c
             states = {row.name: row for row in db.execute(select(s.name, s.paused, s.failing_since))}
         for name in self._connections:
             links, since = backlog[name]

@@ -10,13 +10,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import now_ms, upsert
 
 w = t.work.c
 s = t.connection_state.c
@@ -41,10 +39,6 @@ class Retry:
     error: str
 
 
-def _insert(dialect: str) -> Any:
-    return postgresql.insert if dialect == "postgresql" else sqlite.insert
-
-
 def mark(db: Connection, connection: str, contacts: Mapping[int, int], *, delay_ms: int = 0, lane: int = 1) -> None:
     """Mark the links of these contacts dirty; ``contacts``: id → when the change happened (ms since 1970).
 
@@ -52,7 +46,7 @@ def mark(db: Connection, connection: str, contacts: Mapping[int, int], *, delay_
     """
     if not contacts:
         return
-    statement = _insert(db.dialect.name)(t.work).values(
+    statement = upsert(db.dialect.name, t.work).values(
         connection=bindparam("b_connection"),
         contact_id=bindparam("b_contact"),
         lane=bindparam("b_lane"),

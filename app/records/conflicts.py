@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
+from app.core.db import upsert
 from app.core.words import Decision
 from app.records.contacts import chunks
 
@@ -30,7 +30,7 @@ def ask(db: Connection, connection: str, asked: Iterable[tuple[int, Decision, in
     ]
     if not rows:
         return
-    statement = (postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert)(t.conflict)
+    statement = upsert(db.dialect.name, t.conflict)
     new = statement.excluded
     db.execute(
         statement.on_conflict_do_update(

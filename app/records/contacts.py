@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
+from app.core.db import upsert
 from app.core.words import Decision, Fact
 
 CHUNK = 500  # values in one IN list
@@ -158,8 +158,7 @@ def set_keys(db: Connection, wanted: Mapping[int, Sequence[KeyLike]], before: Ma
 
 
 def _upsert_key(dialect: str) -> Any:
-    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = make(t.contact_key)
+    statement = upsert(dialect, t.contact_key)
     return statement.on_conflict_do_update(
         index_elements=["key", "value", "contact_id"], set_={"strong": statement.excluded.strong}
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, delete, func, insert, select
 
 from app.core import tables as t
 from app.core.db import now_ms
@@ -69,3 +69,8 @@ def settle(db: Connection, connection: str, contacts: Iterable[int]) -> None:
     """A later write got through: earlier letters of the same link are moot."""
     for chunk in chunks(sorted(contacts)):
         db.execute(delete(t.dead).where(d.contact_id.in_(chunk), d.connection == connection, d.station == "push"))
+
+
+def counts(db: Connection) -> dict[str, int]:
+    """How many dead letters each connection has, where it has any."""
+    return {row[0]: row[1] for row in db.execute(select(d.connection, func.count()).group_by(d.connection))}

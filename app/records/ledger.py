@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
-from app.core.db import dumps
+from app.core.db import dumps, upsert
 from app.core.words import Channel, Entry, Reason, Status
 from app.records.contacts import chunks
 
@@ -38,8 +37,7 @@ def append(db: Connection, entries: Iterable[tuple[Entry, int | None]], now: int
         for e, event in entries
     ]
     if rows:
-        make = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
-        statement = make(t.consent).on_conflict_do_nothing(index_elements=["digest"])
+        statement = upsert(db.dialect.name, t.consent).on_conflict_do_nothing(index_elements=["digest"])
         db.execute(statement, sorted(rows, key=lambda r: str(r["digest"])))
 
 

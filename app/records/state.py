@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import now_ms, upsert
 
 NOW = now_ms()
 s = t.connection_state.c
@@ -16,8 +15,7 @@ s = t.connection_state.c
 
 def ensure(db: Connection, names: Iterable[str]) -> None:
     """Give every configured connection its row; lift pauses that Tandem itself set (a restart may bring a new key)."""
-    make = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
-    statement = make(t.connection_state).on_conflict_do_nothing(index_elements=["name"])
+    statement = upsert(db.dialect.name, t.connection_state).on_conflict_do_nothing(index_elements=["name"])
     rows = [{"name": n, "next_at": 0, "poll_due_at": 0, "paused": 0} for n in sorted(names)]
     if rows:
         db.execute(statement, rows)

@@ -13,10 +13,9 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 from sqlalchemy import Connection, RowMapping, delete, exists, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import now_ms, upsert
 from app.core.errors import NotFound
 from app.records.contacts import chunks
 
@@ -37,8 +36,7 @@ def secret(db: Connection, given: SecretStr | None) -> bytes:
     m = t.meta.c
     kept = db.execute(select(m.value).where(m.key == _KEY)).scalar()
     if kept is None:
-        make = postgresql.insert if db.dialect.name == "postgresql" else sqlite.insert
-        new = make(t.meta).values(key=_KEY, value=secrets.token_hex(_KEY_BYTES))
+        new = upsert(db.dialect.name, t.meta).values(key=_KEY, value=secrets.token_hex(_KEY_BYTES))
         db.execute(new.on_conflict_do_nothing(index_elements=["key"]))
         kept = db.execute(select(m.value).where(m.key == _KEY)).scalar_one()
     return str(kept).encode()

@@ -46,3 +46,8 @@ class Batch:
     refused: dict[str, str] = field(default_factory=dict)  # addresses with a tombstone, and its reason
     back: list[str] = field(default_factory=list)  # records that are there again
     temporary: int = 0
+
+    def mark(self, connection: str, contact: Contact, since: int) -> None:
+        """Let ``connection`` compare; the oldest change of the batch counts for freshness."""
+        marks = self.dirty[connection]
+        marks[contact.id] = min(since, marks.get(contact.id, since))

@@ -291,8 +291,7 @@ def _dirty(
     for other in connections.values():
         if other.name == connection.name or not (other.map.out_fields & frozenset(changed)):
             continue
-        marks = state.dirty[other.name]
-        marks[contact.id] = min(since, marks.get(contact.id, since))
+        state.mark(other.name, contact, since)
 
 
 def _store(db: Db, state: Batch, connection: Connection, connections: Connections, now: int) -> None:
@@ -317,8 +316,7 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
     conflicts.ask(db, connection.name, [(contact.id, decision, event) for contact, decision, event in state.asked], now)
     for contact, link, since in state.own:
         if differences(connection.map, contact.values(), link.shadow):
-            marks = state.dirty[connection.name]
-            marks[contact.id] = min(since, marks.get(contact.id, since))
+            state.mark(connection.name, contact, since)
     ledger.append(db, state.entries, now)
     tombstones.back(db, connection.name, state.back, now)
     for name in sorted(state.dirty):

@@ -85,7 +85,6 @@ def mark(state: Batch, connections: Connections, contact: Contact, since: int) -
             entries = [e for e in state.ledger[address] if e.channel == rule.channel]
             held = consent.state(entries, connections.may_grant, rule.purpose)
             if held.stops or held.status is Status.GRANTED:
-                marks = state.dirty[other.name]
-                marks[contact.id] = min(since, marks.get(contact.id, since))
+                state.mark(other.name, contact, since)
             if held.stops:
                 state.urgent[other.name].add(contact.id)

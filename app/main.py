@@ -160,6 +160,8 @@ class Tandem:
             may_grant,
             deletes_in=config.deletes.in_,
             deletes_out=config.deletes.out,
+            duplicates=config.duplicates,
+            brake=config.brake.value(),
         )
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:

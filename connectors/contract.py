@@ -46,6 +46,7 @@ class Can(StrEnum):
     WRITE = "write"  # write() with Verb.CREATE and Verb.UPDATE
     ARCHIVE = "archive"  # write() with Verb.ARCHIVE
     ERASE = "erase"  # write() with Verb.ERASE
+    MERGE = "merge"  # write() with Verb.MERGE
     DESCRIBE = "describe"  # describe()
 
 
@@ -66,6 +67,7 @@ class Verb(StrEnum):
     UPDATE = "update"
     ARCHIVE = "archive"
     ERASE = "erase"  # privacy: for good, archived records too; nobody of that id is Gone, or Done
+    MERGE = "merge"  # ``Order.loser`` into ``Order.id``; Done names the id under which the two live on
 
 
 class Problem(Exception):
@@ -199,6 +201,7 @@ class Order:
     id: str | None = None  # None for CREATE
     known: Fields = field(default_factory=dict, repr=False)  # what we believe the vendor holds now (UPDATE)
     again: bool = False  # an earlier try may have taken effect: look first, then create
+    loser: str | None = None  # MERGE only: the id that is merged away
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +224,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """UPDATE, ARCHIVE or ERASE met no record of that id."""
+    """UPDATE, ARCHIVE, ERASE or MERGE met no record of that id."""
 
     key: str
     reason: str

@@ -15,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from app.core import tables
+from app.core._tables_base import CONVENTION
 from app.core.db import Database
 from app.records import migrate
 from migrations import new
@@ -210,7 +211,7 @@ def workshop(tmp_path: Path) -> Path:
 
 def test_a_new_migration_holds_the_difference(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``make migration`` numbers it, names it after the sentence, and writes what was declared meanwhile."""
-    declared = sa.MetaData(naming_convention=tables.CONVENTION)
+    declared = sa.MetaData(naming_convention=CONVENTION)
     for table in tables.metadata.sorted_tables:
         table.to_metadata(declared)
     declared.tables["contact"].append_column(sa.Column("zone", tables.Big, nullable=True))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.core.db import Database
 from app.core.words import Channel
+from app.push.plan import _Said
 from app.records import ledger
 from app.records.migrate import upgrade
 from app.sync import consent
@@ -133,7 +134,7 @@ def test_an_objection_that_does_not_travel_is_noticed(sabotage: str, monkeypatch
         plan += [("push", None, None, None)] * 2 + [("deliver", n, 0, None) for n in ("hub", "desk")]
         plan += [("fetch", None, None, None)] * 2 + [("edit", "hub", 0, {"mailing": "no"})]
     else:
-        monkeypatch.setattr("app.push.plan._consent", lambda *_: ({}, {}))
+        monkeypatch.setattr("app.push.plan._consent", lambda *_: _Said({}, {}, frozenset(), None, {}, ()))
         plan = FORGOTTEN
     with pytest.raises(AssertionError):
         run(plan)

@@ -28,7 +28,7 @@ def lease(database: Database, n: int = 10, ttl_ms: int = HOUR) -> tuple[str, lis
 
 def complete(database: Database, token: str, done: list[int], failed: dict[int, Retry] | None = None) -> frozenset[int]:
     with database.write() as db:
-        return work.complete(db, "chimp", token, done, failed if failed is not None else {})
+        return work.complete(db, "chimp", token, done, failed if failed is not None else {}, {})
 
 
 def rows(database: Database) -> dict[int, tuple[int, str | None, int]]:
@@ -102,7 +102,7 @@ def test_without_the_mark_the_late_completion_would_be_forgotten(
     """Saboteur: a completion that ignores its lost lease leaves the vendor on old data; the test above catches it."""
     monkeypatch.setattr(work, "mark", lambda *_a, **_k: None)
     with database.write() as db:
-        work.complete(db, "chimp", "me:gone", [1], {})
+        work.complete(db, "chimp", "me:gone", [1], {}, {})
     assert lease(database)[1] == []
 
 

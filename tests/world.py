@@ -16,9 +16,10 @@ from sqlalchemy import select, update
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import Deletes, Mode
+from app.core.words import Brake, Deletes, Mode
 from app.entry import inbox
 from app.push.push import Push
+from app.push.work import FAR
 from app.records import state
 from app.repair.erase import Erase
 from app.repair.poll import Poll
@@ -222,6 +223,13 @@ class World:
             self.connections = Connections({**self.connections, name: changed})
         self.start()
 
+    def brake(self, **brakes: Brake) -> None:
+        """Set the brakes of connections."""
+        for name, limits in brakes.items():
+            changed = dataclasses.replace(self.connections[name], brake=limits)
+            self.connections = Connections({**self.connections, name: changed})
+        self.start()
+
     def start(self) -> None:
         """(Re)start the stations, as a new process would."""
         schedule = Schedule(random=lambda a, _b: a)
@@ -244,7 +252,9 @@ class World:
         """Let everything that waits for its time be due, dead workers' leases included."""
         with self.database.write() as db:
             db.execute(update(t.connection_state).values(next_at=0, poll_due_at=0))
-            db.execute(update(t.work).values(due_at=0))
+            db.execute(
+                update(t.work).where(t.work.c.due_at < FAR).values(due_at=0)
+            )  # but for what a person has to decide
             db.execute(update(t.inbox).values(due_at=0))
             db.execute(update(t.erasure).values(due_at=0))
             db.execute(update(t.erasure_step).values(due_at=0))

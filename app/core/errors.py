@@ -13,3 +13,7 @@ class LeaseLost(Exception):
 
 class NotFound(Exception):
     """The named thing does not exist."""
+
+
+class NotPossible(Exception):
+    """The named thing is not in a state in which this can be done; the message says why."""

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.errors import ConfigError
-from app.core.words import Deletes, Mode
+from app.core.words import Brake, Deletes, Duplicates, Limit, Mode, Writes
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -31,6 +31,42 @@ class DeletesConfig(BaseModel):
 
     in_: Deletes = Field(default=Deletes.IGNORE, alias="in")
     out: Deletes = Deletes.IGNORE
+
+
+class LimitConfig(BaseModel):
+    """Both have to be exceeded: so many writes within the window, and such a share of the known records."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(ge=0)
+    share: float = Field(ge=0, le=1)
+
+
+class BrakeConfig(BaseModel):
+    """When mass changes stop at this vendor; ``off`` for a kind that never does.
+
+    The figures are ours: a team's ordinary hour stays below them, a mistaken import or filter does not.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window_minutes: float = Field(default=60, gt=0, le=7 * 24 * 60)
+    creates: LimitConfig | None = LimitConfig(count=1000, share=0.2)
+    overwrites: LimitConfig | None = LimitConfig(count=1000, share=0.2)
+    opt_ins: LimitConfig | None = LimitConfig(count=100, share=0.02)
+    deletes: LimitConfig | None = LimitConfig(count=50, share=0.02)
+
+    @field_validator("creates", "overwrites", "opt_ins", "deletes", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return None if value is False or value == "off" else value  # YAML reads a bare ``off`` as false
+
+    def value(self) -> Brake:
+        """As the stations see it."""
+        limits = {kind: getattr(self, kind) for kind in Writes}
+        return Brake(
+            int(self.window_minutes * 60_000), {k: Limit(c.count, c.share) for k, c in limits.items() if c is not None}
+        )
 
 
 class ConnectionConfig(BaseModel):
@@ -49,6 +85,8 @@ class ConnectionConfig(BaseModel):
     may_grant: bool | None = None  # may evidence from here lift a withdrawal; None = where the side is marketing
     default_country: str | None = None
     deletes: DeletesConfig = DeletesConfig()
+    duplicates: Duplicates = Duplicates.REPORT  # records that are one too many here, since another vendor merged
+    brake: BrakeConfig = BrakeConfig()
 
     @field_validator("name")
     @classmethod

@@ -37,6 +37,43 @@ class Deletes(StrEnum):
     DELETE = "delete"
 
 
+class Duplicates(StrEnum):
+    """What becomes of a record that is one too many here, since another vendor merged two people into one."""
+
+    REPORT = "leave_and_report"
+    ARCHIVE = "archive_loser"
+    MERGE = "merge_if_supported"  # where the vendor cannot, as ``leave_and_report``
+
+
+class Writes(StrEnum):
+    """The kinds of write that a brake counts, each of its own."""
+
+    CREATES = "creates"
+    OVERWRITES = "overwrites"  # a value that stood at the vendor is replaced or cleared
+    OPT_INS = "opt_ins"
+    DELETES = "deletes"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """More than both stops: so many writes within the window, and such a share of the records known there."""
+
+    count: int
+    share: float
+
+    def exceeded(self, seen: int, known: int) -> bool:
+        """Whether ``seen`` writes are too many where ``known`` records are."""
+        return seen > self.count and seen > self.share * known
+
+
+@dataclass(frozen=True, slots=True)
+class Brake:
+    """When mass changes stop.  A kind without a limit is never stopped; withdrawals have no kind and never are."""
+
+    window_ms: int
+    limits: Mapping[Writes, Limit]
+
+
 class Winner(StrEnum):
     """Who wins a true double edit of one field."""
 
@@ -110,6 +147,10 @@ class Verdict:
 
 EVERYTHING: Final = ""
 """The purpose of an entry that speaks about all purposes of its channel."""
+
+
+OPERATOR: Final = "operator"
+"""The source of what a named person decided here."""
 
 
 class Channel(StrEnum):

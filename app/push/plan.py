@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.core.words import Deletes, Status
+from app.core.words import Deletes, Duplicates, Status, Writes
 from app.push.work import Leased
 from app.records.contacts import Contact
 from app.records.links import Link
@@ -20,6 +20,7 @@ from app.sync.mapping import differences
 from connectors.contract import Can, Done, Order, Verb
 
 STOPPED: Final = frozenset({Status.WITHDRAWN, Status.SUPPRESSED})
+CREATION, ARCHIVING = "+", "-"  # names among what is withheld that are no field
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class Planned:
     link: Link | None
     order: Order
     sent: Mapping[str, Any] = field(repr=False)  # canonical fields in the order, as the vendor says them
+    kinds: frozenset[Writes] = frozenset()  # what a brake counts in it
+    held: Writes | None = None  # a part was left out that a brake stops
+    withdrawn: tuple[int, ...] = ()  # when the withdrawals that it says were made (ms since 1970)
 
     @property
     def consents(self) -> bool:
@@ -38,81 +42,236 @@ class Planned:
         return any(name.startswith(PREFIX) for name in self.sent)
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """All that would be written is stopped by a brake."""
+
+    row: Leased
+    kind: Writes
+    withheld: Mapping[str, Any] = field(repr=False)  # what ``discard`` has to remember, by field
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known about one contact at one connection besides its link."""
+
+    asked: Collection[str] = frozenset()  # fields with an open conflict, left alone until a person decided
+    consents: Mapping[str, State] = field(default_factory=dict, repr=False)  # by the name of the consent rule
+    buried: bool = False  # a vendor said that the person's record is deleted, and the policy says that this counts
+    withheld: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what a person decided not to write
+    stand_in: str | None = field(default=None, repr=False)  # merged: the record here of the contact that stands for it
+
+
+NOTHING: Final = Known()
+
+
 def plan(
     connection: Connection,
     row: Leased,
     contact: Contact,
     link: Link | None,
-    *,
-    asked: Collection[str] = frozenset(),
-    consents: Mapping[str, State],
-    buried: bool = False,
-) -> Planned | None:
+    known: Known = NOTHING,
+    stopped: Collection[Writes] = frozenset(),
+) -> Planned | Held | None:
     """The order that makes the vendor's record equal to the contact, or None where nothing has to be written.
 
-    ``asked``: fields with an open conflict, which are left alone until a person decided.  ``consents``: what holds, by
-    the name of the mapping's consent rule.  ``buried``: a vendor said that the person's record is deleted, and the
-    policy says that this counts: nothing is created, and where this connection's policy says so, archived.
+    ``stopped``: kinds of write that a brake stops; they are left out, and what is left goes.
     """
-    mapping, values = connection.map, contact.values()
-    key = f"{connection.name}:{contact.id}:{contact.version}"
-    again = row.attempts > 1
-    if buried and link is None:
-        return None
+    stopped = frozenset(stopped) - ({row.let} if row.let is not None else frozenset())
     if link is None:
-        if any(values.get(name) is None for name in mapping.required):
-            return None  # the vendor takes no record without these
-        names = [n for n in sorted(mapping.out_fields) if values.get(n) is not None]
-        written = mapping.write(values, names)
-        fields = {n: v for n, v in written.fields.items() if v is not None}
-        if not fields:
-            return None
-        # Who has objected is created objecting, in the same order: no mail can leave in between.
-        consent_fields, consent_said = _consent(connection, {}, consents)
-        order = Order(key, connection.kind, Verb.CREATE, {**fields, **consent_fields}, again=again)
-        return Planned(row, contact, None, order, {**written.said, **consent_said})
+        return _create(connection, row, contact, known, stopped)
     if link.gone_at is not None:
         return None
-    if buried and connection.deletes_out is not Deletes.IGNORE and Can.ARCHIVE in connection.connector.can:
-        known = mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields
-        order = Order(key, connection.kind, Verb.ARCHIVE, {}, id=link.remote_id, known=known, again=again)
-        return Planned(row, contact, link, order, {})
-    altered = link.altered if link.altered is not None else {}
-    names = [
-        n
-        for n in sorted(differences(mapping, values, link.shadow))
-        if n not in asked and not (n in altered and altered[n] == mapping.project(n, values.get(n)))
-    ]
+    if contact.merged_into is not None:
+        return _duplicate(connection, row, contact, link, known, stopped)
+    if known.buried and connection.deletes_out is not Deletes.IGNORE and Can.ARCHIVE in connection.connector.can:
+        return _archive(connection, row, contact, link, known, stopped)
+    return _update(connection, row, contact, link, known, stopped)
+
+
+def _create(
+    connection: Connection, row: Leased, contact: Contact, known: Known, stopped: Collection[Writes]
+) -> Planned | Held | None:
+    mapping, values = connection.map, contact.values()
+    if known.buried or contact.merged_into is not None or CREATION in known.withheld:
+        return None
+    if any(values.get(name) is None for name in mapping.required):
+        return None  # the vendor takes no record without these
+    names = [n for n in sorted(mapping.out_fields) if values.get(n) is not None]
     written = mapping.write(values, names)
-    consent_fields, consent_said = _consent(connection, link.shadow, consents)
-    fields = {**written.fields, **consent_fields}
+    fields = {n: v for n, v in written.fields.items() if v is not None}
     if not fields:
         return None
-    known = mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields
-    order = Order(key, connection.kind, Verb.UPDATE, fields, id=link.remote_id, known=known, again=again)
-    return Planned(row, contact, link, order, {**written.said, **consent_said})
+    if Writes.CREATES in stopped:
+        return Held(row, Writes.CREATES, {CREATION: None})
+    # Who has objected is created objecting, in the same order: no mail can leave in between.
+    said = _consent(connection, {}, known, stopped)
+    order = Order(
+        _key(connection, contact), connection.kind, Verb.CREATE, {**fields, **said.fields}, again=row.attempts > 1
+    )
+    kinds = frozenset({Writes.CREATES, *said.kinds})
+    return Planned(row, contact, None, order, {**written.said, **said.said}, kinds, said.held, said.withdrawn)
 
 
-def _consent(
-    connection: Connection, shadow: Mapping[str, Any], consents: Mapping[str, State]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Consent that the vendor does not know yet: in its words, and as it reads back.
+def _archive(
+    connection: Connection, row: Leased, contact: Contact, link: Link, known: Known, stopped: Collection[Writes]
+) -> Planned | Held | None:
+    if ARCHIVING in known.withheld:
+        return None
+    if Writes.DELETES in stopped:
+        return Held(row, Writes.DELETES, {ARCHIVING: None})
+    order = Order(
+        _key(connection, contact),
+        connection.kind,
+        Verb.ARCHIVE,
+        {},
+        id=link.remote_id,
+        known=_held(connection, link),
+        again=row.attempts > 1,
+    )
+    return Planned(row, contact, link, order, {}, frozenset({Writes.DELETES}))
 
-    A stop is said unless the vendor stops already; a grant only where it rests on evidence.
+
+def _duplicate(
+    connection: Connection, row: Leased, contact: Contact, link: Link, known: Known, stopped: Collection[Writes]
+) -> Planned | Held | None:
+    """The record of a contact that another one stands for, at a vendor that still has both.
+
+    Nothing of the contact is written there any more but an objection, which always is.
     """
+    can = connection.connector.can
+    match connection.duplicates:
+        case Duplicates.ARCHIVE if Can.ARCHIVE in can and known.stand_in is not None:
+            return _archive(connection, row, contact, link, known, stopped)
+        case Duplicates.MERGE if Can.MERGE in can and known.stand_in is not None:
+            if ARCHIVING in known.withheld:
+                return None
+            if Writes.DELETES in stopped:
+                return Held(row, Writes.DELETES, {ARCHIVING: None})
+            order = Order(
+                _key(connection, contact),
+                connection.kind,
+                Verb.MERGE,
+                {},
+                id=known.stand_in,
+                again=row.attempts > 1,
+                loser=link.remote_id,
+            )
+            return Planned(row, contact, link, order, {}, frozenset({Writes.DELETES}))
+    said = _consent(connection, link.shadow, known, {*stopped, Writes.OPT_INS})
+    if not said.fields:
+        return None
+    order = Order(
+        _key(connection, contact),
+        connection.kind,
+        Verb.UPDATE,
+        said.fields,
+        id=link.remote_id,
+        known=_held(connection, link),
+        again=row.attempts > 1,
+    )
+    return Planned(row, contact, link, order, said.said, withdrawn=said.withdrawn)
+
+
+def _update(
+    connection: Connection, row: Leased, contact: Contact, link: Link, known: Known, stopped: Collection[Writes]
+) -> Planned | Held | None:
+    mapping, values = connection.map, contact.values()
+    names = [n for n in _different(connection, values, link) if n not in known.asked]
+    projected = {n: mapping.project(n, values.get(n)) for n in names}
+    names = [n for n in names if not (n in known.withheld and known.withheld[n] == projected[n])]
+    over = [n for n in names if link.shadow.get(n) is not None]
+    held = Writes.OVERWRITES if over and Writes.OVERWRITES in stopped else None
+    if held is not None:
+        names = [n for n in names if n not in over]
+    written = mapping.write(values, names)
+    said = _consent(connection, link.shadow, known, stopped)
+    fields = {**written.fields, **said.fields}
+    waits = held if held is not None else said.held
+    if not fields:
+        if waits is None:
+            return None
+        skipped = {n: projected[n] for n in over} if held is not None else {}
+        return Held(row, waits, {**skipped, **({} if held is not None else said.skipped)})
+    order = Order(
+        _key(connection, contact),
+        connection.kind,
+        Verb.UPDATE,
+        fields,
+        id=link.remote_id,
+        known=_held(connection, link),
+        again=row.attempts > 1,
+    )
+    kinds = frozenset({*said.kinds, *((Writes.OVERWRITES,) if over and held is None else ())})
+    return Planned(row, contact, link, order, {**written.said, **said.said}, kinds, waits, said.withdrawn)
+
+
+def _different(connection: Connection, values: Mapping[str, Any], link: Link) -> list[str]:
+    altered = link.altered if link.altered is not None else {}
+    return [
+        n
+        for n in sorted(differences(connection.map, values, link.shadow))
+        if not (n in altered and altered[n] == connection.map.project(n, values.get(n)))
+    ]
+
+
+def _key(connection: Connection, contact: Contact) -> str:
+    return f"{connection.name}:{contact.id}:{contact.version}"
+
+
+def _held(connection: Connection, link: Link) -> Mapping[str, Any]:
+    """What the vendor's record holds as far as we know, in the vendor's words."""
+    mapping = connection.map
+    return mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Consent that the vendor does not know yet: in its words, and as it reads back."""
+
+    fields: dict[str, Any]
+    said: dict[str, Any]
+    kinds: frozenset[Writes]
+    held: Writes | None
+    skipped: dict[str, Any]
+    withdrawn: tuple[int, ...]
+
+
+def _consent(connection: Connection, shadow: Mapping[str, Any], known: Known, stopped: Collection[Writes]) -> _Said:
+    """A stop is said unless the vendor stops already, whatever brake is on; a grant only where it rests on evidence."""
     fields: dict[str, Any] = {}
     said: dict[str, Any] = {}
+    skipped: dict[str, Any] = {}
+    granted = False
+    withdrawn: list[int] = []
     for rule in connection.map.consents:
-        held = consents.get(rule.name)
+        held = known.consents.get(rule.name)
         before = shadow.get(rule.name)
         if held is None or (held.stops and before in STOPPED):
             continue
         if not held.stops and (not proven(held) or before == Status.GRANTED):
             continue
         word = rule.said(held.status)
-        if word is not None:
-            fields[rule.theirs], said[rule.name] = word[0], str(word[1])
-    return fields, said
+        if word is None:
+            continue
+        if not held.stops:
+            if known.withheld.get(rule.name) == str(word[1]):
+                continue
+            if Writes.OPT_INS in stopped:
+                skipped[rule.name] = str(word[1])
+                continue
+            granted = True
+        elif held.entry is not None:
+            withdrawn.append(held.entry.at)
+        fields[rule.theirs], said[rule.name] = word[0], str(word[1])
+    return _Said(
+        fields,
+        said,
+        frozenset({Writes.OPT_INS} if granted else ()),
+        Writes.OPT_INS if skipped else None,
+        skipped,
+        tuple(withdrawn),
+    )
 
 
 def held_now(connection: Connection, planned: Planned, receipt: Done) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -7,6 +7,7 @@ No difference, no call.  Success moves the shadow; failure says what happens nex
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -18,19 +19,17 @@ from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import EVERYTHING, Channel, Entry, Reason, Status
+from app.core.words import EVERYTHING, Brake, Channel, Entry, Reason, Status, Writes
 from app.entry import inbox
-from app.push import work
-from app.push.plan import Planned, held_now, plan
+from app.push import brake, withheld, work
+from app.push.gather import Gathered, gather
+from app.push.plan import Held, Planned, held_now, plan
 from app.push.work import Leased, Retry
-from app.records import conflicts, dead, ledger, state, tombstones
-from app.records import contacts as people
+from app.records import dead, ledger, state
 from app.records import links as pairs
-from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, matching
+from app.sync import consent
 from app.sync.connection import Connection, Connections
-from app.sync.consent import State
 from connectors._http import urgently
 from connectors.contract import (
     Action,
@@ -68,11 +67,14 @@ class Batch:
     rows: list[Leased]
     planned: list[Planned] = field(default_factory=list)
     idle: list[int] = field(default_factory=list)  # contacts without a difference
+    held: dict[int, Writes] = field(default_factory=dict)  # contacts of whom everything waits for a brake to end
+    withheld: set[int] = field(default_factory=set)  # contacts of whom something is not to be written
 
 
 @dataclass(slots=True)
 class _Outcome:
     done: list[int] = field(default_factory=list)
+    held: dict[int, Writes] = field(default_factory=dict)
     failed: dict[int, Retry] = field(default_factory=dict)
     letters: list[dead.Letter] = field(default_factory=list)
     looks: list[Event] = field(default_factory=list)
@@ -81,7 +83,11 @@ class _Outcome:
 
 
 class Push:
-    """The station.  ``landed(connection, seconds)`` measures freshness, ``count(connection, receipt)`` receipts."""
+    """The station.
+
+    ``landed(connection, seconds)`` measures freshness, ``withdrawn`` the same of withdrawals, from when they were made;
+    ``count(connection, receipt)`` counts receipts.
+    """
 
     def __init__(
         self,
@@ -92,6 +98,7 @@ class Push:
         lease_ms: int,
         schedule: Schedule,
         landed: Callable[[str, float], None] = lambda _connection, _seconds: None,
+        withdrawn: Callable[[str, float], None] = lambda _connection, _seconds: None,
         count: Callable[[str, str], None] = lambda _connection, _outcome: None,
     ) -> None:
         self._database = database
@@ -100,6 +107,7 @@ class Push:
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._landed = landed
+        self._withdrawn = withdrawn
         self._count = count
 
     def step(self) -> int:
@@ -126,54 +134,46 @@ class Push:
         gap = 0 if full else max(GAP_LEAST_MS, min(GAP_MOST_MS, GAP_PER_ROW_MS * len(rows)))
         work.pace(db, connection.name, gap)
         batch = Batch(connection, token, rows)
-        ids = [row.contact_id for row in rows]
-        contacts = people.load(db, ids)
-        links = pairs.of_contacts(db, connection.name, connection.kind, ids)
-        asked = conflicts.asked(db, connection.name, ids)
-        consents = self._consents(db, connection, contacts.values())
-        buried = tombstones.buried(db, ids)
-        erased = self._erased(db, contacts.values())
-        for row in rows:
-            contact = contacts.get(row.contact_id)
-            planned = None
-            if contact is not None and contact.id not in erased:
-                planned = plan(
-                    connection,
-                    row,
-                    contact,
-                    links.get(contact.id),
-                    asked=asked.get(contact.id, frozenset()),
-                    consents=consents.get(contact.id, {}),
-                    buried=contact.id in buried,
-                )
-            if planned is None:
-                batch.idle.append(row.contact_id)
-            else:
-                batch.planned.append(planned)
+        found = gather(db, connection, self._connections, [row.contact_id for row in rows])
+        batch.withheld = {i for i, known in found.known.items() if known.withheld}
+        stopped = brake.on(db, connection.name) if connection.brake is not None else frozenset()
+        self._plan(batch, found, stopped)
+        if connection.brake is not None and batch.planned:
+            self._brake(db, connection, connection.brake, batch, found, stopped)
         return batch
 
-    def _erased(self, db: Db, contacts: Collection[Contact]) -> set[int]:
-        """Those who are being erased: nothing of theirs is written any more."""
-        addresses = {c.id: matching.addresses(c.values()) for c in contacts}
-        stones = tombstones.standing(db, {a for of in addresses.values() for a in of}, self._connections.erasure_key)
-        return {i for i, of in addresses.items() if any(stones.get(a) == tombstones.ERASED for a in of)}
+    def _plan(self, batch: Batch, found: Gathered, stopped: Collection[Writes]) -> None:
+        batch.planned, batch.idle, batch.held = [], [], {}
+        for row in batch.rows:
+            contact = found.contacts.get(row.contact_id)
+            planned = None
+            if contact is not None and contact.id not in found.erased:
+                link = found.links.get(contact.id)
+                planned = plan(batch.connection, row, contact, link, found.known[contact.id], stopped)
+            if planned is None:
+                batch.idle.append(row.contact_id)
+            elif isinstance(planned, Held):
+                batch.held[row.contact_id] = planned.kind
+            else:
+                batch.planned.append(planned)
 
-    def _consents(self, db: Db, connection: Connection, contacts: Collection[Contact]) -> dict[int, dict[str, State]]:
-        """What holds for each contact, by the names of the mapping's consent rules."""
-        rules = connection.map.consents
-        if not rules:
-            return {}
-        addresses = {(c.id, r.channel): consent.address(c.values(), r.channel) for c in contacts for r in rules}
-        lines = ledger.of_addresses(db, {a for a in addresses.values() if a is not None})
-        found: dict[int, dict[str, State]] = {}
-        for contact in contacts:
-            for rule in rules:
-                address = addresses[(contact.id, rule.channel)]
-                every = lines.get(address, ()) if address is not None else ()
-                entries = [e for e in every if e.channel == rule.channel]
-                held = consent.state(entries, self._connections.may_grant, rule.purpose)
-                found.setdefault(contact.id, {})[rule.name] = held
-        return found
+    def _brake(
+        self,
+        db: Db,
+        connection: Connection,
+        limits: Brake,
+        batch: Batch,
+        found: Gathered,
+        stopped: Collection[Writes],
+    ) -> None:
+        """Count what is about to be written for the first time; where that is too much, stop its kind first."""
+        stops = brake.too_many(db, connection.name, limits, _first_tries(batch.planned))
+        if stops:
+            brake.put_on(db, connection.name, stops)
+            for stop in stops:
+                log.warning("push.brake_on", connection=connection.name, kind=str(stop.kind), why=stop.why)
+            self._plan(batch, found, {*stopped, *(stop.kind for stop in stops)})
+        brake.count(db, connection.name, limits, _first_tries(batch.planned))
 
     def _send(self, batch: Batch) -> Sequence[Receipt]:
         if not batch.planned:
@@ -202,16 +202,19 @@ class Push:
         links = pairs.of_contacts(
             db, connection.name, connection.kind, [p.contact.id for p in batch.planned], lock=True
         )
-        outcome = _Outcome(done=list(batch.idle))
+        outcome = _Outcome(done=list(batch.idle), held=dict(batch.held))
         for planned, receipt in zip(batch.planned, receipts, strict=True):
             self._count(connection.name, type(receipt).__name__.lower())
             self._one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now)
-        lost = work.complete(db, connection.name, batch.token, outcome.done, outcome.failed)
+        lost = work.complete(db, connection.name, batch.token, outcome.done, outcome.failed, outcome.held)
         if lost:
             log.warning("push.lease_lost", connection=connection.name, links=len(lost))
         dead.write(db, [letter for letter in outcome.letters if letter.contact_id not in lost])
         landed = [p for p, r in zip(batch.planned, receipts, strict=True) if isinstance(r, Done)]
         dead.settle(db, connection.name, [p.contact.id for p in landed])
+        for p in landed:
+            if p.contact.id in batch.withheld:
+                withheld.forget(db, connection.name, p.contact.id, p.sent)
         inbox.store_events(db, [inbox.event_row(connection.name, e, now, None) for e in outcome.looks])
         if outcome.human is not None:
             log.error("push.needs_human", connection=connection.name, reason=outcome.human)
@@ -225,6 +228,8 @@ class Push:
             db.execute(update(t.connection_state).where(s.name == connection.name).values(last_push_at=now))
         for planned in landed:
             self._landed(connection.name, max(0, now - planned.row.since) / 1000)
+            if planned.withdrawn:
+                self._withdrawn(connection.name, max(0, now - max(planned.withdrawn)) / 1000)
 
     def _one(
         self,
@@ -240,13 +245,18 @@ class Push:
         contact_id = planned.contact.id
         match receipt:
             case Done() | Gone() if planned.order.verb is Verb.ARCHIVE:
-                if link is not None and link.gone_at is None:
-                    link.gone_at, link.written_at = now, now
-                    pairs.save(db, [link])
+                self._left(db, link, now)
+                out.done.append(contact_id)
+            case Done(id=survivor) if planned.order.verb is Verb.MERGE:
+                self._left(db, link, now)
+                out.looks.append(_look(connection, Ref(survivor), f"merged:{contact_id}:{now}", now))
                 out.done.append(contact_id)
             case Done():
                 self._landed_at(db, connection, planned, receipt, link, out, now)
-                out.done.append(contact_id)
+                if planned.held is not None:
+                    out.held[contact_id] = planned.held
+                else:
+                    out.done.append(contact_id)
             case Exists(ref=ref):
                 # Somebody is there already: look, so that the two are paired and merged before anything is written.
                 out.looks.append(_look(connection, ref, f"exists:{contact_id}:{planned.row.attempts}:{now}", now))
@@ -262,6 +272,11 @@ class Push:
                         "conflict",
                         "a record with this key is there, but is not this contact's",
                     )
+            case Gone() if planned.row.attempts == 1:
+                # It may live on under another id (merged, a lead that was converted): look there, then once more.
+                if planned.order.id is not None:
+                    out.looks.append(_look(connection, Ref(planned.order.id), f"gone:{contact_id}:{now}", now))
+                out.failed[contact_id] = Retry(EXISTS_DELAY_MS, "the record is not there: looking where it went")
             case Gone(reason=reason):
                 if link is not None:
                     link.gone_at = now
@@ -283,6 +298,12 @@ class Push:
                     self._give_up(out, connection, planned, "exhausted", str(problem))
                 else:
                     out.failed[contact_id] = Retry(delay, str(problem))
+
+    def _left(self, db: Db, link: Link | None, now: int) -> None:
+        """The record is no more there, as we wanted."""
+        if link is not None and link.gone_at is None:
+            link.gone_at, link.written_at = now, now
+            pairs.save(db, [link])
 
     def _suppress(self, db: Db, connection: Connection, planned: Planned, now: int) -> None:
         """The vendor keeps this address from being mailed: the other sides have to know."""
@@ -353,6 +374,11 @@ class Push:
             link.altered = {**kept, **altered} if kept or altered else None
             link.rev += 1
         pairs.save(db, [link])
+
+
+def _first_tries(planned: Collection[Planned]) -> Counter[Writes]:
+    """What a brake counts: a write that is tried again, or that a person let through, is not another one."""
+    return Counter(k for p in planned if p.row.attempts <= 1 for k in p.kinds if k is not p.row.let)
 
 
 def _look(connection: Connection, ref: Ref, why: str, now: int) -> Event:

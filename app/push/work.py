@@ -10,15 +10,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, exists, func, select, update
 
 from app.core import tables as t
 from app.core.db import now_ms, upsert
+from app.core.words import Writes
 
 w = t.work.c
 s = t.connection_state.c
 NOW = now_ms()
+FAR: Final = 2**62  # when a row that waits for a person is due
+LET: Final = "+"  # before the kind in ``held``: let through by a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Leased:
     attempts: int  # this one included
     since: int
     first_failed_at: int | None
+    let: Writes | None = None  # the brake that a person let it through
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +117,57 @@ def lease(db: Connection, connection: str, holder: str, limit: int, ttl_ms: int)
         update(t.work)
         .where(w.connection == connection, w.contact_id.in_(select(chosen.c.contact_id)))
         .values(lease=token, taken=w.gen, due_at=NOW + ttl_ms, attempts=w.attempts + 1)
-        .returning(w.contact_id, w.attempts, w.since, w.first_failed_at)
+        .returning(w.contact_id, w.attempts, w.since, w.first_failed_at, w.held)
     )
-    rows = [Leased(r.contact_id, r.attempts, r.since, r.first_failed_at) for r in db.execute(statement)]
+    rows = [Leased(r.contact_id, r.attempts, r.since, r.first_failed_at, _let(r.held)) for r in db.execute(statement)]
     return token, sorted(rows, key=lambda r: r.contact_id)
 
 
+def _let(held: str | None) -> Writes | None:
+    return Writes(held.removeprefix(LET)) if held is not None and held.startswith(LET) else None
+
+
 def complete(
-    db: Connection, connection: str, token: str, done: Collection[int], failed: Mapping[int, Retry]
+    db: Connection,
+    connection: str,
+    token: str,
+    done: Collection[int],
+    failed: Mapping[int, Retry],
+    held: Mapping[int, Writes],
 ) -> frozenset[int]:
     """Finish a lease; the contacts whose lease was lost meanwhile, which are dirty again.
 
     ``done``: nothing more to write, unless the contact changed in the meantime (then it is due at once).
-    ``failed``: again later, or given up (the caller writes the dead letter).
+    ``failed``: again later, or given up (the caller writes the dead letter).  ``held``: waits for a person to end a
+    brake, or for the next change.
     """
     mine = (w.connection == connection, w.lease == token)
     ids = sorted(done)
     own: set[int] = set()
+    for kind in sorted(set(held.values())):
+        waits = sorted(i for i, k in held.items() if k is kind)
+        parked = (
+            update(t.work)
+            .where(*mine, w.contact_id.in_(waits))
+            .values(
+                lease=None,
+                held=str(kind),
+                attempts=0,
+                first_failed_at=None,
+                error=None,
+                lane=1,
+                due_at=case((w.gen == w.taken, FAR), else_=NOW),
+            )
+            .returning(w.contact_id)
+        )
+        own |= set(db.execute(parked).scalars())
     if ids:
         gone = delete(t.work).where(*mine, w.contact_id.in_(ids), w.gen == w.taken).returning(w.contact_id)
         own |= set(db.execute(gone).scalars())
         again = (
             update(t.work)
             .where(*mine, w.contact_id.in_(ids))
-            .values(lease=None, attempts=0, first_failed_at=None, error=None, due_at=NOW)
+            .values(lease=None, attempts=0, first_failed_at=None, error=None, held=None, due_at=NOW)
             .returning(w.contact_id)
         )
         own |= set(db.execute(again).scalars())
@@ -165,7 +197,7 @@ def complete(
         ).all()
         if changed:
             own.add(contact_id)
-    lost = (set(ids) | set(failed)) - own
+    lost = (set(ids) | set(failed) | set(held)) - own
     if lost:
         moment = db.execute(select(NOW)).scalar_one()
         mark(db, connection, dict.fromkeys(lost, moment))
@@ -185,7 +217,10 @@ def release(db: Connection, holder: str) -> int:
 
 
 def backlog(db: Connection, names: Iterable[str]) -> dict[str, tuple[int, int | None]]:
-    """Per connection: how many links are dirty, and since when the oldest of them (ms since 1970)."""
-    query = select(w.connection, func.count(), func.min(w.since)).group_by(w.connection)
+    """Per connection: how many links are dirty, and since when the oldest of them (ms since 1970).
+
+    What waits for a person to end a brake is not counted: no worker can make it less.
+    """
+    query = select(w.connection, func.count(), func.min(w.since)).where(w.due_at < FAR).group_by(w.connection)
     found = {row[0]: (row[1], row[2]) for row in db.execute(query)}
     return {name: found.get(name, (0, None)) for name in names}

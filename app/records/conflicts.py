@@ -47,6 +47,11 @@ def settle(db: Connection, connection: str, settled: Iterable[tuple[int, str]]) 
         db.execute(delete(t.conflict).where(c.contact_id == contact_id, c.field == name, c.connection == connection))
 
 
+def drop(db: Connection, contact: int) -> None:
+    """Nothing is asked about this contact any more."""
+    db.execute(delete(t.conflict).where(c.contact_id == contact))
+
+
 def asked(db: Connection, connection: str, ids: Collection[int]) -> dict[int, frozenset[str]]:
     """Fields with an open conflict, by contact."""
     found: dict[int, set[str]] = {}

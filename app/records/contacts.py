@@ -35,6 +35,7 @@ class Contact:
     version: int
     facts: dict[str, Fact] = field(repr=False)
     created_at: int
+    merged_into: int | None = None  # the contact that stands for it
     changes: list[tuple[Decision, Fact]] = field(default_factory=list, repr=False)
 
     def value(self, name: str) -> Any:
@@ -47,7 +48,9 @@ class Contact:
         return {name: fact.value for name, fact in self.facts.items()}
 
 
-_SELECT = select(t.contact.c.id, t.contact.c.version, t.contact.c.facts, t.contact.c.created_at)
+_SELECT = select(
+    t.contact.c.id, t.contact.c.version, t.contact.c.facts, t.contact.c.created_at, t.contact.c.merged_into
+)
 
 
 def load(db: Connection, ids: Collection[int], *, lock: bool = False) -> dict[int, Contact]:
@@ -59,7 +62,7 @@ def load(db: Connection, ids: Collection[int], *, lock: bool = False) -> dict[in
             query = query.with_for_update()
         for row in db.execute(query):
             facts = {name: Fact.from_json(data) for name, data in row.facts.items()}
-            found[row.id] = Contact(row.id, row.version, facts, row.created_at)
+            found[row.id] = Contact(row.id, row.version, facts, row.created_at, row.merged_into)
     return found
 
 

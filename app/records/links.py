@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
 from app.core import tables as t
 from app.records.contacts import chunks
@@ -27,6 +27,7 @@ class Link:
     gone_at: int | None = None
     altered: dict[str, Any] | None = field(default=None, repr=False)
     warnings: list[dict[str, str]] | None = None
+    origin: dict[str, Any] | None = field(default=None, repr=False)  # what it said when paired with a known contact
 
 
 _COLUMNS = (
@@ -41,6 +42,7 @@ _COLUMNS = (
     t.link.c.gone_at,
     t.link.c.altered,
     t.link.c.warnings,
+    t.link.c.origin,
 )
 
 
@@ -83,6 +85,31 @@ def of_contacts(
     return found
 
 
+def of_contact(db: Connection, contact_id: int, *, lock: bool = False) -> list[Link]:
+    """All links of one contact."""
+    c = t.link.c
+    query = select(*_COLUMNS).where(c.contact_id == contact_id).order_by(c.connection, c.kind, c.remote_id)
+    if lock:
+        query = query.with_for_update()
+    return [_link(row) for row in db.execute(query).mappings()]
+
+
+def _this(link: Link) -> tuple[Any, ...]:
+    c = t.link.c
+    return (c.connection == link.connection, c.kind == link.kind, c.remote_id == link.remote_id)
+
+
+def give(db: Connection, link: Link, contact_id: int) -> None:
+    """The record is another contact's from now on.  One that is paired there already raises IntegrityError."""
+    db.execute(update(t.link).where(*_this(link)).values(contact_id=contact_id, rev=t.link.c.rev + 1))
+    link.contact_id, link.rev = contact_id, link.rev + 1
+
+
+def remove(db: Connection, link: Link) -> None:
+    """The record is nobody's any more."""
+    db.execute(delete(t.link).where(*_this(link)))
+
+
 def _link(row: RowMapping) -> Link:
     return Link(**{name: row[name] for name in Link.__dataclass_fields__})
 
@@ -97,6 +124,7 @@ def create(db: Connection, links: Iterable[Link], now: int) -> None:
         db.execute(insert(t.link), rows)
 
 
+_FIXED = frozenset({"contact_id", "origin"})  # said once, when the pair is made
 _SAVE = (
     update(t.link)
     .where(
@@ -119,7 +147,7 @@ _SAVE = (
 def save(db: Connection, links: Iterable[Link]) -> None:
     """Store changed links, which their caller holds locked."""
     rows = [
-        {f"b_{name}": getattr(k, name) for name in Link.__dataclass_fields__ if name != "contact_id"}
+        {f"b_{name}": getattr(k, name) for name in Link.__dataclass_fields__ if name not in _FIXED}
         for k in sorted(links, key=lambda k: (k.connection, k.kind, k.remote_id))
     ]
     if rows:

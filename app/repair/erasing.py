@@ -125,7 +125,10 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
     if add_records(db, connections, number, records):
         return False
     removed: Counter[str] = Counter()
-    by_contact = (t.work, t.dead, t.conflict, t.history, t.link, t.contact_key)
+    removed["merge"] += _gone(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))
+    for name, of in records.items():
+        removed["alias"] += _gone(db, t.alias, subject.aliases_of(name, of))
+    by_contact = (t.work, t.withheld, t.dead, t.conflict, t.history, t.link, t.contact_key)
     for table in by_contact:
         removed[str(table.name)] += _gone(db, table, table.c.contact_id.in_(ids))
     removed["contact"] += _gone(db, t.contact, t.contact.c.id.in_(ids))

@@ -17,6 +17,7 @@ from app.core.db import Database, dumps
 from app.core.errors import NotFound
 from app.core.words import Channel
 from app.records import contacts as people
+from app.records import merges
 from app.sync import consent, matching
 from app.sync.connection import Connections, spellings
 
@@ -62,6 +63,7 @@ def find(db: Db, connections: Connections, address: str) -> Subject:
             raise NotFound(
                 f"this is a further address of {len(contacts)} people and of nobody alone: name each by their own"
             )
+    contacts |= merges.absorbed(db, contacts)
     held = people.load(db, contacts)
     addresses = {a for c in held.values() for a in matching.addresses(c.values())}
     h, k = t.history.c, t.link.c
@@ -147,8 +149,10 @@ def everything(database: Database, connections: Connections, address: str) -> di
         ids = sorted(who.contacts)
         found: dict[str, Any] = {"addresses": sorted(who.addresses), "phones": sorted(who.phones)}
         found["contacts"] = _rows(db, t.contact, t.contact.c.id.in_(ids))
-        tables = (t.contact_key, t.link, t.history, t.conflict, t.work, t.dead)
+        tables = (t.contact_key, t.link, t.history, t.conflict, t.work, t.withheld, t.dead)
         found |= {str(table.name): _rows(db, table, table.c.contact_id.in_(ids)) for table in tables}
+        found["merge"] = _rows(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))
+        found["alias"] = [row for name, of in who.records.items() for row in _rows(db, t.alias, aliases_of(name, of))]
         found["consent"] = _rows(db, t.consent, t.consent.c.address.in_(sorted(who.addresses | who.phones)))
     found |= {"inbox": [], "delivery": []}
     events: set[int] = set()
@@ -162,6 +166,11 @@ def everything(database: Database, connections: Connections, address: str) -> di
                 known = {one["id"] for one in found["dead"]}
                 found["dead"] += [r for r in _rows(db, t.dead, t.dead.c.event.in_(hits)) if r["id"] not in known]
     return found
+
+
+def aliases_of(connection: str, records: Sequence[str]) -> Any:
+    """The condition for the former ids of these records."""
+    return (t.alias.c.connection == connection) & t.alias.c.remote_id.in_(sorted(records))
 
 
 def _with_body(db: Db, row: dict[str, Any], events: set[int]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Batch:
     changed: dict[int, Contact] = field(default_factory=dict)
     new_links: list[tuple[Link, Contact]] = field(default_factory=list)
     moved: dict[str, Link] = field(default_factory=dict)
+    keys: dict[int, tuple[matching.Key, ...]] = field(default_factory=dict)  # of changed contacts
     keys_before: dict[int, tuple[matching.Key, ...]] = field(default_factory=dict)
     dirty: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     own: list[tuple[Contact, Link, int]] = field(default_factory=list)

@@ -18,12 +18,12 @@ from app.core.clock import to_ms
 from app.core.db import now_ms
 from app.core.words import Channel, Claim, Outcome, Verdict, Winner
 from app.push import work
-from app.records import conflicts, ledger, tombstones
+from app.records import conflicts, ledger, merges, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, consenting, matching, merging
+from app.sync import consent, consenting, matching, merging, uniting
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
@@ -54,13 +54,14 @@ class Result:
 def absorb(db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival]) -> list[Result]:
     """Walk records of one connection through the stations; one result per arrival, in their order."""
     now: int = db.execute(select(now_ms())).scalar_one()
+    uniting.followed(db, connection, connections, arrivals, now)
     claims = [_claim(connection, a.record) for a in arrivals]
     state = _gather(db, connection, connections, arrivals, [c for c, _ in claims])
     results = [
         _one(db, state, connection, connections, arrival, claim, warnings, now)
         for arrival, (claim, warnings) in zip(arrivals, claims, strict=True)
     ]
-    _store(db, state, connection, connections, now)
+    _store(db, state, connection, now)
     return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
 
 
@@ -139,6 +140,8 @@ def _one(
                 )
                 return Result(End.REVIEW, reason=reason, code="second_record"), contact
         link = Link(connection.name, connection.kind, record.id, contact.id, {})
+        if match.contact is not None:
+            link.origin = dict(claim)  # so that a wrong pairing can be split again
         state.links[record.id] = link
         state.new_links.append((link, contact))
     return _merge(state, connection, connections, arrival, link, contact, claim, warnings, modified, now), contact
@@ -241,7 +244,7 @@ def _merge(
             state.settled.append((contact, decision.field))
     changed = bool(verdict.changed) or contact.version == 0
     if changed:
-        _change(state, contact, verdict, connections.strong)
+        _change(state, contact, verdict, connections.strong if contact.merged_into is None else None)
         _dirty(state, connection, connections, contact, verdict.changed, since)
         said |= consenting.carried(state, connections, contact, old_address, at, arrival.event)
     if said or (fresh and changed):
@@ -262,10 +265,14 @@ def _without_others_keys(
     return claim, None
 
 
-def _change(state: Batch, contact: Contact, verdict: Verdict, strong: Collection[str]) -> None:
-    if contact.id not in state.keys_before:
-        state.keys_before[contact.id] = matching.keys_of(contact.values(), strong)
-    before = matching.keys_of(contact.values(), strong)
+def _change(state: Batch, contact: Contact, verdict: Verdict, strong: Collection[str] | None) -> None:
+    """``strong`` None: another contact stands for it, so that it is found by no key."""
+
+    def keys() -> tuple[matching.Key, ...]:
+        return () if strong is None else matching.keys_of(contact.values(), strong)
+
+    before = keys()
+    state.keys_before.setdefault(contact.id, before)
     contact.version += 1
     contact.facts = dict(verdict.facts)
     taken = [d for d in verdict.decisions if d.outcome is Outcome.TAKEN]
@@ -275,7 +282,8 @@ def _change(state: Batch, contact: Contact, verdict: Verdict, strong: Collection
     for key in before:
         having = state.owners.get((key.key, key.value), [])
         state.owners[(key.key, key.value)] = [(c, s) for c, s in having if c != contact.id]
-    for key in matching.keys_of(contact.values(), strong):
+    state.keys[contact.id] = keys()
+    for key in state.keys[contact.id]:
         state.owners.setdefault((key.key, key.value), []).append((contact.id, key.strong))
 
 
@@ -294,7 +302,7 @@ def _dirty(
         state.mark(other.name, contact, since)
 
 
-def _store(db: Db, state: Batch, connection: Connection, connections: Connections, now: int) -> None:
+def _store(db: Db, state: Batch, connection: Connection, now: int) -> None:
     temporary = {c.id: c for c in state.created}
     people.create(db, state.created, now)
     final = {old: c.id for old, c in temporary.items()}
@@ -306,10 +314,12 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
     people.write_history(db, changed, now)
     people.set_keys(
         db,
-        {c.id: matching.keys_of(c.values(), connections.strong) for c in changed},
+        {final.get(old, old): keys for old, keys in state.keys.items()},
         {final.get(old, old): keys for old, keys in state.keys_before.items()},
     )
     pairs.rename(db, connection.name, connection.kind, state.renamed)
+    for former, record_id in state.renamed:
+        merges.alias(db, connection.name, connection.kind, former, record_id, now)
     pairs.create(db, [link for link, _ in state.new_links], now)
     pairs.save(db, [link for remote_id, link in state.moved.items() if remote_id not in new])
     conflicts.settle(db, connection.name, [(contact.id, name) for contact, name in state.settled])

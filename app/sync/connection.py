@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from pydantic import SecretStr
 
 from app.core.errors import NotFound
-from app.core.words import Deletes, Mode
+from app.core.words import OPERATOR, Brake, Deletes, Duplicates, Mode
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
-
-OPERATOR: Final = "operator"
-"""The source of what a named person decided here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +27,8 @@ class Connection:
     kind: Kind = Kind.CONTACT
     deletes_in: Deletes = Deletes.IGNORE  # what a deletion there leads to here
     deletes_out: Deletes = Deletes.IGNORE  # what a deletion elsewhere leads to there
+    duplicates: Duplicates = Duplicates.REPORT  # a record that is one too many there, since another vendor merged two
+    brake: Brake | None = None  # when mass changes stop; None = never
 
     @property
     def writes(self) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.core.words import EVERYTHING, STRICTNESS, Channel, Entry, Reason, Status, Value
+from app.core.words import EVERYTHING, OPERATOR, STRICTNESS, Channel, Entry, Reason, Status, Value
 
 # What lifts a withdrawal, by the reason why it was made.
 _PROOFS: Final = frozenset({"form", "double_opt_in", "operator"})
@@ -41,6 +41,8 @@ class State:
 
 
 UNKNOWN: Final = State(Status.NONE)
+OURSELVES: Final = "tandem"
+"""The source of lines that follow from others: an objection carried to another address, or to another contact."""
 
 MayGrant = Callable[[str], bool]
 """Whether a source (connection, or "operator") may lift withdrawals; the configuration says so."""
@@ -84,12 +86,21 @@ def state(entries: Iterable[Entry], may_grant: MayGrant, purpose: str = EVERYTHI
 
     An entry about everything also binds each purpose; the stricter of the two holds.
     """
-    found = list(entries)
+    found = _standing(entries)
     own = _of_purpose([e for e in found if e.purpose == purpose], may_grant)
     if purpose == EVERYTHING:
         return own
     every = _of_purpose([e for e in found if e.purpose == EVERYTHING], may_grant)
     return every if every.stops and STRICTNESS[every.status] >= STRICTNESS[own.status] else own
+
+
+def _standing(entries: Iterable[Entry]) -> list[Entry]:
+    """All lines but those that a merge brought which a named operator split since, and the lines that say so."""
+    found = list(entries)
+    split = {e.evidence["split"] for e in found if e.source == OPERATOR and "split" in e.evidence}
+    if not split:
+        return found
+    return [e for e in found if e.evidence.get("merge") not in split and "split" not in e.evidence]
 
 
 def _of_purpose(entries: Collection[Entry], may_grant: MayGrant) -> State:

@@ -68,7 +68,7 @@ def carried(
         for purpose in sorted({e.purpose for e in entries}):
             held = consent.state([e for e in entries if e.purpose == purpose], connections.may_grant, purpose)
             if held.stops:
-                entry = Entry(new, channel, purpose, Status.WITHDRAWN, Reason.CARRIED, "tandem", at)
+                entry = Entry(new, channel, purpose, Status.WITHDRAWN, Reason.CARRIED, consent.OURSELVES, at)
                 state.ledger[new].append(entry)
                 state.entries.append((entry, event))
                 wrote = True

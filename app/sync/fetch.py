@@ -6,6 +6,7 @@ stores: so two readings of one record cannot overtake each other, and order and 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from app.core.errors import LeaseLost
 from app.core.retry import Schedule
 from app.entry import inbox
 from app.records import contacts as people
-from app.records import dead, state, tombstones
+from app.records import dead, merges, state, tombstones
 from app.records import links as pairs
 from app.records.contacts import chunks
 from app.sync import chain, deleting, matching
@@ -45,6 +46,7 @@ class Taken:
     read_at: int
     token: str
     events: Sequence[RowMapping]
+    moved: Mapping[str, str] = field(default_factory=dict)  # ids of merged records -> those they live on under
     arrivals: list[Arrival] = field(default_factory=list)
     of: dict[str, list[RowMapping]] = field(default_factory=lambda: defaultdict(list))  # record id -> its events
     missing: list[RowMapping] = field(default_factory=list)
@@ -94,7 +96,9 @@ class Fetch:
             if token is None:
                 return None
             read_at: int = db.execute(select(now_ms())).scalar_one()
-            return Taken(read_at, token, inbox.pending(db, connection.name, BATCH))
+            events = inbox.pending(db, connection.name, BATCH)
+            ids = {row["ref_value"] for row in events if row["ref_key"] == "id" and row["record"] is None}
+            return Taken(read_at, token, events, merges.aliases(db, connection.name, connection.kind, ids))
 
     def _process(self, connection: Connection, taken: Taken) -> None:
         try:
@@ -122,7 +126,8 @@ class Fetch:
                     carried[record.id] = (row, record)
                 taken.of[record.id].append(row)
             else:
-                by_key[row["ref_key"]][row["ref_value"]].append(row)
+                value = row["ref_value"]
+                by_key[row["ref_key"]][taken.moved.get(value, value) if row["ref_key"] == "id" else value].append(row)
         read: dict[str, Record] = {}
         connector, kind = connection.connector, connection.kind
         for key, wanted in sorted(by_key.items()):
@@ -133,7 +138,7 @@ class Fetch:
         for record_id, record in read.items():
             carried.pop(record_id, None)
             rows = taken.of[record_id]
-            taken.arrivals.append(Arrival(record, taken.read_at, rows[-1]["id"], _since(rows)))
+            taken.arrivals.append(Arrival(_with_losers(record, rows), taken.read_at, rows[-1]["id"], _since(rows)))
         for record_id, (row, record) in carried.items():
             rows = taken.of[record_id]
             taken.arrivals.append(Arrival(record, row["received_at"], row["id"], _since(rows), carried=True))
@@ -317,6 +322,13 @@ def _record(row: RowMapping) -> Record:
         archived=data["archived"],
         former_ids=tuple(data["former"]),
     )
+
+
+def _with_losers(record: Record, rows: Sequence[RowMapping]) -> Record:
+    """The record with the ids that its events say were merged into it; not every vendor lists them on the record."""
+    losers = {i for row in rows for i in (row["losers"] if row["losers"] is not None else ())}
+    new = losers - {record.id, *record.former_ids}
+    return dataclasses.replace(record, former_ids=(*record.former_ids, *sorted(new))) if new else record
 
 
 def _time(record: Record) -> float:

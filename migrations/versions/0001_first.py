@@ -25,6 +25,45 @@ HOT = (
 def upgrade() -> None:
     """Create them."""
     op.create_table(
+        "alias",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("former", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "kind", "former", name=op.f("pk_alias")),
+    )
+    op.create_table(
+        "brake",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("seen", sa.BigInteger(), nullable=False),
+        sa.Column("known", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.Column("ending", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_brake")),
+    )
+    op.create_index(
+        "uq_brake_on",
+        "brake",
+        ["connection", "kind"],
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_table(
+        "brake_count",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("slice", sa.BigInteger(), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "kind", "slice", name=op.f("pk_brake_count")),
+    )
+    op.create_table(
         "conflict",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
@@ -82,7 +121,16 @@ def upgrade() -> None:
         sa.Column("facts", JSON, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("merged_into", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_contact")),
+    )
+    op.create_index(
+        "ix_contact_merged_into",
+        "contact",
+        ["merged_into"],
+        unique=False,
+        sqlite_where=sa.text("merged_into IS NOT NULL"),
+        postgresql_where=sa.text("merged_into IS NOT NULL"),
     )
     op.create_table(
         "contact_key",
@@ -235,10 +283,26 @@ def upgrade() -> None:
         sa.Column("gone_at", sa.BigInteger(), nullable=True),
         sa.Column("altered", JSON, nullable=True),
         sa.Column("warnings", JSON, nullable=True),
+        sa.Column("origin", JSON, nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "kind", "remote_id", name=op.f("pk_link")),
     )
     op.create_index("uq_link_contact", "link", ["contact_id", "connection", "kind"], unique=True)
+    op.create_table(
+        "merge",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("winner", sa.BigInteger(), nullable=False),
+        sa.Column("loser", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("before", JSON, nullable=False),
+        sa.Column("links", JSON, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("split_at", sa.BigInteger(), nullable=True),
+        sa.Column("split_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_merge")),
+    )
+    op.create_index("ix_merge_loser", "merge", ["loser"], unique=False)
+    op.create_index("ix_merge_winner", "merge", ["winner"], unique=False)
     op.create_table(
         "meta",
         sa.Column("key", sa.Text(), nullable=False),
@@ -274,6 +338,16 @@ def upgrade() -> None:
     op.create_index("ix_tombstone_key_hash", "tombstone", ["key_hash"], unique=False)
     op.create_index("ix_tombstone_record", "tombstone", ["connection", "remote_id"], unique=False)
     op.create_table(
+        "withheld",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("value", JSON, nullable=True),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "contact_id", "field", name=op.f("pk_withheld")),
+    )
+    op.create_table(
         "work",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
@@ -286,9 +360,18 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("first_failed_at", sa.BigInteger(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("held", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_work")),
     )
     op.create_index("ix_work_due", "work", ["connection", "lane", "due_at"], unique=False)
+    op.create_index(
+        "ix_work_held",
+        "work",
+        ["connection", "held"],
+        unique=False,
+        sqlite_where=sa.text("held IS NOT NULL"),
+        postgresql_where=sa.text("held IS NOT NULL"),
+    )
     op.create_table(
         "worker",
         sa.Column("id", sa.Text(), nullable=False),

@@ -99,7 +99,11 @@ class Contacts:
 
     def ask(self, method: str, url: str, **how: Any) -> Any:
         """Send and give the body as JSON."""
-        return self._http.json(self.send(method, url, **how))
+        return self.json(self.send(method, url, **how))
+
+    def json(self, response: httpx.Response) -> Any:
+        """The body as JSON; None where there is none (204), TryLater where it is something else."""
+        return self._http.json(response)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -111,13 +115,13 @@ class Contacts:
         # Batch calls do not resolve merged ids, a single GET does ("CRM API | Contacts").
         moved: dict[str, list[str]] = {}
         for old in (i for i in asked if i not in known):
-            if (now := self._resolve(old)) is not None:
+            if (now := self.resolve(old)) is not None:
                 moved.setdefault(now, []).append(old)
         found |= {r.id: r for r in self._batch_read([i for i in moved if i not in found])}
         return [_also(r, moved.get(r.id, ())) for r in found.values() if not r.archived]
 
-    def _resolve(self, old: str) -> str | None:
-        """The id under which this id answers now; None if it does not."""
+    def resolve(self, old: str) -> str | None:
+        """The id under which this id answers now, its own or that of the record it lives on in; None: it does not."""
         response = self.send("GET", f"{self._objects}/{old}", params={"properties": MERGED_IDS}, take={404})
         if response.status_code == 404:
             return None
@@ -212,6 +216,11 @@ class Contacts:
     def erase(self, id_: str) -> httpx.Response:
         """Delete for good, as privacy laws ask: 204.  "CRM API | Contacts", GDPR delete: one at a time."""
         return self.send("POST", f"{self._objects}/gdpr-delete", json={"objectId": id_}, take=REFUSALS, safe=True)
+
+    def merge(self, winner: str, loser: str) -> httpx.Response:
+        """Merge ``loser`` into ``winner``; the answer is the record that they live on in."""
+        body = {"primaryObjectId": winner, "objectIdToMerge": loser}
+        return self.send("POST", f"{self._objects}/merge", json=body, take=REFUSALS, safe=False)
 
     def _batch(self, verb: str, inputs: Sequence[Mapping[str, Any]], *, safe: bool = True) -> httpx.Response:
         body = {"inputs": list(inputs)}

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from connectors._hubspot_calls import BATCH, REFUSALS, Contacts
+from connectors._hubspot_merge import Merging
 from connectors._hubspot_wire import (
     EMAIL,
     NOT_FOUND,
@@ -54,8 +55,12 @@ from connectors.contract import (
 SPLITS = 100  # extra calls that isolating bad records may take in one write; the rest waits for the next one; ours
 RECENT = timedelta(hours=6)  # how long after a time-out a record without address may pass for ours; ours
 NOBODY = "hubspot: no contact of this id"
+_ONCE = frozenset({Verb.CREATE, Verb.MERGE})  # what must not be done a second time, so is looked up first
 _LOOK = 6  # filters in one group of a search, "CRM search"
 _TELLING = ("firstname", "lastname", "phone", "mobilephone", "company", "jobtitle")  # best first, to look someone up
+
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,10 @@ class _Job:
 
 
 def write(contacts: Contacts, orders: Sequence[Order]) -> list[Receipt]:
-    """Carry out the orders; updates before creates before archives, since an update may free an address."""
+    """Carry out the orders; updates before creates before archives, since an update may free an address.
+
+    Merges come between: what is said of a record that is merged away, or archived, is said while it is there.
+    """
     run = _Run(contacts)
     jobs: list[_Job] = []
     for at, order in enumerate(orders):
@@ -91,6 +99,7 @@ def write(contacts: Contacts, orders: Sequence[Order]) -> list[Receipt]:
         jobs.append(_Job(at, order, sent))
     run.updates([j for j in jobs if j.order.verb is Verb.UPDATE])
     run.creates([j for j in jobs if j.order.verb is Verb.CREATE])
+    run.merges([j for j in jobs if j.order.verb is Verb.MERGE])
     run.archives([j for j in jobs if j.order.verb is Verb.ARCHIVE])
     run.erasures([j for j in jobs if j.order.verb is Verb.ERASE])
     return [run.receipts[at] for at in range(len(orders))]
@@ -119,6 +128,13 @@ class _Run:
         fresh = [j for j in jobs if not j.order.again or j in unknown]
         for batch in _batches(fresh, lambda j: (j.order.key, j.email)):
             self._create(batch)
+
+    def merges(self, jobs: Sequence[_Job]) -> None:
+        merging = Merging(self.contacts, [j.order for j in jobs])
+        for job in jobs:
+            receipt = self._call([job], partial(merging.one, job.order))
+            if receipt is not None:
+                self.receipts[job.at] = receipt
 
     def archives(self, jobs: Sequence[_Job]) -> None:
         for batch in _batches(jobs, lambda j: (j.order.id,)):
@@ -271,7 +287,7 @@ class _Run:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def _call(self, jobs: Sequence[_Job], send: Callable[[], httpx.Response]) -> httpx.Response | None:
+    def _call(self, jobs: Sequence[_Job], send: Callable[[], _Answer]) -> _Answer | None:
         """The answer; None where there is none, then the jobs have their receipts.  After that no call is made."""
         if self.stopped is not None:
             self._later(jobs, self.stopped, sent=False)
@@ -291,7 +307,7 @@ class _Run:
         for job in jobs:
             stop: TryLater | NeedsHuman = why
             if isinstance(why, TryLater):
-                landed = job.order.verb is Verb.CREATE and (job.order.again or (sent and why.landed))
+                landed = job.order.verb in _ONCE and (job.order.again or (sent and why.landed))
                 stop = TryLater(str(why), after=why.after, landed=landed)
             self.receipts[job.at] = Failed(job.order.key, stop)
 

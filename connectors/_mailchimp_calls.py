@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import httpx
 
+from connectors import _mailchimp_topics as topics
 from connectors._http import Http, retry_after
+from connectors._mailchimp_errors import document, forbidden
 from connectors._mailchimp_wire import (
     ASKED,
-    document,
-    forbidden,
     number,
     record,
     rows,
@@ -38,6 +38,8 @@ SECONDS = "%Y-%m-%dT%H:%M:%S+00:00"  # with fractions the filter was ignored (br
 _GAVE_UP = frozenset({502, 504})
 
 _LAX = {"skip_merge_validation": "true"}  # a required merge field may be missing; what is sent is still checked
+
+_BY_CHANGE = {"sort_field": "last_changed", "sort_dir": "ASC"}
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -118,8 +120,7 @@ class Audience:
         """Members by their last change, oldest first.  Without ``status``, archived ones are left out."""
         params: dict[str, Any] = {
             "fields": ",".join(["total_items", *(f"members.{name}" for name in ASKED)]),
-            "sort_field": "last_changed",
-            "sort_dir": "ASC",
+            **_BY_CHANGE,
             "count": PAGE,
             "offset": offset,
         }
@@ -145,6 +146,22 @@ class Audience:
             ]
         return found
 
+    def permissions(self) -> list[tuple[str, str]]:
+        """The marketing permissions, as (id, text).  No endpoint lists them, any member shows them, archived ones too.
+
+        None where the GDPR fields are switched off, or nobody has ever been in the audience.
+        """
+        for status in ({}, {"status": "archived"}):
+            params = {**_BY_CHANGE, **status, "fields": f"members.{topics.PERMISSIONS}", "count": 1, "offset": 0}
+            for row in rows(self._object(f"{self._path}/members", params), "members"):
+                shown = row.get(topics.PERMISSIONS)
+                return [
+                    (str(one[topics.PERMISSION_ID]), f"Marketing permission: {one.get('text', '')}")
+                    for one in (shown if isinstance(shown, list) else ())
+                    if isinstance(one, Mapping) and one.get(topics.PERMISSION_ID)
+                ]
+        return []
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def batch(self, members: Sequence[Mapping[str, Any]], *, update: bool) -> httpx.Response:
@@ -152,8 +169,13 @@ class Audience:
         body = {"members": list(members), "update_existing": update}
         return self._there(self.send("POST", self._path, params=_LAX, json=body, take={400, 404}, safe=update))
 
+    def create(self, body: Mapping[str, Any]) -> httpx.Response:
+        """Create one member: 200 or 400, also for one that is there already.  Never changes anybody."""
+        path = f"{self._path}/members"
+        return self._there(self.send("POST", path, params=_LAX, json=body, take={400, 404}))
+
     def patch(self, slot: str, body: Mapping[str, Any]) -> httpx.Response:
-        """Change one member: 200, 400 or 404.  Never creates one."""
+        """Change one member: 200, 400, 404, or 405 for an archived one.  Never creates one."""
         return self.send("PATCH", self._member(slot), params=_LAX, json=body, take={400, 404, 405}, safe=True)
 
     def tag(self, address_hash: str, tags: Mapping[str, bool]) -> httpx.Response:
@@ -165,11 +187,11 @@ class Audience:
         return self.send("POST", f"{self._member(address_hash)}/tags", json=body, take={400, 404}, safe=True)
 
     def archive(self, slot: str) -> httpx.Response:
-        """Archive one member: 204, or 404 or 405 where there is none to archive."""
+        """Archive one member: 204, 404, or 405 for one who is bounced, pending or archived."""
         return self.send("DELETE", self._member(slot), take={404, 405}, safe=True)
 
     def erase(self, slot: str) -> httpx.Response:
-        """Delete one member for good, also from the archive: 204, or 404 or 405 where there is none.
+        """Delete one member for good, also from the archive: 204, 404, or 400 or 405 where that cannot be done.
 
         The address cannot be imported again (mailchimp.com/developer/marketing/api/list-members, "Delete list member").
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlsplit
@@ -36,6 +37,9 @@ _TYPES: Mapping[str, str] = {
 # What makes two deliveries the same happening: there is no event id (webhooks.mdx advises type, data[id], fired_at).
 _SAME = ("id", "new_id", "email", "new_email", "old_email", "list_id", "action", "reason")
 
+_GROUPS = re.compile(r"data\[merges\]\[GROUPINGS\]\[[^\]]*\]\[groups\]")
+_NAME = re.compile(r"(?:\\.|[^,\\])+")  # of a group, in a list with commas; one in a name has a backslash before it
+
 
 def sign(secret: str, stamp: str, body: bytes) -> str:
     """The digest that Mailchimp would send: HMAC-SHA256 of ``<t>.<raw body>``, lower hex."""
@@ -55,8 +59,12 @@ def verify(delivery: Delivery, *, url_secret: str, signing_secrets: Sequence[str
         _verify_signature(delivery, signing_secrets)
 
 
-def received(delivery: Delivery, *, list_id: str) -> Received:
-    """The event of one verified delivery; none for a handshake, another audience or a type that is not ours."""
+def received(delivery: Delivery, *, list_id: str, topics: int = 0) -> Received:
+    """The event of one verified delivery; none for a handshake, another audience or a type that is not ours.
+
+    ``topics``: how many interests speak of consent.  A profile is urgent only if it shows that the member lacks one of
+    them.
+    """
     method = delivery.method.upper()
     if method == "GET":
         return Received()
@@ -87,7 +95,7 @@ def received(delivery: Delivery, *, list_id: str) -> Received:
                 ref=Ref(email, key="email"),
                 dedupe=_dedupe(form),
                 occurred_at=_fired_at(form.get("fired_at", "")),
-                urgent=type_ in {"unsubscribe", "cleaned"},
+                urgent=type_ in {"unsubscribe", "cleaned"} or (type_ == "profile" and _lacks(form, topics)),
             ),
         )
     )
@@ -133,7 +141,26 @@ def _fired_at(text: str) -> datetime | None:
         return None
 
 
+def _groups(form: Mapping[str, str]) -> list[str] | None:
+    """What the payload says about groups: lists of names, "" for none.  None where it says nothing about them.
+
+    ``GROUPINGS`` holds each category of the audience, ``INTERESTS`` perhaps only the first (deliveries quoted in public
+    code); neither holds ids, and nothing tells of marketing permissions.
+    """
+    told = [text for key, text in form.items() if _GROUPS.fullmatch(key) is not None]
+    alone = form.get("data[merges][INTERESTS]")
+    return told if told else None if alone is None else [alone]
+
+
+def _lacks(form: Mapping[str, str], topics: int) -> bool:
+    """Whether the member is in fewer groups than there are topics: then at least one of these is not chosen."""
+    groups = _groups(form)
+    return groups is not None and sum(len(_NAME.findall(text)) for text in groups) < topics
+
+
 def _dedupe(form: Mapping[str, str]) -> str:
-    """Hashed, because it holds addresses."""
+    """Hashed, because it holds addresses.  With the groups: one may be left in the same second as another edit."""
+    groups = _groups(form)
     same = [form.get("type"), form.get("fired_at"), *(form.get(f"data[{key}]") for key in _SAME)]
+    same += [] if groups is None else groups
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Mailchimp's JSON.  In: answers and values.  Out: records, request bodies and the name of the next step.  No I/O.
+"""Mailchimp's JSON.  In: answers and values.  Out: records, request bodies and the schema.  No I/O.
 
 Sources: the Marketing API's own contract, versions 3.0.55 and 3.0.91 (mailchimp/mailchimp-client-lib-codegen,
 ``spec/marketing.json``), called "contract" below; mailchimp.com/developer/marketing/docs/{errors,merge-fields}.
@@ -7,22 +7,17 @@ Sources: the Marketing API's own contract, versions 3.0.55 and 3.0.91 (mailchimp
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-import httpx
-
-from connectors._wording import masked, values
-from connectors.contract import Fields, Kind, NeedsHuman, Property, Record, Refused, Schema, TryLater
+from connectors import _mailchimp_topics as topics
+from connectors.contract import Fields, Kind, Property, Record, Refused, Schema, TryLater
 
 EMAIL = "email_address"
 STATUS = "status"
 TAGS = "tags"
 MERGE = "merge_fields."
-INTEREST = "interests."
 
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived")  # contract, as read
 CREATABLE = frozenset(STATUSES) - {"archived"}  # contract, POST /lists/{list_id}
@@ -64,50 +59,15 @@ MEMBER: Mapping[str, Property] = {p.name: p for p in _MEMBER}
 
 _NESTED = ("merge_fields", "interests", "stats")  # objects that are read and written flat, with a dot
 # What a member is asked for.  Mailchimp refuses a name that it does not know, so nothing newer than the contract.
-ASKED = (*dict.fromkeys(name.partition(".")[0] for name in MEMBER), "merge_fields", "interests", "tags_count")
+ASKED = (
+    *dict.fromkeys(name.partition(".")[0] for name in MEMBER),
+    "merge_fields",
+    topics.INTERESTS,
+    topics.PERMISSIONS,
+    "tags_count",
+)
 
 _CLEARED: Mapping[str, object] = {"language": "", "vip": False}  # what None is in a request, besides merge fields
-_THROTTLED = timedelta(hours=6)  # stackoverflow.com/questions/41160763: a day later it worked, five minutes may too
-
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_ADDRESS = re.compile(r"[^\s\"'<>()\[\]{},;:]+@[^\s\"'<>()\[\]{},;:]+")
-_PLACE = re.compile(r"members\.item:(\d+)(?:\.(.+))?")
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """What one of the vendor's refusals means.  ``wait``: not a refusal but a later try."""
-
-    code: str
-    says: str
-    field: str | None = None
-    wait: timedelta | None = None
-
-
-EXISTS = Reason("conflict", "the address is a member already", EMAIL)
-FORGOTTEN = Reason("forgotten", "permanently deleted: only the person can come back, by a Mailchimp form", EMAIL)
-COMPLIANCE = Reason("compliance", "unsubscribed, bounced or under review: only the person can subscribe again", STATUS)
-
-# Texts and titles, in lower case, the narrower first.  `title` is said to be stable, `type` and `detail` are not
-# (docs/errors), but inside a batch answer there is only a text.  Wordings as in public reports:
-# ibericode/mailchimp-for-wordpress#673 and #798, DrewM/mailchimp-api ErrorHandler, hull-mailchimp's live tests.
-# Some come in the language of the account; such a one is refused under the general code, with its text.
-REASONS: Sequence[tuple[str, Reason]] = (
-    ("error_contact_exists", EXISTS),
-    ("member exists", EXISTS),
-    ("already a list member", EXISTS),
-    ("already in this list", EXISTS),  # a change of address (brandonseydel/MailChimp.Net#201)
-    ("forgotten email", FORGOTTEN),
-    ("permanently deleted", FORGOTTEN),
-    ("compliance state", COMPLIANCE),
-    ("signed up to a lot of lists", Reason("throttled", "signed up too often lately", EMAIL, wait=_THROTTLED)),
-    ("looks fake or invalid", Reason("fake_address", "the address looks fake or invalid to Mailchimp", EMAIL)),
-    ("portion of the email address is invalid", Reason("invalid_address", "the address is not valid", EMAIL)),
-    ("valid email address", Reason("invalid_address", "the address is not valid", EMAIL)),
-    ("merge fields were invalid", Reason("merge_field", "a merge field was refused")),
-    ("complete address", Reason("merge_field", "a postal address needs addr1, city, state and zip")),
-    ("invalid interest id", Reason("interest", "an interest does not exist in this audience")),
-)
 
 
 # --- records ----------------------------------------------------------------------------------------------------------
@@ -180,6 +140,8 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
         if name in _NESTED:
             for key, inner in value.items() if isinstance(value, Mapping) else ():
                 fields[f"{name}.{key}"] = None if inner == "" else inner
+        elif name == topics.PERMISSIONS:
+            fields.update(topics.permissions(row))
         elif name == TAGS:
             if not short_of_tags(row):
                 fields[TAGS] = [str(tag["name"]) for tag in rows(row, TAGS) if "name" in tag]
@@ -202,10 +164,8 @@ def body(fields: Fields, *, fresh: bool) -> dict[str, Any]:
             continue
         if name.startswith(MERGE):
             sent.setdefault("merge_fields", {})[name.removeprefix(MERGE)] = "" if value is None else value
-        elif name.startswith(INTEREST):
-            if not isinstance(value, bool | None):
-                raise Refused(f"mailchimp: {name} takes true or false", code="invalid", field=name)
-            sent.setdefault("interests", {})[name.removeprefix(INTEREST)] = value is True
+        elif topics.is_topic(name):
+            topics.add(sent, name, value)
         elif name not in MEMBER or MEMBER[name].read_only:
             known = name in MEMBER
             raise Refused(
@@ -222,7 +182,9 @@ def body(fields: Fields, *, fresh: bool) -> dict[str, Any]:
     return sent
 
 
-_WRITABLE = ", ".join([*(p.name for p in _MEMBER if not p.read_only), f"{MERGE}TAG", f"{INTEREST}ID"])
+_WRITABLE = ", ".join(
+    [*(p.name for p in _MEMBER if not p.read_only), f"{MERGE}TAG", f"{topics.INTEREST}ID", f"{topics.PERMISSION}ID"]
+)
 
 
 def tag_names(value: object) -> list[str]:
@@ -242,6 +204,8 @@ def holds(found: Record, wanted: Fields) -> bool:
 def _same(name: str, theirs: object, ours: object) -> bool:
     if name == EMAIL:
         return fold(theirs) == fold(ours)
+    if topics.is_topic(name):
+        return theirs is topics.yes(name, ours)
     if name == TAGS:
         return isinstance(theirs, list) and set(theirs) == set(tag_names(ours))
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):  # a postal address; the vendor adds parts to it
@@ -253,82 +217,15 @@ def _same(name: str, theirs: object, ours: object) -> bool:
     return str(theirs) == str(ours)  # a number field may come back as text
 
 
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-def forbidden(response: httpx.Response) -> NeedsHuman | TryLater:
-    """A 403: with a problem document the user lacks the right, without one it is throttling (docs, fundamentals)."""
-    problem = document(response)
-    if "title" in problem or "status" in problem:
-        return NeedsHuman(f"mailchimp: forbidden ({masked(str(problem.get('title', '')))})")
-    return TryLater("mailchimp: throttled (403 without a problem document)")
-
-
-def document(response: httpx.Response) -> Mapping[str, Any]:
-    """The problem document; empty where the answer is none."""
-    try:
-        found = response.json()
-    except ValueError:
-        return {}
-    return found if isinstance(found, Mapping) else {}
-
-
-def reason(error: Mapping[str, Any]) -> Reason | None:
-    """What an error in a batch answer, or a problem document, means; None for one that is not in the table."""
-    texts = [error.get(key) for key in ("error_code", "title", "error", "detail", "field_message")]
-    texts += [e.get("message") for e in _errors(error)]
-    # Without the address that most texts begin with: it could hold any of the words.
-    text = _ADDRESS.sub("", "\n".join(t for t in texts if isinstance(t, str))).lower()
-    return next((found for words, found in REASONS if words in text), None)
-
-
-def fault(error: Mapping[str, Any], sent: Fields, secrets: Collection[str]) -> Refused | TryLater:
-    """The error as the next step.  ``sent``: the order's fields, to name the one that it was and repeat no value."""
-    found = reason(error)
-    named = _field(error, sent)
-    if found is None:
-        # The narrowest text there is: `detail` often just says that there are `errors`.
-        said = [error.get("field_message"), *(e.get("message") for e in _errors(error))]
-        said += [error.get(key) for key in ("error", "detail", "title")]
-        text = next((t for t in said if isinstance(t, str) and t), "no reason")
-        text = masked(_QUOTED.sub("***", text), {*secrets, *values(sent)})
-        return Refused(f"mailchimp: {text}", field=named)
-    if found.wait is not None:
-        return TryLater(f"mailchimp: {found.says}", after=found.wait)
-    field = named if found.field is None else found.field
-    return Refused(f"mailchimp: {found.says}{f' ({field})' if field else ''}", code=found.code, field=field)
-
-
-def places(problem: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
-    """Which members of a refused batch are named as bad (``members.item:3.status``), each with its error."""
-    found: dict[int, Mapping[str, Any]] = {}
-    for error in _errors(problem):
-        if (place := _PLACE.match(str(error.get("field", "")))) is not None:
-            inner = {"field": place[2] if place[2] is not None else "", "error": error.get("message")}
-            found.setdefault(int(place[1]), inner)
-    return found
-
-
-def _errors(problem: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = problem.get("errors")
-    return [e for e in found if isinstance(e, Mapping)] if isinstance(found, list) else []
-
-
-def _field(error: Mapping[str, Any], sent: Fields) -> str | None:
-    """The field that an error names: bare for a merge field (``ADDRESS``), as a path elsewhere."""
-    for one in (error, *_errors(error)):
-        name = one.get("field")
-        if isinstance(name, str) and name:
-            # In words for the member's own ("email address"), by tag for merge fields.
-            return next((n for n in (name, MERGE + name, name.replace(" ", "_")) if n in sent), name)
-    return None
-
-
 # --- schema -----------------------------------------------------------------------------------------------------------
 
 
-def schema(merge_fields: Iterable[Mapping[str, Any]], interests: Iterable[tuple[str, str]]) -> Schema:
-    """The fields of a member: fixed ones, merge fields, and interests as (id, label)."""
+def schema(
+    merge_fields: Iterable[Mapping[str, Any]],
+    interests: Iterable[tuple[str, str]],
+    permissions: Iterable[tuple[str, str]] = (),
+) -> Schema:
+    """The fields of a member: fixed ones, merge fields, interests and marketing permissions as (id, label)."""
     properties = dict(MEMBER)
     for merge in merge_fields:
         options = merge.get("options")
@@ -344,6 +241,8 @@ def schema(merge_fields: Iterable[Mapping[str, Any]], interests: Iterable[tuple[
             if merge.get("type") in {"dropdown", "radio"} and isinstance(choices, list)
             else None,
         )
-    for id_, label in interests:
-        properties[INTEREST + id_] = Property(INTEREST + id_, "boolean", label)
+    named = [(topics.INTEREST + id_, label) for id_, label in interests]
+    named += [(topics.PERMISSION + id_, label) for id_, label in permissions]
+    for name, label in named:
+        properties[name] = Property(name, "boolean", label)
     return Schema(Kind.CONTACT, properties)

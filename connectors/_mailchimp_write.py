@@ -1,43 +1,33 @@
 """Writing members to Mailchimp.  In: orders.  Out: one receipt per order, in their order, whatever happened.
 
 Creates and plain updates travel in batch calls by address; what must not miss its member travels alone by contact id:
-a change of the address, a change of the status (consent), and every update that the batch could not place.
+a change of the address, a change of consent (status, interests, permissions), and every update that the batch could not
+place.  A new member with permissions travels alone too, in one call: a batch does not know them (contract).
+
+A withdrawal is not held up by what else an order says: where the whole is refused, each withdrawal goes by itself, and
+the refusal is answered all the same.
 
 Why a batch update cannot bring a member back: it carries no ``status``, and Mailchimp refuses a new member without one
 ("could not be validated", in the answer's errors; seen in hull-mailchimp's tests against the live API, and in
 VingtCinq/python-mailchimp#68; an archived member stays archived, mailchimp/mc-woocommerce#951).  The contract says
 nothing of this, so a member that an update did create is archived at once, and the order is answered with Gone.
 
-Sources: the API's contract 3.0.55; facts about refusals in ``_mailchimp_wire``.
+Sources: the API's contract 3.0.55; facts about refusals in ``_mailchimp_errors``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import httpx
+
+from connectors import _mailchimp_topics as topics
 from connectors._mailchimp_calls import Audience, together
-from connectors._mailchimp_wire import (
-    CREATABLE,
-    EMAIL,
-    EXISTS,
-    SETTABLE,
-    STATUS,
-    TAGS,
-    body,
-    document,
-    fault,
-    fold,
-    holds,
-    places,
-    reason,
-    record,
-    rows,
-    subscriber_hash,
-    tag_names,
-)
+from connectors._mailchimp_errors import EXISTS, blamed, document, fault, lacking, places, reason
+from connectors._mailchimp_jobs import Job, Results, rounds, to_job, with_tags
+from connectors._mailchimp_wire import EMAIL, STATUS, fold, holds, record, subscriber_hash
 from connectors.contract import (
     Done,
     Exists,
@@ -56,31 +46,19 @@ from connectors.contract import (
 SPLITS = 32  # extra calls that isolating bad members may take in one write; the rest waits for the next one; ours
 
 _NOBODY = "mailchimp: no member of this id"
-_FINAL = frozenset({"merge_field", "interest", "throttled"})  # refusals of a batch update that are not about who it is
+_AWAY = "mailchimp: the member is archived, and cannot be changed there (405)"
+_FINAL = frozenset({"merge_field", "throttled"})  # refusals of a batch update that are not about who it is
 
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One order on its way."""
-
-    at: int  # its place among the orders
-    order: Order
-    address: str = field(repr=False)  # under which the member is known now; "" if we do not know it
-    sent: Mapping[str, Any] = field(repr=False)  # the member in the request, without its address
-    moves: str | None = field(default=None, repr=False)  # the new address
-    tags: Mapping[str, bool] = field(default_factory=dict)
-
-
-_Step = Callable[[_Job], Receipt | None]
+_Step = Callable[[Job], Receipt | None]
 
 
 def write(audience: Audience, orders: Sequence[Order], *, new_status: str) -> list[Receipt]:
     """Carry out the orders; updates before creates before archives, since an update may free an address."""
     run = _Run(audience)
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
     for at, order in enumerate(orders):
         try:
-            jobs.append(_job(at, order, new_status))
+            jobs.append(to_job(at, order, new_status))
         except Refused as refused:
             run.receipts[at] = Failed(order.key, refused)
     run.updates([j for j in jobs if j.order.verb is Verb.UPDATE])
@@ -88,36 +66,6 @@ def write(audience: Audience, orders: Sequence[Order], *, new_status: str) -> li
     run.each([j for j in jobs if j.order.verb is Verb.ARCHIVE], run.archived)
     run.each([j for j in jobs if j.order.verb is Verb.ERASE], run.erased)
     return [run.receipts[at] for at in range(len(orders))]
-
-
-def _job(at: int, order: Order, new_status: str) -> _Job:
-    """Refused for an order that cannot be said to Mailchimp."""
-    fresh = order.verb is Verb.CREATE
-    if not fresh and not order.id:
-        raise Refused(f"mailchimp: cannot {order.verb} without an id", code="id")
-    if order.verb in {Verb.ARCHIVE, Verb.ERASE}:
-        return _Job(at, order, "", {})
-    sent = body(order.fields, fresh=fresh)
-    given = sent.pop(EMAIL, None)
-    if given is not None and not fold(given):
-        raise Refused("mailchimp: the address is empty", code="required", field=EMAIL)
-    if fresh:
-        if given is None:
-            raise Refused("mailchimp: a member needs an address", code="required", field=EMAIL)
-        sent.setdefault(STATUS, new_status)
-    allowed = CREATABLE if fresh else SETTABLE
-    if STATUS in sent and sent[STATUS] not in allowed:
-        raise Refused(f"mailchimp: the status can be {', '.join(sorted(allowed))}", code="status", field=STATUS)
-    tags: dict[str, bool] = {}
-    if TAGS in order.fields:
-        wanted, had = tag_names(order.fields[TAGS]), tag_names(order.known.get(TAGS))
-        tags = {name: False for name in had if name not in wanted} | {n: True for n in wanted if n not in had}
-    if fresh:
-        return _Job(at, order, str(given).strip(), sent, tags=tags)
-    known = order.known.get(EMAIL)
-    current = known.strip() if isinstance(known, str) else ""
-    moves = str(given).strip() if given is not None and fold(given) != fold(current) else None
-    return _Job(at, order, current, sent, moves, tags)
 
 
 class _Run:
@@ -131,52 +79,65 @@ class _Run:
 
     # --- the verbs ----------------------------------------------------------------------------------------------------
 
-    def updates(self, jobs: Sequence[_Job]) -> None:
+    def updates(self, jobs: Sequence[Job]) -> None:
         """In batches by address where that is safe, alone by contact id elsewhere."""
         for job in jobs:
             if not job.sent and job.moves is None:  # only tags, or nothing at all
                 self.receipts[job.at] = Done(job.order.key, str(job.order.id))
         rest = [j for j in jobs if j.at not in self.receipts]
-        alone = [j for j in rest if j.moves is not None or STATUS in j.sent or not j.address]
-        plain = [j for j in rest if j not in alone]
-        self.each(alone, self.patched)  # first: consent travels in it
-        for batch in _rounds(plain):
+        self.each([j for j in rest if j.alone], self.patched)  # first: consent travels in it
+        for batch in rounds(j for j in rest if not j.alone):
             self._batch(batch, update=True)
         self._tag(jobs)
 
-    def creates(self, jobs: Sequence[_Job]) -> None:
+    def creates(self, jobs: Sequence[Job]) -> None:
         """A create that may have been carried out before is looked up first."""
         self.each([j for j in jobs if j.order.again], self._looked_up)
-        for batch in _rounds([j for j in jobs if j.at not in self.receipts]):
+        rest = [j for j in jobs if j.at not in self.receipts]
+        self.each([j for j in rest if topics.PERMISSIONS in j.sent], self.created)
+        for batch in rounds(j for j in rest if topics.PERMISSIONS not in j.sent):
             self._batch(batch, update=False)
         self._tag(jobs)
 
-    def archived(self, job: _Job) -> Receipt:
-        """404 and 405 ("cannot be removed") both mean that there is no member to archive."""
+    def created(self, job: Job) -> Receipt:
+        """One new member, with all that a batch cannot say."""
+        response = self.audience.create({EMAIL: job.address, **job.sent})
+        if response.status_code == 200:
+            return _done(job, self.audience.json(response))
+        problem = document(response)
+        if reason(problem) is EXISTS:
+            return Exists(job.order.key, Ref(fold(job.address), key="email"))
+        return Failed(job.order.key, self._fault(problem, job))
+
+    def archived(self, job: Job) -> Receipt:
         response = self.audience.archive(str(job.order.id))
         if response.status_code == 204:
             return Done(job.order.key, str(job.order.id))
-        return Gone(job.order.key, _NOBODY if response.status_code == 404 else "mailchimp: cannot be archived (405)")
+        return self._stayed(job, response)
 
-    def erased(self, job: _Job) -> Receipt:
+    def erased(self, job: Job) -> Receipt:
         response = self.audience.erase(str(job.order.id))
         if response.status_code == 204:
             return Done(job.order.key, str(job.order.id))
         if response.status_code == 400:
             return Failed(job.order.key, self._fault(document(response), job))
-        return Gone(job.order.key, _NOBODY)
+        return self._stayed(job, response)
 
-    def patched(self, job: _Job) -> Receipt:
+    def patched(self, job: Job) -> Receipt:
         """One update by contact id: it changes the member whatever its address is by now, or nobody."""
-        sent = dict(job.sent) if job.moves is None else {**job.sent, EMAIL: job.moves}
-        response = self.audience.patch(str(job.order.id), sent)
+        response = self.audience.patch(str(job.order.id), job.whole)
         if response.status_code == 200:
             return _done(job, self.audience.json(response))
-        if response.status_code in {404, 405}:
+        if response.status_code == 404:
             return Gone(job.order.key, _NOBODY)
+        if response.status_code == 405:
+            return Gone(job.order.key, _AWAY)
+        for stop in job.stops():
+            if stop != job.whole:
+                self.audience.patch(str(job.order.id), stop)  # refused too, or taken: the answer below stands
         return Failed(job.order.key, self._fault(document(response), job))
 
-    def each(self, jobs: Sequence[_Job], call: _Step) -> None:
+    def each(self, jobs: Sequence[Job], call: _Step) -> None:
         """One call per job, a few at once; a problem is that job's, and one of the connection stops the run."""
         for job, receipt in zip(jobs, together(partial(self._guarded, call), jobs), strict=True):
             if receipt is not None:
@@ -184,14 +145,14 @@ class _Run:
 
     # --- batches ------------------------------------------------------------------------------------------------------
 
-    def _batch(self, jobs: Sequence[_Job], *, update: bool) -> None:
+    def _batch(self, jobs: Sequence[Job], *, update: bool) -> None:
         """One batch call; a batch that is refused as a whole is cut until the bad member stands alone."""
         if self.stopped is not None:
             self._fail(jobs, self.stopped)
             return
         try:
             response = self.audience.batch([{EMAIL: j.address, **j.sent} for j in jobs], update=update)
-            results = _Results(self.audience.json(response)) if response.status_code == 200 else None
+            results = Results(self.audience.json(response)) if response.status_code == 200 else None
         except Refused as refused:  # a status of the whole, such as 413
             if len(jobs) == 1:
                 self._fail(jobs, refused)
@@ -208,9 +169,10 @@ class _Run:
             else:
                 self._created(jobs, results)
 
-    def _refused(self, jobs: Sequence[_Job], problem: Mapping[str, Any], *, update: bool) -> None:
+    def _refused(self, jobs: Sequence[Job], problem: Mapping[str, Any], *, update: bool) -> None:
         """A 400: it may name the bad members by their place."""
         named = {0: problem} if len(jobs) == 1 else {}
+        named |= {place: problem for place, job in enumerate(jobs) if blamed(problem, job.order.fields) is not None}
         named |= {place: error for place, error in places(problem).items() if place < len(jobs)}
         for place, error in named.items():
             self.receipts[jobs[place].at] = Failed(jobs[place].order.key, self._fault(error, jobs[place]))
@@ -219,12 +181,12 @@ class _Run:
         else:
             self._cut(jobs, update=update)
 
-    def _cut(self, jobs: Sequence[_Job], *, update: bool) -> None:
+    def _cut(self, jobs: Sequence[Job], *, update: bool) -> None:
         half = len(jobs) // 2
         self._again(jobs[:half], update=update)
         self._again(jobs[half:], update=update)
 
-    def _again(self, jobs: Sequence[_Job], *, update: bool) -> None:
+    def _again(self, jobs: Sequence[Job], *, update: bool) -> None:
         """A smaller batch, as long as the extra calls last; these are innocent, so what is left waits."""
         if jobs and self.splits > 0:
             self.splits -= 1
@@ -232,9 +194,9 @@ class _Run:
         else:
             self._fail(jobs, TryLater("mailchimp: too many refused at once, the rest goes next time"))
 
-    def _updated(self, jobs: Sequence[_Job], results: _Results) -> None:
-        doubtful: list[_Job] = []
-        made: list[_Job] = []
+    def _updated(self, jobs: Sequence[Job], results: Results) -> None:
+        doubtful: list[Job] = []
+        made: list[Job] = []
         for job in jobs:
             address = fold(job.address)
             row, error = results.updated.get(address), results.errors.get(address)
@@ -249,9 +211,9 @@ class _Run:
         self.each(made, self._undone)
         self.each(doubtful, self.patched)
 
-    def _created(self, jobs: Sequence[_Job], results: _Results) -> None:
-        made: list[_Job] = []
-        silent: list[_Job] = []
+    def _created(self, jobs: Sequence[Job], results: Results) -> None:
+        made: list[Job] = []
+        silent: list[Job] = []
         for job in jobs:
             address = fold(job.address)
             row, error = results.new.get(address), results.errors.get(address)
@@ -279,7 +241,7 @@ class _Run:
 
     # --- single steps -------------------------------------------------------------------------------------------------
 
-    def _looked_up(self, job: _Job) -> Receipt | None:
+    def _looked_up(self, job: Job) -> Receipt | None:
         """Whether an earlier try of this create took effect; None if there is no such member."""
         found = self.audience.get(subscriber_hash(job.address))
         if found is None:
@@ -289,23 +251,38 @@ class _Run:
             return Done(job.order.key, found.id, found, found.modified)
         return Exists(job.order.key, Ref(found.id))
 
-    def _read_back(self, job: _Job) -> Receipt:
+    def _read_back(self, job: Job) -> Receipt:
         """The contact id of a new member, where the batch answer does not hold it (it does since 3.0.91)."""
         found = self.audience.get(subscriber_hash(job.address))
         if found is None:
             return Failed(job.order.key, TryLater("mailchimp: the new member cannot be read yet", landed=True))
-        return Done(job.order.key, found.id, found, found.modified)
+        return _kept(job, found)
 
-    def _undone(self, job: _Job) -> Receipt:
+    def _stayed(self, job: Job, response: httpx.Response) -> Receipt:
+        """Not removed.  404: nobody is there.  405: nobody, or one whose state forbids it, so that is looked at.
+
+        Bounced and pending members are not archived (answers recorded in grouparoo/grouparoo's tests, 2022).
+        """
+        found = self.audience.get(str(job.order.id)) if response.status_code == 405 else None
+        if found is None:
+            return Gone(job.order.key, _NOBODY)
+        if found.archived and job.order.verb is Verb.ARCHIVE:
+            return Gone(job.order.key, "mailchimp: the member is archived already (405)")
+        says = (
+            f"mailchimp: a member of status {found.fields.get(STATUS)!r} is not removed by the API: do it in Mailchimp"
+        )
+        return Failed(job.order.key, Refused(says, code="state", field=STATUS))
+
+    def _undone(self, job: Job) -> Receipt:
         """An update that made a new member: that must not stay."""
         self.audience.archive(subscriber_hash(job.address))
         return Gone(job.order.key, f"{_NOBODY}; a new one that the update had made was archived")
 
-    def _tag(self, jobs: Iterable[_Job]) -> None:
+    def _tag(self, jobs: Iterable[Job]) -> None:
         """Tags have an endpoint of their own, per member; the batch would only add them, or replace all."""
         self.each([j for j in jobs if j.tags and isinstance(self.receipts[j.at], Done)], self._tagged)
 
-    def _tagged(self, job: _Job) -> Receipt:
+    def _tagged(self, job: Job) -> Receipt:
         done = self.receipts[job.at]
         if not isinstance(done, Done):
             return done
@@ -320,9 +297,9 @@ class _Run:
             return Gone(job.order.key, _NOBODY)
         if response.status_code == 400:
             return Failed(job.order.key, self._fault(document(response), job))
-        return Done(done.key, done.id, _with_tags(done.record, job), done.modified)
+        return Done(done.key, done.id, with_tags(done.record, job), done.modified)
 
-    def _guarded(self, call: _Step, job: _Job) -> Receipt | None:
+    def _guarded(self, call: _Step, job: Job) -> Receipt | None:
         if self.stopped is not None:
             return Failed(job.order.key, self.stopped)
         try:
@@ -333,53 +310,22 @@ class _Run:
             self.stopped = problem
             return Failed(job.order.key, problem)
 
-    def _fault(self, error: Mapping[str, Any], job: _Job) -> Refused | TryLater:
+    def _fault(self, error: Mapping[str, Any], job: Job) -> Refused | TryLater:
         return fault(error, job.order.fields, self.audience.secrets)
 
-    def _fail(self, jobs: Iterable[_Job], problem: Refused | TryLater | NeedsHuman) -> None:
+    def _fail(self, jobs: Iterable[Job], problem: Refused | TryLater | NeedsHuman) -> None:
         for job in jobs:
             self.receipts[job.at] = Failed(job.order.key, problem)
 
 
-class _Results:
-    """A batch answer by address.  TryLater where it is none."""
-
-    def __init__(self, answer: object) -> None:
-        try:
-            new, updated, self.strays = (rows(answer, n) for n in ("new_members", "updated_members", "errors"))
-        except TryLater as senseless:
-            raise TryLater(str(senseless), landed=True) from None
-        self.new = {fold(row.get(EMAIL)): row for row in new}
-        self.updated = {fold(row.get(EMAIL)): row for row in updated}
-        self.errors = {fold(row.get(EMAIL)): row for row in self.strays}
-
-
-def _rounds(jobs: Iterable[_Job]) -> list[list[_Job]]:
-    """Batches in which no address comes twice: Mailchimp refuses the whole batch for one that does."""
-    rounds: list[list[_Job]] = []
-    seen: dict[str, int] = {}
-    for job in jobs:
-        address = fold(job.address)
-        turn = seen.get(address, 0)
-        seen[address] = turn + 1
-        if turn == len(rounds):
-            rounds.append([])
-        rounds[turn].append(job)
-    return rounds
-
-
-def _done(job: _Job, row: object) -> Receipt:
+def _done(job: Job, row: object) -> Receipt:
     if not isinstance(row, Mapping):
         raise TryLater("mailchimp: a member that is no object", landed=True)
-    found = record(row, known_as=job.order.id)
+    return _kept(job, record(row, known_as=job.order.id))
+
+
+def _kept(job: Job, found: Record) -> Receipt:
+    """Done, unless the answer does not show a topic that was sent."""
+    if (name := topics.missing(job.topics, found)) is not None:
+        return Failed(job.order.key, lacking(name))
     return Done(job.order.key, found.id, found, found.modified)
-
-
-def _with_tags(found: Record | None, job: _Job) -> Record | None:
-    """The record as it is after the tags were set."""
-    if found is None:
-        return None
-    tags = found.fields.get(TAGS)
-    kept = [name for name in (tags if isinstance(tags, list) else []) if job.tags.get(name, True)]
-    after = [*kept, *(name for name, on in job.tags.items() if on and name not in kept)]
-    return Record(found.kind, found.id, {**found.fields, TAGS: after}, found.modified, found.archived, found.former_ids)

@@ -2,7 +2,8 @@
 
 Values are text, as HubSpot keeps them; ``""`` is read as None and None is written as ``""``.  The parts: deliveries in
 ``_hubspot_hooks``, endpoints in ``_hubspot_calls``, the walk over changes in ``_hubspot_walk``, writing in
-``_hubspot_write``, JSON and errors in ``_hubspot_wire``.  How to connect: docs/vendors/hubspot.md.
+``_hubspot_write``, merging in ``_hubspot_merge``, consent in ``_hubspot_consent``, JSON and errors in
+``_hubspot_wire``.  How to connect: docs/vendors/hubspot.md.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class HubSpot(Connector):
     name = "hubspot"
     side = Side.CRM
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE}
+        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.MERGE, Can.DESCRIBE}
     )
     limits = _limits("free")
     hosts: ClassVar[frozenset[str]] = frozenset({"api.hubapi.com"})
@@ -163,7 +164,7 @@ class HubSpot(Connector):
         return records.by(key, [v for v in values if v])
 
     def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:
-        """Batch calls, read row by row; see ``_hubspot_write``.  Opt-outs go first; see ``_hubspot_consent``."""
+        """Batch calls, read row by row (``_hubspot_write``); opt-outs first, opt-ins last (``_hubspot_consent``)."""
         return consent.write(self._contacts, orders, write)
 
     def describe(self, kind: Kind) -> Schema:

@@ -1,23 +1,25 @@
 """Mailchimp, the members of one audience.  In: deliveries, ids, cursors and orders in Mailchimp's words.  Out: events,
 records, receipts.
 
-Fields are flat: ``email_address``, ``status``, ``merge_fields.FNAME``, ``interests.<id>``, ``tags`` (names).  A record
-is known by its ``contact_id``, which stays when the address changes.  The parts: deliveries in ``_mailchimp_hooks``,
-endpoints in ``_mailchimp_calls``, writing in ``_mailchimp_write``, JSON and errors in ``_mailchimp_wire``.  How to
-connect: docs/vendors/mailchimp.md.
+Fields are flat: ``email_address``, ``status``, ``merge_fields.FNAME``, ``interests.<id>``,
+``marketing_permissions.<id>``, ``tags`` (names).  A record is known by its ``contact_id``, which stays when the address
+changes.  The parts: deliveries in ``_mailchimp_hooks``, endpoints in ``_mailchimp_calls``, writing in
+``_mailchimp_write`` and ``_mailchimp_jobs``, JSON in ``_mailchimp_wire``, consent per topic in ``_mailchimp_topics``,
+refusals in ``_mailchimp_errors``.  How to connect: docs/vendors/mailchimp.md.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from connectors import _mailchimp_hooks as hooks
+from connectors import _mailchimp_topics as topics
 from connectors._http import Http
 from connectors._mailchimp_calls import CONCURRENCY, Audience
 from connectors._mailchimp_wire import schema, time
@@ -75,6 +77,9 @@ class Mailchimp(Connector):
         ),
         Setting("base_url", f"Where the API is; default: by the key, else https://{_HOST}{_VERSION}", required=False),
         Setting("new_member_status", f"Status of new members: {', '.join(_NEW)}; default {_NEW[0]}", required=False),
+        Setting(
+            "topics", "Interests that speak of consent, by id, with commas; default: by the mapping", required=False
+        ),
     )
 
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
@@ -86,6 +91,7 @@ class Mailchimp(Connector):
         self._new_status = _given(settings, "new_member_status", _NEW[0])
         if self._new_status not in _NEW:
             raise ValueError(f"mailchimp: new_member_status {self._new_status!r} is none of {', '.join(_NEW)}")
+        self._topics = len({t for t in map(str.strip, _given(settings, "topics", "").split(",")) if t})
         self._audience = Audience(http, self._list_id, secrets={settings["api_key"].strip()})
         self._kinds = {Kind.CONTACT: self._audience}
 
@@ -102,10 +108,19 @@ class Mailchimp(Connector):
         """What every request carries; keys and OAuth tokens are sent alike ("Authentication")."""
         return {"Authorization": f"Bearer {settings['api_key'].strip()}"}
 
+    @classmethod
+    def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:
+        """The interests that the mapping names: a profile that lacks one of them may be a withdrawal.
+
+        What is read does not depend on the mapping: a member is always read with all its interests and permissions.
+        """
+        named = sorted(name.removeprefix(topics.INTEREST) for name in theirs if name.startswith(topics.INTEREST))
+        return {"topics": ",".join(named)} if named else {}
+
     def receive(self, delivery: Delivery) -> Received:
         """Secret in the URL, signature, or both, as configured; then one event.  Mailchimp waits ten seconds."""
         hooks.verify(delivery, url_secret=self._url_secret, signing_secrets=self._signing)
-        return hooks.received(delivery, list_id=self._list_id)
+        return hooks.received(delivery, list_id=self._list_id, topics=self._topics)
 
     def check(self) -> str:
         """Asks for the account, then for the audience."""
@@ -159,9 +174,9 @@ class Mailchimp(Connector):
         return write(self._audience, orders, new_status=self._new_status)
 
     def describe(self, kind: Kind) -> Schema:
-        """The member's own fields, the audience's merge fields and its interests."""
+        """The member's own fields, the audience's merge fields, interests and marketing permissions."""
         audience = self._kinds[kind]
-        return schema(audience.merge_fields(), audience.interests())
+        return schema(audience.merge_fields(), audience.interests(), audience.permissions())
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from starlette.types import ExceptionHandler, Scope
 from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.front import Json, header, operations
 from sandbox.hubspot_batch import Batch, inputs_of
-from sandbox.hubspot_consent import Consent
+from sandbox.hubspot_consent import MIRRORS, Consent
 from sandbox.hubspot_events import POLICY, SUBSCRIBED, Events, Version, encoder
 from sandbox.hubspot_http import Routes, answer, body, flag, names, required, source
 from sandbox.hubspot_preferences import Preferences
@@ -65,13 +65,14 @@ class HubSpotSim(Simulator):
         signature: Version = "v3",
         portal_id: int = 62515,
         app_id: int = 54321,
-        subscribed: Collection[str] = SUBSCRIBED,
+        subscribed: Collection[str] = (*SUBSCRIBED, *MIRRORS),
         rate: int | None = None,
         search_rate: int | None = None,
         strict_search: bool = True,
         search_lag: float = 0.0,
         merge_makes_new: bool = False,
         data_privacy: bool = False,
+        resubscribes: bool = True,
         retry_span: float = SPAN,
         seed: int = 0,
         clock: Clock | None = None,
@@ -80,8 +81,9 @@ class HubSpotSim(Simulator):
 
         ``webhook``: where events go.  ``signature``: of deliveries.  ``subscribed``: properties whose changes are told.
         ``rate``: calls per 10 s (published: ``RATE``), ``search_rate``: searches per second (``SEARCH_RATE``); None is
-        no limit.  ``search_lag``: seconds until a change shows in searches.  ``retry_span``: seconds for all retries of
-        a webhook.
+        no limit.  ``search_lag``: seconds until a change shows in searches.  ``merge_makes_new``: a merge gives the
+        record a new id.  ``data_privacy``: changes of consent need a legal basis.  ``resubscribes``: v4 takes back an
+        opt-out of one subscription.  ``retry_span``: seconds for all retries of a webhook.
         """
         super().__init__(POLICY, encoder(signature), seed=seed, span=retry_span, clock=clock)
         self.token = token
@@ -91,7 +93,7 @@ class HubSpotSim(Simulator):
         self._recent: dict[bool, deque[float]] = {False: deque(), True: deque()}
         events = Events(self.webhooks.emit, portal_id=portal_id, app_id=app_id, subscribed=subscribed)
         self.portal = Portal(self._ms, events, merge_makes_new=merge_makes_new)
-        self.consent = Consent(self.portal, self._ms, data_privacy=data_privacy)
+        self.consent = Consent(self.portal, self._ms, data_privacy=data_privacy, resubscribes=resubscribes)
         self._batch = Batch(self.portal, self._ms)
         self._search = Search(self.portal, self._ms, strict=strict_search, lag=search_lag)
         self.app = self.build()
@@ -307,8 +309,8 @@ class HubSpotSim(Simulator):
         """What somebody does in HubSpot.
 
         ``action``: ``update`` (default), ``create``, ``archive``, ``restore``, ``merge`` (``loser``), ``erase``, or
-        ``unsubscribe`` / ``subscribe`` (all mail, by the person).  ``id`` or ``email``: whom.  ``properties``: values.
-        ``source``: the change source, by default ``CRM_UI``.
+        ``unsubscribe`` / ``subscribe`` (by the person: all mail, or one ``subscription`` by its id).  ``id`` or
+        ``email``: whom.  ``properties``: values.  ``source``: the change source, by default ``CRM_UI``.
         """
         action, source = given.get("action", "update"), str(given.get("source", "CRM_UI"))
         properties = given.get("properties", {})
@@ -325,8 +327,8 @@ class HubSpotSim(Simulator):
                 "restore": partial(self.portal.restore, contact, source),
                 "erase": partial(self.portal.erase, contact, source),
                 "merge": lambda: self.portal.merge(contact, self.portal.by_id(str(given["loser"])), source),
-                "unsubscribe": lambda: self.consent.unsubscribe_all(contact.values["email"], source),
-                "subscribe": lambda: self.consent.resubscribe_all(contact.values["email"], source),
+                "unsubscribe": lambda: self._chosen(contact, given, source, opted_in=False),
+                "subscribe": lambda: self._chosen(contact, given, source, opted_in=True),
             }
             if action not in actions:
                 raise BadEdit(f"action must be create or one of {', '.join(actions)}")
@@ -336,6 +338,15 @@ class HubSpotSim(Simulator):
         except KeyError as error:
             raise BadEdit(f"missing: {error}") from None
         return self.portal.show(result if isinstance(result, Contact) else contact, list(self.portal.schema))
+
+    def _chosen(self, contact: Contact, given: Mapping[str, Any], source: str, *, opted_in: bool) -> None:
+        email = contact.values["email"]
+        if "subscription" in given:
+            self.consent.choose(email, given["subscription"], "SUBSCRIBED" if opted_in else "UNSUBSCRIBED", source)
+        elif opted_in:
+            self.consent.resubscribe_all(email, source)
+        else:
+            self.consent.unsubscribe_all(email, source)
 
     def _whom(self, given: Mapping[str, Any]) -> Contact | None:
         if "email" in given:

@@ -1,8 +1,12 @@
-"""HubSpot's communication preferences, kept per e-mail address and mirrored in ``hs_email_optout`` of the contact.
+"""HubSpot's communication preferences, kept per e-mail address and mirrored in properties of the contact.
+
+``hs_email_optout`` mirrors the opt-out of all mail, ``hs_email_optout_<id>`` what was said about one subscription
+("true" opted out, "false" opted in, without a value where nothing was said).
 
 Sources: developers.hubspot.com, "Subscription preferences" v3 and v4 (mirror of April 2026; the v3 guide of 2025-12-02
-says that v3 cannot re-subscribe who opted out, v4 can); shapes as in hubspot-api-client 12.0.0
-(``communication_preferences.models``).  There is no webhook for consent itself, only for the mirrored property.
+says that v3 cannot re-subscribe who opted out, v4 can; whether v4 also lifts an opt-out of all mail is not said: not
+here); shapes as in hubspot-api-client 12.0.0 (``communication_preferences.models``).  There is no webhook for consent
+itself, only for the mirrored properties.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ DEFINITIONS = (  # (id, name, description): what an account might have
     (1002, "Product updates", "What is new in the product"),
     (1003, "One to One", "Mails of our sales people"),
 )
+MIRRORS = tuple(f"{OPTOUT}_{id_}" for id_, _, _ in DEFINITIONS)  # properties, one for each
+_BEGAN = "2024-01-15T09:00:00.000Z"  # when the account defined its subscriptions
 _BASES = (
     "LEGITIMATE_INTEREST_PQL",
     "LEGITIMATE_INTEREST_CLIENT",
@@ -45,14 +51,19 @@ class Status:
 class Consent:
     """The preferences of all addresses of one account."""
 
-    def __init__(self, portal: Portal, now: Callable[[], int], *, data_privacy: bool) -> None:
-        """``data_privacy``: the account's data privacy mode, in which a legal basis is required."""
+    def __init__(
+        self, portal: Portal, now: Callable[[], int], *, data_privacy: bool, resubscribes: bool = True
+    ) -> None:
+        """``data_privacy``: the account's data privacy mode, in which a legal basis is required.
+
+        ``resubscribes``: whether v4 subscribes who opted out of that subscription.
+        """
         self._portal = portal
         self._now = now
         self._data_privacy = data_privacy
+        self._resubscribes = resubscribes
         self._names = {id_: name for id_, name, _ in DEFINITIONS}
-        for id_, name, _ in DEFINITIONS:
-            mirror = f"{OPTOUT}_{id_}"
+        for (_, name, _), mirror in zip(DEFINITIONS, MIRRORS, strict=True):
             portal.schema[mirror] = Property(
                 mirror, f"Opted out of email: {name}", "bool", "booleancheckbox", "emailinformation", read_only=True
             )
@@ -65,13 +76,19 @@ class Consent:
         self._everything: dict[str, int] = {}  # address -> when it opted out of all mail
 
     def set(self, email: str, given: Mapping[str, Any], source: str) -> dict[str, Any]:
-        """v4: one subscription of one address, any state."""
+        """v4: one subscription of one address, any state.
+
+        Refused where it would lift an opt-out of all mail, or, where asked for, any opt-out.
+        """
         id_, state = self._subscription(given), given.get("statusState")
         if state not in STATES:
             raise bad(f"statusState must be one of {list(STATES)}")
         if given.get("channel") != "EMAIL":
             raise bad("channel must be EMAIL")
         before = self._state(email, id_)
+        stays = email.lower() in self._everything or (before == "UNSUBSCRIBED" and not self._resubscribes)
+        if state == "SUBSCRIBED" and stays:
+            raise bad(f"{email} opted out and cannot be subscribed to {id_}")
         self._put(email, id_, str(state), given, source)
         reason = "REQUESTED_CHANGE_OCCURRED"
         if before == state:
@@ -121,6 +138,14 @@ class Consent:
             self._statuses[email, id_] = Status("SUBSCRIBED", self._now(), source)
         self._mirrored(email, source)
 
+    def choose(self, email: str, subscription: object, state: str, source: str) -> None:
+        """The person changes one subscription, on a page of HubSpot's; an opt-out of all mail goes with it."""
+        email, id_ = email.lower(), self._subscription({"subscriptionId": subscription})
+        if state == "SUBSCRIBED":
+            self._everything.pop(email, None)
+        self._statuses[email, id_] = Status(state, self._now(), source)
+        self._mirrored(email, source)
+
     def statuses(self, email: str) -> list[dict[str, Any]]:
         """v4: what the address said about each subscription."""
         return [self._row(email.lower(), id_) for id_ in self._names]
@@ -156,8 +181,8 @@ class Consent:
                 "isActive": True,
                 "isDefault": False,
                 "isInternal": False,
-                "createdAt": "2024-01-15T09:00:00.000Z",
-                "updatedAt": "2024-01-15T09:00:00.000Z",
+                "createdAt": _BEGAN,
+                "updatedAt": _BEGAN,
             }
             for id_, name, about in DEFINITIONS
         ]
@@ -166,7 +191,7 @@ class Consent:
         basis, explanation = given.get("legalBasis"), given.get("legalBasisExplanation")
         if basis is not None and basis not in _BASES:
             raise bad(f"legalBasis must be one of {list(_BASES)}")
-        if self._data_privacy and state == "SUBSCRIBED" and not (basis and explanation):
+        if self._data_privacy and not (basis and explanation):
             raise bad("legalBasis and legalBasisExplanation are required in data privacy mode")
         self._statuses[email.lower(), id_] = Status(state, self._now(), source, basis, explanation)
         self._mirrored(email.lower(), source)
@@ -180,8 +205,9 @@ class Consent:
         """The opt-outs of the contact's present address as properties."""
         email = contact.values.get("email", "")
         mirrored = {OPTOUT: "true" if email in self._everything else ""}
-        for id_ in self._names:
-            mirrored[f"{OPTOUT}_{id_}"] = "true" if self._state(email, id_) == "UNSUBSCRIBED" else ""
+        said = {"UNSUBSCRIBED": "true", "SUBSCRIBED": "false"}
+        for id_, mirror in zip(self._names, MIRRORS, strict=True):
+            mirrored[mirror] = said.get(self._state(email, id_), "")
         self._portal.update(contact, mirrored, source, at=at)
 
     def _state(self, email: str, id_: int) -> str:
@@ -202,10 +228,10 @@ class Consent:
             "subscriptionId": id_,
             "subscriptionName": self._names[id_],
             "status": "NOT_SPECIFIED" if status is None else status.state,
-            "source": "" if status is None else status.source,
+            "source": "Not specified" if status is None else status.source,
+            "timestamp": _BEGAN if status is None else iso(status.at),
         }
         if status is not None:
-            row |= {"timestamp": iso(status.at)}
             row |= {"legalBasis": status.basis, "legalBasisExplanation": status.explanation} if status.basis else {}
         return row
 

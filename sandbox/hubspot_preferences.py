@@ -60,15 +60,18 @@ class Preferences:
         return Json(verb(await body(request), source(request)))
 
     async def _statuses(self, request: Request) -> Response:
+        _by_mail(request)
         return self._complete(self._consent.statuses(request.path_params["email"]))
 
     async def _set(self, request: Request) -> Response:
         return self._complete([self._consent.set(request.path_params["email"], await body(request), source(request))])
 
     async def _wide(self, request: Request) -> Response:
+        _by_mail(request)
         return self._complete(self._consent.wide(request.path_params["email"]))
 
     async def _unsubscribed_all(self, request: Request) -> Response:
+        _by_mail(request)
         rows = self._consent.unsubscribe_all(request.path_params["email"], source(request))
         return self._complete(rows if flag(request, "verbose") else [])
 
@@ -87,6 +90,8 @@ class Preferences:
         call = calls.get(request.path_params["verb"])
         if call is None:
             raise not_found()
+        if request.path_params["verb"] != "write":  # there each input names its own
+            _by_mail(request)
         rows: list[Any] = []
         errors: list[Any] = []
         for given in inputs:
@@ -102,3 +107,9 @@ class Preferences:
         now = self._stamp()
         said: dict[str, Any] = {"status": "COMPLETE", "results": rows, "startedAt": now, "completedAt": now}
         return Json({**said, "numErrors": len(errors), "errors": errors} if errors else said)
+
+
+def _by_mail(request: Request) -> None:
+    """Raises 400 where the query does not name the channel, of which there is one."""
+    if request.query_params.get("channel") != "EMAIL":
+        raise bad("channel must be EMAIL")

@@ -21,6 +21,7 @@ from sandbox.hubspot_rules import (
     MERGED,
     MODIFIED,
     MORE_EMAILS,
+    OPTOUT,
     HubSpotError,
     Property,
     addresses,
@@ -238,7 +239,10 @@ class Portal:
         self._events.restored(contact.id, contact.updated, source)
 
     def merge(self, winner: Contact, loser: Contact, source: str) -> Contact:
-        """Merge ``loser`` into ``winner``: the winner's values stay, gaps are filled, addresses are kept."""
+        """Merge ``loser`` into ``winner``: the winner's values stay, gaps are filled, addresses are kept.
+
+        What mirrors consent goes by the address that is the primary one afterwards (community.hubspot.com 824366).
+        """
         if winner.id == loser.id:
             raise bad("Cannot merge a contact with itself")
         merged = [i for i in winner.values.get(MERGED, "").split(";") if i]
@@ -246,7 +250,11 @@ class Portal:
             raise HubSpotError(414, "VALIDATION_ERROR", "This record was merged too often")
         at = self._now()
         keep = set(_ALWAYS) | {MERGED, MORE_EMAILS}
-        filled = {n: v for n, v in loser.values.items() if n not in keep and n not in winner.values}
+        filled = {
+            n: v
+            for n, v in loser.values.items()
+            if n not in keep and n not in winner.values and not n.startswith(OPTOUT)
+        }
         others = [a for a in [*addresses(winner.values), *addresses(loser.values)] if a != winner.values.get(EMAIL)]
         others = [a for a in dict.fromkeys(others) if a != filled.get(EMAIL)]
         former = [str(loser.id), *(i for i in loser.values.get(MERGED, "").split(";") if i)]

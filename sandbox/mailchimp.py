@@ -1,4 +1,5 @@
-"""Mailchimp's Marketing API 3.0 as it behaves on the wire: one audience, its members, fields, tags and webhooks.
+"""Mailchimp's Marketing API 3.0 as it behaves on the wire: one audience, its members, fields, groups,
+permissions, tags and webhooks.
 
 Answers with and without ``/3.0`` before the path.  Sources: the API's contract 3.0.55 (``spec/marketing.json``) and
 github.com/mailchimp/fern-marketing-api-docs; each module ``mailchimp_*`` names its pages.
@@ -24,6 +25,7 @@ from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.front import header
 from sandbox.mailchimp_audience import About
 from sandbox.mailchimp_events import POLICY, SOURCES, encode
+from sandbox.mailchimp_groups import Questions
 from sandbox.mailchimp_http import Routes, answer, problem
 from sandbox.mailchimp_members import Members
 from sandbox.mailchimp_rules import TRIGGERS, Problem, not_found, shape, utc
@@ -48,6 +50,8 @@ class MailchimpSim(Simulator):
         signing_secret: str = "",
         connections: int | None = CONNECTIONS,
         tags_touch: bool = False,
+        gdpr: bool = True,
+        lenient: bool = False,
         retry_span: float = SPAN,
         seed: int = 0,
         clock: Clock | None = None,
@@ -56,12 +60,14 @@ class MailchimpSim(Simulator):
 
         ``webhook``: where events go, with ``?secret=`` where ``webhook_secret`` is given, signed where
         ``signing_secret`` is.  ``connections``: calls at once, None = no limit.  ``retry_span``: seconds for all
-        retries of a webhook.
+        retries of a webhook.  ``gdpr``: the audience has GDPR fields.  ``lenient``: permissions that it does not have
+        are passed over, not refused.
         """
         super().__init__(POLICY, encode, seed=seed, span=retry_span, clock=clock)
         self.key = key
         self._connections = connections
-        self.audience = Audience(list_id, self.clock, self.webhooks.emit, tags_touch=tags_touch)
+        questions = Questions(list_id, gdpr=gdpr, lenient=lenient)
+        self.audience = Audience(list_id, self.clock, self.webhooks.emit, questions=questions, tags_touch=tags_touch)
         self._about = About(self.audience, self.webhooks, seed)
         self.app = self.build()
         self.deliver_to(webhook, secret=webhook_secret, signing_secret=signing_secret)

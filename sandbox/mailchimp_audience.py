@@ -1,4 +1,4 @@
-"""What else belongs to a Mailchimp audience: its fields, groups, segments and webhooks.  In: requests.  Out: answers.
+"""What else belongs to a Mailchimp audience: its fields, segments and webhooks.  In: requests.  Out: answers.
 
 Sources: the Marketing API's contract 3.0.55; the signing secret of a webhook, told once:
 github.com/mailchimp/fern-marketing-api-docs, ``subscribe-to-webhooks``.
@@ -17,9 +17,10 @@ from starlette.responses import Response
 
 from sandbox.front import Json, operations
 from sandbox.mailchimp_events import SOURCES, TYPES, VALIDATOR
+from sandbox.mailchimp_groups import QuestionPages
 from sandbox.mailchimp_http import Routes, answer, body, rows
 from sandbox.mailchimp_rules import ARCHIVED, MergeField, invalid, not_found, utc
-from sandbox.mailchimp_store import CATEGORIES, INTERESTS, Audience, Member
+from sandbox.mailchimp_store import Audience, Member
 from sandbox.webhooks import Target, Webhooks
 
 _FIELD_TYPES = (
@@ -38,6 +39,7 @@ class About:
         self._audience = audience
         self._webhooks = webhooks
         self._random = Random(seed)
+        self._questions = QuestionPages(audience.questions, lambda: (m.interests for m in audience.members.values()))
 
     def routes(self) -> Routes:
         """See the class."""
@@ -45,10 +47,10 @@ class About:
         return [
             ("GET", "/lists", self._lists),
             ("GET", list_, self._list),
+            ("PATCH", list_, self._change),
             ("GET", f"{list_}/merge-fields", self._fields),
             ("POST", f"{list_}/merge-fields", self._add_field),
-            ("GET", f"{list_}/interest-categories", self._categories),
-            ("GET", f"{list_}/interest-categories/{{category}}/interests", self._interests),
+            *self._questions.routes(),
             ("GET", f"{list_}/tag-search", self._tag_search),
             ("GET", f"{list_}/segments", self._segments),
             ("POST", f"{list_}/segments", self._add_segment),
@@ -70,6 +72,15 @@ class About:
         said = self._about()
         return answer(request, said, said.keys())
 
+    async def _change(self, request: Request) -> Response:
+        """Of all that can be set only the switch of the GDPR fields; what members permitted is kept behind it."""
+        self._here(request)
+        switch = (await body(request)).get("marketing_permissions")
+        if not isinstance(switch, bool):
+            raise invalid(("marketing_permissions", "Schema describes boolean"))
+        self._audience.questions.gdpr = switch
+        return Json(self._about())
+
     def _about(self) -> dict[str, Any]:
         counts = Counter(m.status for m in self._audience.members.values())
         return {
@@ -83,7 +94,7 @@ class About:
             "visibility": "prv",
             "double_optin": False,
             "has_welcome": False,
-            "marketing_permissions": True,
+            "marketing_permissions": self._audience.questions.gdpr,
             "stats": {
                 "member_count": counts["subscribed"],
                 "total_contacts": sum(counts.values()) - counts[ARCHIVED],
@@ -94,7 +105,7 @@ class About:
             },
         }
 
-    # --- fields and groups --------------------------------------------------------------------------------------------
+    # --- fields ------------------------------------------------------------------------------------------------------
 
     async def _fields(self, request: Request) -> Response:
         self._here(request)
@@ -123,30 +134,6 @@ class About:
         required = given.get("required") is True
         schema[tag] = MergeField(number, tag, given["name"], given["type"], required, choices, options)
         return Json(schema[tag].public(self._audience.id))
-
-    async def _categories(self, request: Request) -> Response:
-        self._here(request)
-        found = [
-            {"list_id": self._audience.id, "id": id_, "title": title, "display_order": i, "type": "checkboxes"}
-            for i, (id_, title) in enumerate(CATEGORIES.items())
-        ]
-        return rows(request, "categories", found, list_id=self._audience.id)
-
-    async def _interests(self, request: Request) -> Response:
-        self._here(request)
-        category = request.path_params["category"]
-        if category not in CATEGORIES:
-            raise not_found()
-        ids = {"category_id": category, "list_id": self._audience.id}
-        found = [
-            {**ids, "id": id_, "name": name, "subscriber_count": str(self._interested(id_)), "display_order": i}
-            for i, (id_, (owner, name)) in enumerate(INTERESTS.items())
-            if owner == category
-        ]
-        return rows(request, "interests", found, **ids)
-
-    def _interested(self, id_: str) -> int:
-        return sum(m.interests.get(id_, False) for m in self._audience.members.values())
 
     # --- tags, which are static segments ------------------------------------------------------------------------------
 

@@ -166,6 +166,12 @@ def shape(given: object, prefix: str = "", *, statuses: Sequence[str] = STATUSES
                 ]
             case (("tags" | "marketing_permissions"), _) if not isinstance(value, list):
                 found.append((prefix + name, f"Schema describes array, {_type(value)} found instead"))
+            case "marketing_permissions", list():
+                found += [
+                    (f"{prefix}{name}.item:{at}.enabled", "Schema describes boolean")
+                    for at, row in enumerate(value)
+                    if not isinstance(row, Mapping) or not isinstance(row.get("enabled"), bool)
+                ]
     return found
 
 

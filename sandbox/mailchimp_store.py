@@ -15,6 +15,7 @@ from typing import Any
 
 from sandbox.journal import Journal
 from sandbox.mailchimp_events import told
+from sandbox.mailchimp_groups import Questions
 from sandbox.mailchimp_rules import (
     ARCHIVED,
     MERGE_FIELDS,
@@ -32,13 +33,6 @@ from sandbox.mailchimp_rules import (
 from sandbox.webhooks import Happening
 
 TAGS_SHOWN = 50  # contract: the member resource shows no more
-CATEGORIES = {"c0ffee0001": "Interests"}
-INTERESTS = {  # id -> (category, name)
-    "a1b2c3d401": ("c0ffee0001", "Products"),
-    "a1b2c3d402": ("c0ffee0001", "Events"),
-    "a1b2c3d403": ("c0ffee0001", "Offers"),
-}
-PERMISSIONS = {"d4e5f60701": "Email", "d4e5f60702": "Customized online advertising"}
 _PLAIN = ("email_type", "language", "vip", "ip_signup", "timestamp_signup", "ip_opt", "timestamp_opt")
 
 
@@ -87,10 +81,12 @@ class Audience:
         now: Callable[[], float],
         emit: Callable[[Iterable[Happening]], None],
         *,
+        questions: Questions,
         tags_touch: bool = False,
     ) -> None:
         """``now``: seconds since 1970.  ``tags_touch``: a change of tags moves ``last_changed`` (not documented)."""
         self.id = list_id
+        self.questions = questions
         self.schema: dict[str, MergeField] = {m.tag: m for m in MERGE_FIELDS}
         self._now = now
         self._emit = emit
@@ -138,7 +134,6 @@ class Audience:
             "sms_phone_number": "",
             "sms_subscription_status": "nonsubscribed",
             "merge_fields": merge,
-            "interests": {i: member.interests.get(i, False) for i in INTERESTS},
             "stats": {"avg_open_rate": 0, "avg_click_rate": 0},
             "ip_signup": plain.get("ip_signup", ""),
             "timestamp_signup": plain.get("timestamp_signup", ""),
@@ -158,10 +153,7 @@ class Audience:
                 "timezone": "",
                 "region": "",
             },
-            "marketing_permissions": [
-                {"marketing_permission_id": i, "text": text, "enabled": member.permissions.get(i, False)}
-                for i, text in PERMISSIONS.items()
-            ],
+            **self.questions.shown(member.interests, member.permissions),
             "source": member.source,
             "tags_count": len(member.tags),
             "tags": [{"id": self.tag_ids[n], "name": n} for n in list(member.tags)[:TAGS_SHOWN]],
@@ -185,7 +177,7 @@ class Audience:
             raise invalid(("status", "This value should not be blank."))
         quiet, at = at is not None, int(self._now()) if at is None else at
         merge = clean_merge(self.schema, given.get("merge_fields", {}), {}, lax=lax)
-        interests = _interests(given)
+        interests = self.questions.chosen(given)
         member = Member(
             web_id=self._next,
             contact_id=hashlib.md5(f"{self.id}:{self._next}".encode()).hexdigest(),
@@ -197,7 +189,7 @@ class Audience:
             plain={"timestamp_opt": utc(at), **{n: given[n] for n in _PLAIN if n in given}},
             merge={t: v for t, v in merge.items() if v != ""},
             interests=interests,
-            permissions=_permissions(given),
+            permissions=self.questions.permitted(given),
             left_by=source if status == "unsubscribed" else None,
         )
         self._next += 1
@@ -221,7 +213,7 @@ class Audience:
             raise compliance(member.email)
         # An archived member stays in the archive unless a status is given (harsher: status_if_new does not count).
         merge = clean_merge(self.schema, given.get("merge_fields", {}), member.merge, lax=lax)
-        interests, permissions = _interests(given), _permissions(given)
+        interests, permissions = self.questions.chosen(given), self.questions.permitted(given)
         profile = any(member.merge.get(t, "") != v for t, v in merge.items())
         profile = profile or any(member.interests.get(i, False) != on for i, on in interests.items())
         plain = {n: given[n] for n in _PLAIN if n in given and member.plain.get(n) != given[n]}
@@ -321,7 +313,6 @@ class Audience:
     # --- telling ------------------------------------------------------------------------------------------------------
 
     def _told(self, type_: str, member: Member, source: str, **more: str) -> Happening:
-        groups = ", ".join(INTERESTS[i][1] for i, on in member.interests.items() if on)
         address = member.merge.get("ADDRESS")
         merges = {tag: member.merge.get(tag, "") for tag in self.schema}
         if isinstance(address, Mapping):
@@ -333,7 +324,7 @@ class Audience:
             "ip_opt": member.plain.get("ip_opt", ""),
             "ip_signup": member.plain.get("ip_signup", ""),
             "web_id": member.web_id,
-            "merges": {"EMAIL": member.email, **merges, "INTERESTS": groups},
+            "merges": {"EMAIL": member.email, **merges, **self.questions.told(member.interests)},
             "list_id": self.id,
             **more,
         }
@@ -376,18 +367,3 @@ def refusal(email: str, problem: Problem) -> dict[str, Any]:
         "field": named[0],
         "field_message": named[1],
     }
-
-
-def _interests(given: Mapping[str, Any]) -> dict[str, bool]:
-    found = dict(given.get("interests", {}))
-    if unknown := next((i for i in found if i not in INTERESTS), None):
-        raise invalid(detail=f"Invalid interest ID: '{unknown}'.")
-    return found
-
-
-def _permissions(given: Mapping[str, Any]) -> dict[str, bool]:
-    rows = [r for r in given.get("marketing_permissions", []) if isinstance(r, Mapping)]
-    found = {str(r.get("marketing_permission_id")): r.get("enabled") is True for r in rows}
-    if unknown := next((i for i in found if i not in PERMISSIONS), None):
-        raise invalid(detail=f"Invalid marketing permission ID: '{unknown}'.")
-    return found

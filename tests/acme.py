@@ -2,7 +2,8 @@
 
 Acme's API, v1: people with id, email (unique, case does not count), first_name, last_name, stage, score, updated_at.
 GET /people?ids= | ?emails= | ?since=&after= (by updated_at, then id), POST /people (Idempotency-Key), PATCH and DELETE
-/people/{id}, GET /fields, GET /me.  Webhooks: {"events": [...]}, signed ``acme-signature: t=<seconds>,v1=<hex>``.
+/people/{id}, POST /people/{id}/merge {"loser": id} (the loser's id then leads to the winner, whose "merged" lists it),
+GET /fields, GET /me.  Webhooks: {"events": [...]}, signed ``acme-signature: t=<seconds>,v1=<hex>``.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ class Acme(Connector):
         return [self.record(row) for row in self.ask(params)["people"]]
 
     def record(self, row: Mapping[str, Any]) -> Record:
-        fields = {k: v for k, v in row.items() if k not in {"id", "updated_at"}}
-        return Record(Kind.CONTACT, row["id"], fields, self.time(row["updated_at"]))
+        fields = {k: v for k, v in row.items() if k not in {"id", "updated_at", "merged"}}
+        return Record(Kind.CONTACT, row["id"], fields, self.time(row["updated_at"]), former_ids=tuple(row["merged"]))
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -180,6 +181,8 @@ class Acme(Connector):
     def one(self, order: Order) -> Receipt:
         if order.verb is Verb.CREATE:
             return self.create(order)
+        if order.verb is Verb.MERGE:
+            return self.merge(order)
         verb = "PATCH" if order.verb is Verb.UPDATE else "DELETE"
         body = self.body(order.fields) if order.verb is Verb.UPDATE else None
         response = self._http.send(verb, f"/people/{order.id}", json=body, take={404}, safe=order.verb in SAFE_VERBS)
@@ -199,6 +202,17 @@ class Acme(Connector):
         made = self.record(row)
         return Done(order.key, made.id, made)
 
+    def merge(self, order: Order) -> Receipt:
+        if order.again:  # an earlier try may have landed
+            both = self.people({"ids": f"{order.id},{order.loser}"})
+            if len(both) == 1 and {order.id, order.loser} <= {both[0].id, *both[0].former_ids}:
+                return Done(order.key, both[0].id, both[0])
+        response = self._http.send("POST", f"/people/{order.id}/merge", json={"loser": order.loser}, take={404})
+        if response.status_code == 404:
+            return Gone(order.key, "acme: nobody has one of these ids")
+        survivor = self.record(self._http.json(response))
+        return Done(order.key, survivor.id, survivor)
+
     def key(self, order: Order) -> str:
         return order.key
 
@@ -214,6 +228,8 @@ class AcmeApi:
     def __init__(self, seeds: Sequence[Seed]) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
         self.done: dict[str, str] = {}  # idempotency key -> id
+        self.moved: dict[str, str] = {}  # id of a loser -> id of its winner
+        self.count = 0
         self.now = max((s.modified for s in seeds), default=datetime(2026, 1, 1, tzinfo=UTC))
         self.ids = [
             self.put({"email": s.email, "first_name": s.text, "last_name": s.other}, s.modified)["id"] for s in seeds
@@ -222,9 +238,10 @@ class AcmeApi:
     def put(self, fields: Mapping[str, Any], at: datetime | None = None) -> dict[str, Any]:
         self.now = max(self.now + timedelta(seconds=1), at if at is not None else self.now)
         blank = {"email": None, "first_name": None, "last_name": None, "stage": "lead", "score": None}
-        id_ = f"p{len(self.rows) + 1:05}"
+        self.count += 1
+        id_ = f"p{self.count:05}"
         stamp = (at if at is not None else self.now).isoformat()
-        self.rows[id_] = {**blank, **fields, "id": id_, "updated_at": stamp}
+        self.rows[id_] = {**blank, **fields, "id": id_, "updated_at": stamp, "merged": []}
         return self.rows[id_]
 
     def emails(self) -> Sequence[str]:
@@ -248,12 +265,15 @@ class AcmeApi:
                 return self.list(params)
             case "POST", "/people":
                 return self.post(body, request.headers.get("idempotency-key", ""))
+        if path.endswith("/merge"):
+            return self.merge(path.split("/")[2], body["loser"])
         return self.change(request.method, path.removeprefix("/people/"), body)
 
     def list(self, params: httpx.QueryParams) -> httpx.Response:
         rows, more = [*self.rows.values()], False
         if "ids" in params:
-            rows = [row for row in rows if row["id"] in params["ids"].split(",")]
+            ids = {self.moved.get(id_, id_) for id_ in params["ids"].split(",")}
+            rows = [row for row in rows if row["id"] in ids]
         elif "emails" in params:
             rows = [row for row in rows if row["email"].lower() in params["emails"].lower().split(",")]
         else:
@@ -273,6 +293,14 @@ class AcmeApi:
         row = self.put(body)
         self.done[key] = row["id"]
         return httpx.Response(201, json=row)
+
+    def merge(self, winner: str, loser: str) -> httpx.Response:
+        if winner not in self.rows or loser not in self.rows:
+            return error(404, "no such person")
+        self.rows[winner]["merged"] += [loser, *self.rows.pop(loser)["merged"]]
+        self.moved |= dict.fromkeys(self.rows[winner]["merged"], winner)
+        self.touch(winner, self.now + timedelta(seconds=1))
+        return httpx.Response(200, json=self.rows[winner])
 
     def change(self, method: str, id_: str, body: Mapping[str, Any]) -> httpx.Response:
         if id_ not in self.rows:

@@ -13,11 +13,18 @@ from typing import Any
 
 import pytest
 
-for _module in ("promise", "promises_changed", "promises_read", "promises_receive", "promises_self", "promises_write"):
+for _module in ("promise", *(f"promises_{name}" for name in ("changed", "merge", "read", "receive", "self", "write"))):
     pytest.register_assert_rewrite(f"tests.{_module}")  # else a failure says only "AssertionError"
 
 from connectors.contract import Connector  # noqa: E402
-from tests import promises_changed, promises_read, promises_receive, promises_self, promises_write  # noqa: E402
+from tests import (  # noqa: E402
+    promises_changed,
+    promises_merge,
+    promises_read,
+    promises_receive,
+    promises_self,
+    promises_write,
+)
 from tests.promise import Promises  # noqa: E402
 from tests.stage import Example, Seed, Vendor  # noqa: E402
 
@@ -29,6 +36,7 @@ _FAMILIES: tuple[type[Promises], ...] = (
     promises_read.Read,
     promises_changed.Changed,
     promises_write.Write,
+    promises_merge.Merge,
 )
 
 

@@ -19,8 +19,11 @@ _CALLS: dict[Can, Callable[[Connector], object]] = {
     Can.FIND: lambda it: it.find(CONTACT, "email", ["somebody@people.example"]),
     Can.WRITE: lambda it: it.write([Order("k", CONTACT, Verb.UPDATE, {}, id="1")]),
     Can.ARCHIVE: lambda it: it.write([Order("k", CONTACT, Verb.ARCHIVE, {}, id="1")]),
+    Can.ERASE: lambda it: it.write([Order("k", CONTACT, Verb.ERASE, {}, id="1")]),
+    Can.MERGE: lambda it: it.write([Order("k", CONTACT, Verb.MERGE, {}, id="1", loser="2")]),
     Can.DESCRIBE: lambda it: it.describe(CONTACT),
 }
+_VERBS = frozenset({Can.ARCHIVE, Can.ERASE, Can.MERGE})  # a write() that is claimed may refuse these by receipt
 
 
 class Self(Promises):
@@ -77,8 +80,8 @@ class Self(Promises):
             if can in self.kind.can:
                 continue
             stage = self.stage()
-            if can is Can.ARCHIVE and Can.WRITE in self.kind.can:
-                self._refuses_archive(stage.it)
+            if can in _VERBS and Can.WRITE in self.kind.can:
+                self._refuses(can, stage.it)
             else:
                 self.raises(Unsupported, lambda c=call, s=stage: c(s.it), f"{can} is not claimed")
             assert not stage.calls, f"{can} is not claimed, but the vendor was called"
@@ -93,9 +96,9 @@ class Self(Promises):
                 _CALLS[can](stage.it)
         assert stage.calls
 
-    def _refuses_archive(self, it: Connector) -> None:
+    def _refuses(self, can: Can, it: Connector) -> None:
         try:
-            receipts = _CALLS[Can.ARCHIVE](it)
+            receipts = _CALLS[can](it)
         except Unsupported:
             return
         assert isinstance(receipts, (list, tuple))

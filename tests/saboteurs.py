@@ -93,6 +93,16 @@ class ArchivesUnasked(Acme):
     can: ClassVar[frozenset[Can]] = frozenset(Can) - {Can.ARCHIVE}
 
 
+@breaks("what_it_does_not_claim_is_unsupported")
+class ErasesUnasked(Acme):
+    can: ClassVar[frozenset[Can]] = frozenset(Can) - {Can.ERASE}
+
+
+@breaks("what_it_does_not_claim_is_unsupported")
+class MergesUnasked(Acme):
+    can: ClassVar[frozenset[Can]] = frozenset(Can) - {Can.MERGE}
+
+
 @breaks("only_allowed_hosts_are_called")
 class ForeignHost(Acme):
     def check(self) -> str:

@@ -8,7 +8,10 @@ import pytest
 
 import connectors
 from connectors.contract import Can, Problem
-from tests import saboteurs
+from tests import (
+    saboteurs,
+    saboteurs_merge,  # noqa: F401 - enters its own
+)
 from tests.acme import ACME, Acme
 from tests.conformance import Example, conformance
 

@@ -131,6 +131,7 @@ def test_all_sides_end_equal(plan: list[tuple[Any, ...]]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(acts, min_size=1, max_size=60))
 def test_all_sides_end_equal_at_length(plan: list[tuple[Any, ...]]) -> None:

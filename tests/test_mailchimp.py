@@ -871,8 +871,8 @@ def test_updates_are_one_call_without_a_status(it: Mailchimp, api: FakeAudience)
         ({"merge_fields.FNAME": ""}, {"merge_fields": {"FNAME": ""}}),
         ({"merge_fields.AGE": 0}, {"merge_fields": {"AGE": 0}}),
         ({"merge_fields.ADDRESS": None, "language": None}, {"merge_fields": {"ADDRESS": ""}, "language": ""}),
-        ({"vip": None, "interests.9143cf3bd1": None}, {"vip": False, "interests": {"9143cf3bd1": False}}),
-        ({"interests.9143cf3bd1": True, "vip": False}, {"vip": False, "interests": {"9143cf3bd1": True}}),
+        ({"vip": None}, {"vip": False}),
+        ({"vip": False}, {"vip": False}),
     ],
 )
 def test_cleared_is_sent_and_absent_is_not(
@@ -896,6 +896,8 @@ def test_cleared_is_sent_and_absent_is_not(
         ({"last_changed": "x"}, "read_only last_changed"),
         ({"FNAME": "Ada"}, "unknown_field FNAME"),
         ({"interests.1": "yes"}, "invalid interests.1"),
+        ({"marketing_permissions.1": 1}, "invalid marketing_permissions.1"),
+        ({"marketing_permissions.": True}, "unknown_field marketing_permissions."),
         ({"tags": "vip"}, "invalid tags"),
     ],
 )

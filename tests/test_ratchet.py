@@ -110,6 +110,7 @@ def test_nobody_who_objected_can_be_written_to(plan: list[tuple[Any, ...]]) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(acts, min_size=1, max_size=50))
 def test_nobody_who_objected_can_be_written_to_at_length(plan: list[tuple[Any, ...]]) -> None:

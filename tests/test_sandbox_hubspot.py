@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from sandbox.hubspot import HubSpotSim
+from sandbox.hubspot_consent import MIRRORS
 from sandbox.hubspot_events import sign as hubspot_sign
 from sandbox.serve import Sandbox
 from tests import sandboxed as stage
@@ -478,6 +479,61 @@ def test_hubspot_keeps_consent_per_address(hs: httpx.Client) -> None:
     assert values(hs, id_, "hs_email_optout", "hs_email_optout_1001") == [None, None]
 
 
+STATUSES = "/communication-preferences/v4/statuses"
+ONE = {"channel": "EMAIL", "subscriptionId": 1001}
+BASIS = {"legalBasis": "CONSENT_WITH_NOTICE", "legalBasisExplanation": "a form"}
+
+
+@pytest.mark.parametrize(
+    ("state", "mirrored"), [("UNSUBSCRIBED", "true"), ("SUBSCRIBED", "false"), ("NOT_SPECIFIED", None)]
+)
+@pytest.mark.parametrize("first", [True, False], ids=["said first", "created first"])
+def test_hubspot_mirrors_each_subscription(hs: httpx.Client, state: str, mirrored: str | None, first: bool) -> None:
+    """One subscription has a property of its own, also of a contact that comes later; the others keep theirs."""
+    id_ = "" if first else create(hs, email="a@example.com")
+    said = hs.post(f"{STATUSES}/A@example.com", json={**ONE, "statusState": state}).json()["results"][0]
+    assert (said["status"], said["subscriptionId"]) == (state, 1001)
+    id_ = create(hs, email="a@example.com") if first else id_
+    assert values(hs, id_, "hs_email_optout", *MIRRORS) == [None, mirrored, None, None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "before", "asked", "status"),
+    [
+        ({}, {}, {"statusState": "SUBSCRIBED"}, 200),
+        ({}, {"subscription": 1001}, {"statusState": "SUBSCRIBED"}, 200),
+        ({"resubscribes": False}, {"subscription": 1001}, {"statusState": "SUBSCRIBED"}, 400),
+        ({"resubscribes": False}, {"subscription": 1002}, {"statusState": "SUBSCRIBED"}, 200),
+        ({}, {"all": True}, {"statusState": "SUBSCRIBED"}, 400),
+        ({}, {"all": True}, {"statusState": "UNSUBSCRIBED"}, 200),
+        ({"data_privacy": True}, {}, {"statusState": "UNSUBSCRIBED"}, 400),
+        ({"data_privacy": True}, {}, {"statusState": "UNSUBSCRIBED", **BASIS}, 200),
+        ({"data_privacy": True}, {}, {"statusState": "SUBSCRIBED", **BASIS, "legalBasis": "BECAUSE"}, 400),
+    ],
+)
+def test_hubspot_refuses_changes_of_consent(
+    settings: dict[str, bool], before: dict[str, Any], asked: dict[str, str], status: int
+) -> None:
+    """What somebody opted out of, and what the account's privacy settings want, decides whether a state is taken."""
+    sim = HubSpotSim(**settings)
+    sim.edit({"action": "create", "properties": {"email": "a@example.com"}})
+    if before:
+        sim.edit({"action": "unsubscribe", "email": "a@example.com", **before})
+    token = {"authorization": f"Bearer {sim.token}"}
+    with Sandbox(hubspot=sim) as one:
+        answer = httpx.post(f"{one.hubspot_url}{STATUSES}/a@example.com", json={**ONE, **asked}, headers=token)
+    assert answer.status_code == status, answer.text
+
+
+def test_hubspot_takes_the_consent_of_the_primary_address_in_a_merge() -> None:
+    """An opt-out stays with its address: where that becomes a secondary one, the contact shows it no more."""
+    for loser_out, shown in ((True, None), (False, "true")):
+        sim = HubSpotSim()
+        a, b = (sim.edit({"action": "create", "properties": {"email": f"{n}@example.com"}})["id"] for n in "ab")
+        sim.edit({"action": "unsubscribe", "id": b if loser_out else a, "subscription": 1001})
+        assert sim.edit({"action": "merge", "id": a, "loser": b})["properties"]["hs_email_optout_1001"] == shown
+
+
 def test_hubspot_resubscribes_by_v4_only(hs: httpx.Client) -> None:
     """v3 refuses whoever opted out and what changes nothing; v4 takes both and says what happened."""
     v3 = "/communication-preferences/v3"
@@ -506,7 +562,8 @@ def test_hubspot_batches_consent(hs: httpx.Client) -> None:
     batch = "/communication-preferences/v4/statuses/batch"
     answer = hs.post(f"{batch}/write", json={"inputs": [one, {**one, "statusState": "MAYBE"}]})
     assert (answer.status_code, answer.json()["numErrors"], len(answer.json()["results"])) == (200, 1, 1)
-    read = hs.post(f"{batch}/read", json={"inputs": ["a@example.com"]}).json()["results"]
+    assert hs.post(f"{batch}/read", json={"inputs": []}).status_code == 400, "the channel is missing"
+    read = hs.post(f"{batch}/read?channel=EMAIL", json={"inputs": ["a@example.com"]}).json()["results"]
     assert [s["status"] for s in read[0]["statuses"] if s["subscriptionId"] == 1001] == ["SUBSCRIBED"]
 
 
@@ -538,7 +595,8 @@ def test_hubspot_signs_as_its_published_examples(version: Any, expected: str) ->
         ({"email": "a@example.com", "properties": {"city": "Bonn"}}, []),
         ({"email": "a@example.com", "action": "archive"}, ["contact.deletion"]),
         ({"email": "a@example.com", "action": "erase"}, ["contact.deletion", "contact.privacyDeletion"]),
-        ({"email": "a@example.com", "action": "unsubscribe"}, ["hs_email_optout"]),
+        ({"email": "a@example.com", "action": "unsubscribe"}, ["hs_email_optout", *MIRRORS]),
+        ({"email": "a@example.com", "action": "unsubscribe", "subscription": 1001}, ["hs_email_optout_1001"]),
         (
             {"email": "a@example.com", "action": "merge", "loser": "B"},
             ["contact.merge", "hs_additional_emails", "phone"],

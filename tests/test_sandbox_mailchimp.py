@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from sandbox.mailchimp import MailchimpSim
 from sandbox.mailchimp_events import sign as mailchimp_sign
 from sandbox.serve import Sandbox
 from tests import sandboxed as stage
@@ -409,6 +410,95 @@ def test_mailchimp_takes_five_hundred_members(mc: httpx.Client, members: str) ->
     assert mc.post(list_, json={"members": [new] * 501}).status_code == 400
 
 
+def test_mailchimp_keeps_groups(mc: httpx.Client, members: str) -> None:
+    """Categories and interests are made, renamed and taken away; a member shows those there are, each on or off."""
+    categories = members.replace("/members", "/interest-categories")
+    ann = f"{members}/{md5('ann@example.com')}"
+    stock = join(mc, members, "ann@example.com")["interests"]
+    made = mc.post(categories, json={"title": "Topics", "type": "checkboxes"}).json()
+    category = f"{categories}/{made['id']}"
+    try:
+        assert mc.post(categories, json={"title": "Topics"}).json()["errors"][0]["field"] == "type"
+        assert mc.post(f"{category}/interests", json={}).json()["errors"][0]["field"] == "name"
+        news = mc.post(f"{category}/interests", json={"name": "News"}).json()["id"]
+        assert mc.post(f"{category}/interests", json={"name": "News"}).status_code == 400
+        assert mc.patch(ann, json={"interests": {news: True}}).json()["interests"] == {**stock, news: True}
+        assert mc.patch(f"{category}/interests/{news}", json={"name": "Letters"}).json()["subscriber_count"] == "1"
+        assert mc.get(f"{category}/interests").json()["interests"][0]["name"] == "Letters"
+        assert mc.get(f"{category}/interests/{news}").json()["category_id"] == made["id"]
+        assert mc.patch(category, json={"title": "Themes", "type": "hidden"}).json()["title"] == "Themes"
+        hidden = mc.get(categories, params={"type": "hidden"}).json()
+        assert ([c["id"] for c in hidden["categories"]], hidden["total_items"]) == ([made["id"]], 1)
+        assert mc.delete(f"{category}/interests/{news}").status_code == 204
+        assert mc.get(ann).json()["interests"] == stock
+        assert mc.patch(ann, json={"interests": {news: True}}).json()["detail"] == f"Invalid interest ID: '{news}'."
+    finally:
+        assert mc.delete(category).status_code == 204
+    assert {mc.get(category).status_code, mc.get(f"{category}/interests/{news}").status_code} == {404}
+
+
+def test_mailchimp_keeps_permissions_behind_a_switch(mc: httpx.Client, members: str) -> None:
+    """With GDPR fields a member shows them all; without, none, and one that is sent is refused; a batch knows none."""
+    list_ = members.removesuffix("/members")
+    ann = f"{members}/{md5('ann@example.com')}"
+    shown = join(mc, members, "ann@example.com")["marketing_permissions"]
+    assert [(p["text"], p["enabled"]) for p in shown] == [
+        ("Email", False),
+        ("Direct Mail", False),
+        ("Customized Online Advertising", False),
+    ]
+    first = {"marketing_permission_id": shown[0]["marketing_permission_id"], "enabled": True}
+    after = mc.patch(ann, json={"marketing_permissions": [first]}).json()["marketing_permissions"]
+    assert [p["enabled"] for p in after] == [True, False, False]  # what is not named stays
+    for wrong in ([{**first, "enabled": "yes"}], {"a": 1}, [{**first, "marketing_permission_id": "x"}]):
+        assert mc.patch(ann, json={"marketing_permissions": wrong}).status_code == 400
+    one = {"email_address": "ann@example.com", "marketing_permissions": [{**first, "enabled": False}]}
+    batch = mc.post(list_, json={"members": [one], "update_existing": True}).json()
+    assert (batch["total_updated"], "marketing_permissions" in batch["updated_members"][0]) == (1, False)
+    assert mc.get(ann).json()["marketing_permissions"] == after
+    assert mc.get(list_).json()["marketing_permissions"] is True
+    try:
+        assert mc.patch(list_, json={"marketing_permissions": False}).json()["marketing_permissions"] is False
+        assert "marketing_permissions" not in mc.get(ann).json()
+        assert mc.patch(ann, json={"marketing_permissions": [first]}).status_code == 400
+    finally:
+        mc.patch(list_, json={"marketing_permissions": True})
+    assert mc.get(ann).json()["marketing_permissions"] == after
+
+
+@pytest.mark.parametrize("list_id", ["0123456789", "9876543210"])
+def test_mailchimp_s_ids_belong_to_the_audience(list_id: str) -> None:
+    """Another audience has other ids for the same names, and the same ones the next time."""
+    first, again, other = (MailchimpSim(list_id=i).audience.questions for i in (list_id, list_id, "another"))
+    assert (first.interests, first.permissions) == (again.interests, again.permissions)
+    assert not first.interests.keys() & other.interests.keys()
+    assert not first.permissions.keys() & other.permissions.keys()
+    assert list(first.interests.values()) == list(other.interests.values())
+
+
+@pytest.mark.parametrize(
+    ("act", "archived"),
+    [
+        ({"action": "unsubscribe"}, 204),
+        ({"member": {"status": "transactional"}}, 204),
+        ({"action": "clean"}, 405),
+        ({"member": {"status": "pending"}}, 405),
+        ({"action": "archive"}, 405),
+    ],
+)
+def test_mailchimp_archives_neither_bounced_nor_pending(
+    mc: httpx.Client, members: str, act: dict[str, Any], archived: int
+) -> None:
+    """Nor is an archived member changed by PATCH."""
+    email = "ann@example.com"
+    join(mc, members, email)
+    mc.post("/_sandbox/edit", json={"email": email, **act})
+    ann = f"{members}/{md5(email)}"
+    assert mc.delete(ann).status_code == archived
+    there = mc.get(ann).json()["status"] == "archived"
+    assert mc.patch(ann, json={"language": "de"}).status_code == (405 if there else 200)
+
+
 def test_mailchimp_has_groups_segments_and_search(mc: httpx.Client, members: str) -> None:
     """Interests, static segments, the activity feed, the search and the list itself answer in their shapes."""
     list_ = members.removesuffix("/members")
@@ -484,6 +574,29 @@ def test_mailchimp_tells_what_happened(
         assert delivery.url.endswith("/hook?secret=a+b")
         assert len(form["fired_at"]) == len("2026-01-01 00:00:00")
     assert found == told
+
+
+def test_mailchimp_tells_groups_by_name(mc: httpx.Client, members: str, receiver: Receiver) -> None:
+    """Each category with the names chosen in it; a comma in a name has a backslash; nothing tells of permissions."""
+    email = "ann@example.com"
+    shown = join(mc, members, email)
+    categories = members.replace("/members", "/interest-categories")
+    made = mc.post(categories, json={"title": "Topics", "type": "checkboxes"}).json()
+    try:
+        news = mc.post(f"{categories}/{made['id']}/interests", json={"name": "News, weekly"}).json()["id"]
+        mc.post("/_sandbox/webhooks", json={"url": receiver.url})
+        permission = {**shown["marketing_permissions"][0], "enabled": True}
+        mc.post("/_sandbox/edit", json={"email": email, "member": {"marketing_permissions": [permission]}})
+        interests = {next(iter(shown["interests"])): True, news: True}
+        mc.post("/_sandbox/edit", json={"email": email, "member": {"interests": interests}})
+        form = receiver.take().form
+    finally:
+        mc.delete(f"{categories}/{made['id']}")
+    assert (form["type"], form["data[merges][INTERESTS]"]) == ("profile", "Products")
+    assert form["data[merges][GROUPINGS][0][groups]"] == "Products"
+    assert form["data[merges][GROUPINGS][1][groups]"] == "News\\, weekly"
+    assert form["data[merges][GROUPINGS][1][unique_id]"] == made["id"]
+    assert settled(mc)["delivered"] == 1
 
 
 def test_mailchimp_webhooks_are_made_by_the_api(mc: httpx.Client, members: str, receiver: Receiver) -> None:

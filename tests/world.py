@@ -6,6 +6,7 @@ Nothing here sleeps: what waits for its time is made due by hand.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -189,6 +190,9 @@ class Vendor(Connector):
         return Done(order.key, record_id, record, record.modified)
 
 
+_mapping = functools.cache(mapping.loads)
+
+
 class World:
     """Vendors, a database and the stations between them."""
 
@@ -199,7 +203,7 @@ class World:
         self.connections = Connections(
             {
                 name: Connection(
-                    name, side, Mode.LIVE, self.vendors[name], mapping.loads(mapping_text.format(name=name), name)
+                    name, side, Mode.LIVE, self.vendors[name], _mapping(mapping_text.format(name=name), name)
                 )
                 for name, side in sides.items()
             }

@@ -113,16 +113,18 @@ def listed(db: Connection, *, ended: bool = False, limit: int = 200, before: int
         query = query.where(b.ended_at.is_(None))
     if before is not None:
         query = query.where(b.id < before)
-    waiting = {
-        (row[0], row[1]): row[2]
-        for row in db.execute(
-            select(w.connection, w.held, func.count()).where(w.held.is_not(None)).group_by(w.connection, w.held)
-        )
-    }
+    held = held_back(db)
     found = [dict(row) for row in db.execute(query).mappings()]
     for row in found:
-        row["waiting"] = waiting.get((row["connection"], row["kind"]), 0) if row["ended_at"] is None else 0
+        row["waiting"] = held.get((row["connection"], row["kind"]), 0) if row["ended_at"] is None else 0
     return found
+
+
+def held_back(db: Connection) -> dict[tuple[str, str], int]:
+    """How many links wait for a brake to end, by connection and kind."""
+    kinds = [str(kind) for kind in Writes]
+    query = select(w.connection, w.held, func.count()).where(w.held.in_(kinds)).group_by(w.connection, w.held)
+    return {(row[0], row[1]): row[2] for row in db.execute(query)}
 
 
 def one(db: Connection, connection: str, kind: Writes) -> int:

@@ -220,9 +220,13 @@ def _key(connection: Connection, contact: Contact) -> str:
 
 
 def _held(connection: Connection, link: Link) -> Mapping[str, Any]:
-    """What the vendor's record holds as far as we know, in the vendor's words."""
+    """What the vendor's record holds as far as we know, in the vendor's words; objections included."""
     mapping = connection.map
-    return mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields
+    fields = dict(mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields)
+    for rule in mapping.consents:
+        if link.shadow.get(rule.name) in STOPPED and Status.WITHDRAWN in rule.write:
+            fields[rule.theirs] = rule.write[Status.WITHDRAWN]
+    return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +256,8 @@ def _consent(connection: Connection, shadow: Mapping[str, Any], known: Known, st
         if not held.stops and (not proven(held) or before == Status.GRANTED):
             continue
         word = rule.said(held.status)
-        if word is None:
-            continue
+        if word is None or before == str(word[1]):
+            continue  # no word for it, or the vendor holds that word already
         if not held.stops:
             if known.withheld.get(rule.name) == str(word[1]):
                 continue

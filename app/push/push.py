@@ -284,7 +284,7 @@ class Push:
                 self._give_up(out, connection, planned, "gone", reason)
             case Failed(problem=Refused() as problem):
                 if problem.code in COMPLIANCE:
-                    self._suppress(db, connection, planned, now)
+                    self._suppress(db, connection, planned, problem.field, now)
                 self._give_up(out, connection, planned, problem.code, str(problem), problem.field)
             case Failed(problem=NeedsHuman() as problem):
                 out.human = str(problem)
@@ -305,12 +305,17 @@ class Push:
             link.gone_at, link.written_at = now, now
             pairs.save(db, [link])
 
-    def _suppress(self, db: Db, connection: Connection, planned: Planned, now: int) -> None:
-        """The vendor keeps this address from being mailed: the other sides have to know."""
-        address = consent.address(planned.contact.values(), Channel.EMAIL)
+    def _suppress(self, db: Db, connection: Connection, planned: Planned, name: str | None, now: int) -> None:
+        """The vendor keeps this address from being mailed: the other sides have to know.
+
+        ``name``: the vendor's field that it refused; where it is that of one topic, the rest stays as it was.
+        """
+        rule = next((r for r in connection.map.consents if r.theirs == name), None)
+        channel, purpose = (rule.channel, rule.purpose) if rule is not None else (Channel.EMAIL, EVERYTHING)
+        address = consent.address(planned.contact.values(), channel)
         if address is None:
             return
-        entry = Entry(address, Channel.EMAIL, EVERYTHING, Status.SUPPRESSED, Reason.COMPLIANCE, connection.name, now)
+        entry = Entry(address, channel, purpose, Status.SUPPRESSED, Reason.COMPLIANCE, connection.name, now)
         ledger.append(db, [(entry, None)], now)
         for other in self._connections.values():
             if other.name != connection.name and other.map.consents:

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from app.core import tables as t
 from app.core.db import dumps, upsert
@@ -66,3 +66,11 @@ def of_addresses(db: Connection, addresses: Collection[str]) -> dict[str, list[E
                 )
             )
     return found
+
+
+def newest(db: Connection, addresses: Collection[str], limit: int, before: int | None = None) -> list[RowMapping]:
+    """Lines of these addresses as they are kept, the last stored first, below the number ``before``."""
+    query = select(t.consent).where(c.address.in_(sorted(addresses))).order_by(c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(c.id < before)
+    return list(db.execute(query).mappings()) if addresses else []

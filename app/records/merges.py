@@ -74,6 +74,26 @@ def standing_for(db: Connection, contact: int) -> int:
         contact = other
 
 
+def stand_ins(db: Connection, contacts: Collection[int]) -> dict[int, int]:
+    """Those of the contacts that were merged, each with the one that stands for it now."""
+    into: dict[int, int] = {}
+    wave = set(contacts)
+    while wave:
+        wanted, wave = sorted(wave), set()
+        for chunk in chunks(wanted):
+            query = select(c.id, c.merged_into).where(c.id.in_(chunk), c.merged_into.is_not(None))
+            into.update((row.id, row.merged_into) for row in db.execute(query))
+        wave = {into[i] for i in wanted if i in into} - set(into)
+    found = {}
+    for contact in set(contacts) & set(into):
+        other, seen = contact, {contact}
+        while other in into and into[other] not in seen:
+            other = into[other]
+            seen.add(other)
+        found[contact] = other
+    return found
+
+
 def absorbed(db: Connection, contacts: Collection[int]) -> set[int]:
     """All contacts that these stand for, directly or through others; without these themselves."""
     found: set[int] = set()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from app.core.fields import Form, Type
+from app.sync._mapping_consent import PREFIX
 from app.sync._mapping_entries import Entry, Way
 from app.sync._mapping_grammar import maybe
 from app.sync._mapping_yaml import Problem
@@ -40,11 +41,23 @@ def check_against(map: Map, schema: Schema) -> list[Problem]:  # noqa: A002
     found = [p for entry in map.entries.values() for p in _entry(map, entry, schema)]
     for theirs in map.composed:
         found.extend(_target(map, f"compose.{theirs}", theirs, schema, written=True))
+    for rule in map.consents:
+        for theirs in rule.fields:
+            found.extend(_consent(map, f"consent.{rule.name.removeprefix(PREFIX)}", theirs, schema))
     written = {e.theirs for e in map.entries.values() if e.policy.way is not Way.IN} | set(map.composed)
     for name, property_ in schema.properties.items():
         if property_.required and not property_.read_only and name not in written:
             found.append(_problem(map, name, "the account requires it, and nothing writes it"))
     return sorted(found, key=lambda p: p.level != "error")
+
+
+def _consent(map_: Map, path: str, theirs: str, schema: Schema) -> Iterator[Problem]:
+    """A topic that the account does not have; read-only is fine, since consent is written by calls of its own."""
+    if theirs in schema.properties:
+        return
+    family = theirs.rpartition(".")[0]
+    valid = [f"{n} ({p.label})" for n, p in schema.properties.items() if family and n.rpartition(".")[0] == family]
+    yield _problem(map_, path, f"the account has no field {theirs!r}", tuple(valid))
 
 
 def _entry(map_: Map, entry: Entry, schema: Schema) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ class Arrival:
     event: int | None = None
     since: int | None = None  # when the change happened (ms), for freshness
     carried: bool = False  # came inside an event or a poll page, not read back just now
+    earlier: tuple[Record, ...] = ()  # the same record as shown before: what it objected to still counts
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class Batch:
     renamed: list[tuple[str, str]] = field(default_factory=list)  # links whose record lives on under another id
     settled: list[tuple[Contact, str]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)  # addresses with a tombstone, and its reason
-    back: list[str] = field(default_factory=list)  # records that are there again
+    back: list[tuple[str, int]] = field(default_factory=list)  # records that are there again, and their contacts
     temporary: int = 0
 
     def mark(self, connection: str, contact: Contact, since: int) -> None:

@@ -23,7 +23,7 @@ from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, consenting, matching, merging, uniting
+from app.sync import consent, consenting, deleting, matching, merging, uniting
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
@@ -57,11 +57,15 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
     uniting.followed(db, connection, connections, arrivals, now)
     claims = [_claim(connection, a.record) for a in arrivals]
     state = _gather(db, connection, connections, arrivals, [c for c, _ in claims])
-    results = [
-        _one(db, state, connection, connections, arrival, claim, warnings, now)
-        for arrival, (claim, warnings) in zip(arrivals, claims, strict=True)
-    ]
-    _store(db, state, connection, now)
+    results = []
+    for arrival, (claim, warnings) in zip(arrivals, claims, strict=True):
+        result, contact = _one(db, state, connection, connections, arrival, claim, warnings, now)
+        if result.code != tombstones.ERASED:
+            for record in arrival.earlier:
+                at = min(to_ms(record.modified), now) if record.modified is not None else now
+                consenting.objections(state, connection, connections, arrival, record, at, contact)
+        results.append((result, contact))
+    _store(db, state, connection, connections, now)
     return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
 
 
@@ -81,6 +85,14 @@ def _gather(
         for a, claim in zip(arrivals, claims, strict=True)
         for k in matching.keys_of(claim, connections.strong)
         if a.record.id not in links or k.strong
+    }
+    # Whom an objection of a former version concerns: somebody else may have the address by now.
+    keys |= {
+        (k.key, k.value)
+        for a in arrivals
+        for record in a.earlier
+        if connection.map.consents
+        for k in matching.keys_of(connection.map.read(record.fields).claim, connections.strong)
     }
     owners = people.owners(db, keys)
     wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
@@ -105,26 +117,26 @@ def _one(
 ) -> tuple[Result, Contact | None]:
     record = arrival.record
     modified = to_ms(record.modified) if record.modified is not None else None
+    at = min(modified if modified is not None else arrival.since if arrival.since is not None else now, now)
     link = _link(state, record)
     refused = _refused(state, claim, link)
     if refused is not None:
+        if refused != tombstones.ERASED:
+            consenting.objections(state, connection, connections, arrival, record, at)
         return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands", code=refused), None
     if link is not None:
         contact = state.contacts[link.contact_id]
-        if link.gone_at is not None and arrival.read_at <= link.gone_at:
-            return Result(End.UNSURE, reason="read before the vendor said that it is deleted"), contact
-        if link.modified is not None and modified is not None and modified < link.modified:
-            return Result(End.STALE, reason="older than what is known of the record"), contact
-        if link.written_at >= arrival.read_at:
-            # The reading began before our own last write ended: it may show what stood there before.
-            return Result(End.UNSURE, reason="read before our last write ended"), contact
-        if arrival.carried and modified == link.modified and any(link.shadow.get(n) != claim[n] for n in claim):
-            return Result(End.UNSURE, reason="same modified time, other values"), contact
+        unused = _unused(arrival, link, modified, claim)
+        if unused is not None:
+            if modified is not None:
+                consenting.objections(state, connection, connections, arrival, record, at, contact)
+            return unused, contact
     else:
         match = matching.choose(
             claim, state.owners, {i: c.facts for i, c in state.contacts.items()}, connections.strong
         )
         if match.conflict is not None:
+            consenting.objections(state, connection, connections, arrival, record, at)
             return Result(End.REVIEW, reason=match.conflict, code="ambiguous"), None
         if match.contact is None:
             state.temporary -= 1
@@ -135,6 +147,7 @@ def _one(
             contact = state.contacts[match.contact]
             other = _paired_elsewhere(db, state, connection, contact)
             if other is not None:
+                consenting.objections(state, connection, connections, arrival, record, at)
                 reason = (
                     f"its {match.how} belongs to contact {contact.id}, which is paired with record {other.remote_id}"
                 )
@@ -144,7 +157,21 @@ def _one(
             link.origin = dict(claim)  # so that a wrong pairing can be split again
         state.links[record.id] = link
         state.new_links.append((link, contact))
-    return _merge(state, connection, connections, arrival, link, contact, claim, warnings, modified, now), contact
+    return _merge(state, connection, connections, arrival, link, contact, claim, warnings, modified, at), contact
+
+
+def _unused(arrival: Arrival, link: Link, modified: int | None, claim: Claim) -> Result | None:
+    """Why a record's values cannot be used as they were read; None where they can."""
+    if link.gone_at is not None and arrival.read_at <= link.gone_at:
+        return Result(End.UNSURE, reason="read before the vendor said that it is deleted")
+    if link.modified is not None and modified is not None and modified < link.modified:
+        return Result(End.STALE, reason="older than what is known of the record")
+    if link.written_at >= arrival.read_at:
+        # The reading began before our own last write ended: it may show what stood there before.
+        return Result(End.UNSURE, reason="read before our last write ended")
+    if arrival.carried and modified == link.modified and any(link.shadow.get(n) != claim[n] for n in claim):
+        return Result(End.UNSURE, reason="same modified time, other values")
+    return None
 
 
 def _link(state: Batch, record: Record) -> Link | None:
@@ -197,13 +224,13 @@ def _merge(
     claim: Claim,
     warnings: list[dict[str, str]],
     modified: int | None,
-    now: int,
+    at: int,
 ) -> Result:
     fresh = not link.shadow and link.rev == 0
+    said_by_record = claim
     claim, taken_key = _without_others_keys(state, connections, contact, claim)
     if taken_key is not None:
         warnings = [*warnings, {"field": taken_key, "code": "belongs_to_another", "message": "another contact has it"}]
-    at = min(modified if modified is not None else arrival.since if arrival.since is not None else now, now)
 
     def policy(name: str) -> tuple[Winner, bool]:
         p = connection.map.policy(name)
@@ -224,12 +251,12 @@ def _merge(
     since = arrival.since if arrival.since is not None else at
     shadow = {**verdict.shadow}
     values = {name: fact.value for name, fact in verdict.facts.items()}
-    said = consenting.written(state, connection, arrival, contact, shadow, values, at)
+    said = consenting.written(state, connection, arrival, contact, said_by_record, shadow, values, at)
     moved = shadow != link.shadow
     notes = warnings if warnings else None
     if moved or link.warnings != notes or link.gone_at is not None or modified != link.modified:
         if link.gone_at is not None:
-            state.back.append(link.remote_id)
+            state.back.append((link.remote_id, contact.id))
         link.shadow, link.warnings, link.gone_at = shadow, notes, None
         link.rev += moved
         if modified is not None:
@@ -302,7 +329,7 @@ def _dirty(
         state.mark(other.name, contact, since)
 
 
-def _store(db: Db, state: Batch, connection: Connection, now: int) -> None:
+def _store(db: Db, state: Batch, connection: Connection, connections: Connections, now: int) -> None:
     temporary = {c.id: c for c in state.created}
     people.create(db, state.created, now)
     final = {old: c.id for old, c in temporary.items()}
@@ -328,7 +355,7 @@ def _store(db: Db, state: Batch, connection: Connection, now: int) -> None:
         if differences(connection.map, contact.values(), link.shadow):
             state.mark(connection.name, contact, since)
     ledger.append(db, state.entries, now)
-    tombstones.back(db, connection.name, state.back, now)
+    deleting.restored(db, connection, connections, state.back, now)
     for name in sorted(state.dirty):
         urgent = state.urgent[name]
         work.mark(db, name, _final({i: s for i, s in state.dirty[name].items() if i in urgent}, final), lane=0)

@@ -65,9 +65,11 @@ def address(values: Mapping[str, Value], channel: Channel) -> str | None:
 
 def proven(held: State) -> bool:
     """Whether a grant rests on evidence, so that it may be said to another vendor."""
-    if held.status is not Status.GRANTED or held.entry is None:
-        return False
-    return any(held.entry.evidence.get(proof) for proof in _PROOFS)
+    return held.entry is not None and _proven(held.entry)
+
+
+def _proven(entry: Entry) -> bool:
+    return entry.status is Status.GRANTED and any(entry.evidence.get(proof) for proof in _PROOFS)
 
 
 def lifts(grant: Entry, withdrawal: Entry, may_grant: MayGrant) -> bool:
@@ -115,7 +117,8 @@ def _of_purpose(entries: Collection[Entry], may_grant: MayGrant) -> State:
     speaking = [e for e in entries if not e.stops and (latest is None or e.at > latest)]
     if not speaking:
         return UNKNOWN
-    entry = max(speaking, key=lambda e: e.rank)
+    # A vendor that only echoes a field ("not opted out") takes nothing from a consent that somebody can show.
+    entry = max(speaking, key=lambda e: (_proven(e), e.status is not Status.NONE, e.rank))
     return State(entry.status, entry)
 
 

@@ -6,13 +6,17 @@ Works on the batch in hand; the rules are ``app.sync.consent``'s.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from app.core.words import Channel, Entry, Reason, Status
+from app.core.words import Channel, Claim, Entry, Reason, Status
 from app.records.contacts import Contact
 from app.sync import consent
+from app.sync._mapping_consent import Claimed
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
+from connectors.contract import Record
+
+STOPS: Final = frozenset({Status.WITHDRAWN, Status.SUPPRESSED})
 
 
 def written(
@@ -20,34 +24,82 @@ def written(
     connection: Connection,
     arrival: Arrival,
     contact: Contact,
+    claim: Claim,
     shadow: dict[str, Any],
     values: Mapping[str, Any],
     at: int,
 ) -> bool:
-    """Write down what the record says about consent, where that is new; True where a line was written."""
+    """Write down what the record says about consent, where that is new; True where a vendor may have to be told.
+
+    ``claim``: the record's own values.  Where its address is not the contact's, an objection binds both, and whatever
+    else it says is about the address that it says it of.
+    """
     wrote = False
-    for claimed in connection.map.read_consent(arrival.record.fields):
-        address = consent.address(values, claimed.channel)
-        renamed = address != consent.address(contact.values(), claimed.channel)
+    fields = arrival.record.fields
+    for rule in connection.map.consents:
+        # A blank takes nothing back here, but the vendor may write to the person now: it has to be told again.
+        if rule.theirs in fields and rule.name in shadow and rule.claim(fields) is None:
+            wrote = True
+            del shadow[rule.name]
+    for claimed in connection.map.read_consent(fields):
+        ours, theirs = consent.address(values, claimed.channel), consent.address(claim, claimed.channel)
+        renamed = ours != consent.address(contact.values(), claimed.channel)
         known = shadow.get(claimed.name) == claimed.status and not renamed
         shadow[claimed.name] = str(claimed.status)
-        if known or address is None:
+        if known:
             continue
-        moment = min(claimed.at, at) if claimed.at is not None else at
-        entry = Entry(
-            address,
-            claimed.channel,
-            claimed.purpose,
-            claimed.status,
-            claimed.reason,
-            connection.name,
-            moment,
-            evidence=claimed.evidence,
-        )
-        state.ledger[address].append(entry)
-        state.entries.append((entry, arrival.event))
-        wrote = True
+        stops = claimed.status in STOPS
+        for address in sorted({ours, theirs} - {None} if stops or theirs is None else {theirs}, key=str):
+            if address is not None:
+                _write(state, connection, arrival, claimed, address, at)
+                wrote = True
     return wrote
+
+
+def _write(state: Batch, connection: Connection, arrival: Arrival, claimed: Claimed, address: str, at: int) -> None:
+    entry = Entry(
+        address,
+        claimed.channel,
+        claimed.purpose,
+        claimed.status,
+        claimed.reason,
+        connection.name,
+        min(claimed.at, at) if claimed.at is not None else at,
+        evidence=claimed.evidence,
+    )
+    state.ledger[address].append(entry)
+    state.entries.append((entry, arrival.event))
+
+
+def objections(
+    state: Batch,
+    connection: Connection,
+    connections: Connections,
+    arrival: Arrival,
+    record: Record,
+    at: int,
+    contact: Contact | None = None,
+) -> None:
+    """Write down what a record objects to, though nothing else of it is taken.
+
+    An objection counts once it was shown: whoever the record belongs to, and even where it says something else by now.
+    ``contact``: whose record it is, where that is decided.
+    """
+    said = [c for c in connection.map.read_consent(record.fields) if c.status in STOPS]
+    if not said:
+        return
+    claim = connection.map.read(record.fields).claim
+    for claimed in said:
+        ours = consent.address(contact.values(), claimed.channel) if contact is not None else None
+        for address in sorted({ours, consent.address(claim, claimed.channel)} - {None}, key=str):
+            if address is None:
+                continue
+            _write(state, connection, arrival, claimed, address, at)
+            owners = {i for key in ("email", "phone") for i, _ in state.owners.get((key, address), ())}
+            for owner in sorted(owners & set(state.contacts)):
+                mark(state, connections, state.contacts[owner], at)
+    if contact is not None:
+        mark(state, connections, contact, at)
 
 
 def carried(

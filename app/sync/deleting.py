@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
@@ -57,3 +57,26 @@ def deleted(db: Db, connection: Connection, connections: Connections, remote_ids
         if other != connection.name and connections[other].deletes_out is not Deletes.IGNORE:
             work.mark(db, other, dict.fromkeys(owners, now))
     return len(fresh)
+
+
+def restored(
+    db: Db, connection: Connection, connections: Connections, back: Collection[tuple[str, int]], now: int
+) -> None:
+    """The vendor shows these records again (remote id, contact): the deletion is taken back where it led to.
+
+    Their tombstones are lifted, and where the policy of another connection had their records archived there, the person
+    is made again.
+    """
+    if not back:
+        return
+    tombstones.back(db, connection.name, [remote_id for remote_id, _ in back], now)
+    contacts = {contact for _, contact in back}
+    for other in sorted(connections):
+        if other == connection.name:
+            continue
+        if connections[other].deletes_out is not Deletes.IGNORE:
+            links = pairs.of_contacts(db, other, connections[other].kind, contacts, lock=True)
+            for link in links.values():
+                if link.gone_at is not None:
+                    pairs.remove(db, link)
+        work.mark(db, other, dict.fromkeys(contacts, now))

@@ -117,6 +117,7 @@ class Fetch:
     def _read(self, connection: Connection, taken: Taken) -> None:
         """Fill ``arrivals``: what the events carry, and what has to be read back."""
         carried: dict[str, tuple[RowMapping, Record]] = {}
+        shown: dict[str, list[Record]] = defaultdict(list)
         by_key: dict[str, dict[str, list[RowMapping]]] = defaultdict(lambda: defaultdict(list))
         for row in taken.events:
             if row["record"] is not None:
@@ -124,6 +125,7 @@ class Fetch:
                 earlier = carried.get(record.id)
                 if earlier is None or _time(earlier[1]) <= _time(record):
                     carried[record.id] = (row, record)
+                shown[record.id].append(record)
                 taken.of[record.id].append(row)
             else:
                 value = row["ref_value"]
@@ -138,10 +140,13 @@ class Fetch:
         for record_id, record in read.items():
             carried.pop(record_id, None)
             rows = taken.of[record_id]
-            taken.arrivals.append(Arrival(_with_losers(record, rows), taken.read_at, rows[-1]["id"], _since(rows)))
+            now = Arrival(_with_losers(record, rows), taken.read_at, rows[-1]["id"], _since(rows))
+            taken.arrivals.append(dataclasses.replace(now, earlier=tuple(shown[record_id])))
         for record_id, (row, record) in carried.items():
             rows = taken.of[record_id]
-            taken.arrivals.append(Arrival(record, row["received_at"], row["id"], _since(rows), carried=True))
+            now = Arrival(record, row["received_at"], row["id"], _since(rows), carried=True)
+            older = tuple(r for r in shown[record_id] if r is not record)
+            taken.arrivals.append(dataclasses.replace(now, earlier=older))
 
     def _sort_in(
         self,
@@ -173,7 +178,7 @@ class Fetch:
 
         def work(db: Db) -> list[chain.Result]:
             leases.verify(db, f"sync:{connection.name}", taken.token)
-            results = chain.absorb(db, connection, self._connections, arrivals)
+            results = self._in_order(db, connection, arrivals)
             self._finish(db, connection, taken, arrivals, results)
             if rest:
                 self._gone(db, connection, taken)
@@ -185,6 +190,18 @@ class Fetch:
             n = sum(1 for r in results if r.end is end)
             if n:
                 self._observe(connection.name, end, n)
+
+    def _in_order(self, db: Db, connection: Connection, arrivals: Sequence[Arrival]) -> list[chain.Result]:
+        """Through the chain, what was merged into another record of the batch before that one; results as arrived."""
+        into = {former for a in arrivals for former in a.record.former_ids if former != a.record.id}
+        first = [a for a in arrivals if a.record.id in into]
+        if not first or len(first) == len(arrivals):
+            return chain.absorb(db, connection, self._connections, arrivals)
+        rest = [a for a in arrivals if a.record.id not in into]
+        results = dict(zip([a.record.id for a in first], self._in_order(db, connection, first), strict=True))
+        ended = chain.absorb(db, connection, self._connections, rest)
+        results |= zip([a.record.id for a in rest], ended, strict=True)
+        return [results[a.record.id] for a in arrivals]
 
     def _finish(
         self,

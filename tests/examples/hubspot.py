@@ -127,6 +127,7 @@ class FakeHubSpot:
             ("POST", "/batch/update"): self.update,
             ("POST", "/batch/archive"): self.archive,
             ("POST", "/gdpr-delete"): self.erase,
+            ("POST", "/merge"): self.merge,
         }
         if (handler := known.get((method, tail))) is not None:
             return handler(body)
@@ -260,6 +261,23 @@ class FakeHubSpot:
         """For good, from the archive too."""
         self.rows.pop(body["objectId"], None)
         return httpx.Response(204)
+
+    def merge(self, body: Any) -> httpx.Response:
+        """Into a record with an id of its own, to which both old ones lead from then on."""
+        assert set(body) == {"primaryObjectId", "objectIdToMerge"}
+        winner, loser = (self.merged.get(i, i) for i in (body["primaryObjectId"], body["objectIdToMerge"]))
+        if not {winner, loser} <= set(self.living()):
+            return error(404, "resource not found", category="OBJECT_NOT_FOUND")
+        if winner == loser:
+            return error(400, "Cannot merge a contact with itself", category="VALIDATION_ERROR")
+        new = str(7000 + len(self.merged))
+        kept, gone = self.rows.pop(winner)["properties"], self.rows.pop(loser)["properties"]
+        former = [i for p in (kept, gone) for i in (p.get("hs_merged_object_ids") or "").split(";") if i]
+        self.merged |= dict.fromkeys([winner, loser, *former], new)
+        more = [a for p in (kept, gone) for a in (p.get("hs_additional_emails") or "").split(";") if a]
+        found = {**gone, **kept, "hs_object_id": new, "hs_merged_object_ids": ";".join([winner, loser, *former])}
+        self.add(int(new), self.tick(), **{**found, "hs_additional_emails": ";".join([*more, gone.get("email") or ""])})
+        return httpx.Response(200, json=self.out(new, ["email", "firstname", "lastname"]))
 
     def _refusal(self, properties: dict[str, str], own: str = "") -> dict[str, Any] | None:
         email, stage = properties.get("email", "").lower(), properties.get("lifecyclestage", "")

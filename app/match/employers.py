@@ -1,0 +1,63 @@
+"""Names and web sites of companies made comparable.  Pure: the public suffix list comes with its package."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import chain
+from typing import Any, Final
+
+from cleanco.termdata import terms_by_type
+from publicsuffixlist import PublicSuffixList
+
+from app.match.fold import fold, said, text_of
+
+# Legal forms that the package does not list, or lists under another spelling; folded.
+_MORE: Final = """
+    gmbh co kg, gmbh and co kg, gmbh u co kg, ag co kg, ag and co kg, ug haftungsbeschrankt, kabushiki kaisha, sa rl,
+    sa de cv, s de rl de cv, sp zoo, mbh, gbr, ohg, se, ug, ek, eg, kk, coop, sas, cie, sagl, scop, scrl, srls
+"""
+_MORE_FORMS: Final = frozenset({form.strip() for form in _MORE.split(",")})
+_FORMS_BEFORE: Final = frozenset({"ooo", "oao", "zao", "pao", "pt", "tov"})
+"""Written before the name, in Russia, Ukraine and Indonesia."""
+_LONGEST_FORM: Final = 5
+_WWW: Final = re.compile(r"^(?:[a-z][a-z0-9+.-]*:)?/*(?:[^/@]*@)?")
+
+
+@cache
+def _forms() -> frozenset[tuple[str, ...]]:
+    listed = chain(chain.from_iterable(terms_by_type.values()), _MORE_FORMS)
+    return frozenset(form for term in listed if (form := tuple(fold(term).split())))
+
+
+def company_name(value: Any) -> str:
+    """A company's name without its legal form ("Acme GmbH & Co. KG" → "acme"), folded; "" for none."""
+    words = said(value).split()
+    while len(words) > 1 and (words[0] == "the" or words[0] in _FORMS_BEFORE):
+        words = words[1:]
+    while size := _form_at_end(words):
+        words = words[:-size]
+    return " ".join(words)
+
+
+def _form_at_end(words: list[str]) -> int:
+    """Words of the legal form at the end, 0 for none: something has to be left before it."""
+    if len(words) > 1 and words[-1] == "and":
+        return 1
+    sizes = range(min(_LONGEST_FORM, len(words) - 1), 0, -1)
+    return next((size for size in sizes if tuple(words[-size:]) in _forms()), 0)
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
+def site_of(value: Any) -> str:
+    """The registrable domain of a web address or a host ("https://www.acme.co.uk/x" → "acme.co.uk"); "" for none."""
+    text = text_of(value).lower()
+    host = re.split(r"[/?#:]", _WWW.sub("", text), maxsplit=1)[0].strip(".") if text else ""
+    if "." not in host:
+        return ""
+    found = _suffixes().privatesuffix(host)
+    return found if found is not None else ""

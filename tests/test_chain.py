@@ -155,7 +155,7 @@ def test_the_same_person_twice_in_a_batch_is_one_contact(database: Database) -> 
     assert count(world, t.contact) == 1
 
 
-def test_two_records_of_one_vendor_for_one_person_wait_for_a_person(database: Database) -> None:
+def test_failure_5_one_record_paired_with_two(database: Database) -> None:
     """A second pairing of one contact goes to review: the two would overwrite each other in turn."""
     world = World(database, TWO)
     world.vendors["hub"].put(None, ANN)
@@ -236,8 +236,8 @@ def test_a_deleted_record_is_not_written_to_nor_made_again(database: Database) -
     assert [d.code for d in world.rows(t.dead)] == ["gone"]
 
 
-def test_a_merge_into_a_new_record_takes_the_link_along(database: Database) -> None:
-    """Failure 14: the vendor made a new record of two; the pair goes on under the new id, nobody is doubled."""
+def test_failure_14_a_merge_makes_a_new_record(database: Database) -> None:
+    """The vendor made a new record of two; the pair goes on under the new id, nobody is doubled."""
     world = World(database, TWO)
     hub = world.vendors["hub"]
     hub.put(None, ANN)
@@ -253,7 +253,7 @@ def test_a_merge_into_a_new_record_takes_the_link_along(database: Database) -> N
 
 
 def test_a_merge_of_two_contacts_is_reported(database: Database) -> None:
-    """Failure 14: two contacts became one person at a vendor: the winner goes on, somebody is told of the loser."""
+    """Two contacts became one person at a vendor: the winner goes on, somebody is told of the loser."""
     world = World(database, TWO)
     world.vendors["hub"].put(None, ANN)
     world.vendors["hub"].put(None, {"mail": "a.lee@x.org", "job": "Pilot"})

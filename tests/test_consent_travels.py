@@ -49,8 +49,8 @@ def test_an_objection_travels(database: Database, name: str, word: str, there: s
 
 
 @pytest.mark.parametrize("word", ["yes", "asked", "never", None, "", "maybe"])
-def test_nothing_raises_it(database: Database, word: str | None) -> None:
-    """Failure 9: an edit, a blank or an unknown word at the other side never takes an objection back."""
+def test_failure_9_editing_an_unsubscribed_member_resubscribes_it(database: Database, word: str | None) -> None:
+    """An edit, a blank or an unknown word at the other side never takes an objection back."""
     w = world(database)
     w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
     w.settle()
@@ -75,8 +75,8 @@ def test_newer_evidence_does(database: Database) -> None:
 
 
 @pytest.mark.parametrize("there", ["yes", "no"])
-def test_the_first_sync_raises_nothing(database: Database, there: str) -> None:
-    """Failure 8: somebody who objected at one side and is subscribed at the other is stopped at both."""
+def test_failure_8_a_resync_resubscribes(database: Database, there: str) -> None:
+    """Somebody who objected at one side and is subscribed at the other is stopped at both."""
     w = world(database)
     w.vendors["hub"].put(None, {**ANN, "mailing": "no" if there == "yes" else "yes"})
     w.vendors["chimp"].put(None, {**ANN, "mailing": there})
@@ -85,8 +85,8 @@ def test_the_first_sync_raises_nothing(database: Database, there: str) -> None:
     assert (mailing(w, "hub"), mailing(w, "chimp")) == ("no", "no")
 
 
-def test_created_already_opted_out(database: Database) -> None:
-    """Failure 11: who has objected is created objecting, in the same call."""
+def test_failure_11_created_opted_out_arrives_as_mailable(database: Database) -> None:
+    """Who has objected is created objecting, in the same call."""
     w = world(database)
     w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
     w.settle()
@@ -94,16 +94,16 @@ def test_created_already_opted_out(database: Database) -> None:
     assert order.fields["mailing"] == "no"
 
 
-def test_a_subscription_without_evidence_stays_where_it_is(database: Database) -> None:
-    """Failure 8: being subscribed at one side makes nobody mailable at the other."""
+def test_failure_8_a_first_sync_makes_the_other_side_mailable(database: Database) -> None:
+    """Being subscribed at one side makes nobody mailable at the other."""
     w = world(database)
     w.vendors["hub"].put(None, {**ANN, "mailing": "yes"})
     w.settle()
     assert mailing(w, "chimp") is None
 
 
-def test_absence_is_not_an_opt_out(database: Database) -> None:
-    """Failure 10: a record that says nothing about consent stops nobody."""
+def test_failure_10_absence_unsubscribes(database: Database) -> None:
+    """A record that says nothing about consent stops nobody."""
     w = world(database)
     w.vendors["chimp"].put(None, {**ANN, "mailing": "yes"})
     w.settle()
@@ -112,8 +112,8 @@ def test_absence_is_not_an_opt_out(database: Database) -> None:
     assert (mailing(w, "hub"), mailing(w, "chimp")) == (None, "yes")
 
 
-def test_an_objection_follows_to_a_new_address(database: Database) -> None:
-    """Failure 1: the address changes; pair, history and objection survive, and the old address keeps its own."""
+def test_failure_1_email_edited_and_a_second_contact_is_born(database: Database) -> None:
+    """The address changes; pair, history and objection survive, and the old address keeps its own."""
     w = world(database)
     w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
     w.settle()
@@ -143,8 +143,8 @@ def test_objections_travel_first(database: Database) -> None:
     assert any("mailing" in order.fields for order in w.vendors["chimp"].calls[0])
 
 
-def test_a_refusal_for_compliance_is_written_back(database: Database) -> None:
-    """Failure 13: a vendor that may not mail an address says so once; the other side is told, nobody tries again."""
+def test_failure_13_the_vendor_remembers_the_erasure(database: Database) -> None:
+    """A vendor that may not mail an address says so once; the other side is told, nobody tries again."""
     w = world(database)
     w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
     w.settle()

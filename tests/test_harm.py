@@ -553,13 +553,18 @@ def _lenient(real: Callable[..., Any]) -> Callable[..., Any]:
     return newest
 
 
+def _forgetting(found: Any) -> Any:
+    known = {i: dataclasses.replace(k, buried=False, refused=False) for i, k in found.known.items()}
+    return dataclasses.replace(found, known=known)
+
+
 SABOTEURS: dict[str, tuple[str, str, Any]] = {
     "consent that the newest word decides": ("objects, then a field says yes", "app.sync.consent.state", _lenient),
     "objections that are told to nobody": ("objects", "app.sync.consenting.mark", lambda _: lambda *_: None),
     "a push that creates the deleted": (
         "deleted, then an edit elsewhere",
-        "app.records.tombstones.buried",
-        lambda _: lambda *_: set(),
+        "app.push.push.gather",
+        lambda real: lambda *a: _forgetting(real(*a)),
     ),
     "a merge that keeps the laxer consent": (
         "merged, one of them objecting",

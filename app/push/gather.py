@@ -37,6 +37,8 @@ def gather(db: Db, connection: Connection, connections: Connections, ids: Collec
     consents = _consents(db, connection, connections, contacts.values())
     buried = tombstones.buried(db, ids)
     kept = withheld.of(db, connection.name, ids)
+    addresses = {c.id: matching.addresses(c.values()) for c in contacts.values()}
+    stones = tombstones.standing(db, {a for of in addresses.values() for a in of}, connections.erasure_key)
     merged = {c.id: c.merged_into for c in contacts.values() if c.merged_into is not None}
     stand_ins = pairs.of_contacts(db, connection.name, connection.kind, set(merged.values())) if merged else {}
     known = {}
@@ -48,15 +50,11 @@ def gather(db: Db, connection: Connection, connections: Connections, ids: Collec
             i in buried,
             kept.get(i, {}),
             other.remote_id if other is not None and other.gone_at is None else None,
+            contacts[i].value("email") in stones,
         )
-    return Gathered(contacts, links, known, _erased(db, connections, contacts.values()))
-
-
-def _erased(db: Db, connections: Connections, contacts: Collection[Contact]) -> set[int]:
-    """Those who are being erased: nothing of theirs is written any more."""
-    addresses = {c.id: matching.addresses(c.values()) for c in contacts}
-    stones = tombstones.standing(db, {a for of in addresses.values() for a in of}, connections.erasure_key)
-    return {i for i, of in addresses.items() if any(stones.get(a) == tombstones.ERASED for a in of)}
+    # Of those who are being erased nothing is written any more.
+    erased = {i for i, of in addresses.items() if any(stones.get(a) == tombstones.ERASED for a in of)}
+    return Gathered(contacts, links, known, erased)
 
 
 def _consents(

@@ -60,6 +60,7 @@ class Known:
     buried: bool = False  # a vendor said that the person's record is deleted, and the policy says that this counts
     withheld: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what a person decided not to write
     stand_in: str | None = field(default=None, repr=False)  # merged: the record here of the contact that stands for it
+    refused: bool = False  # a tombstone stands for the address: a record with it is made nowhere
 
 
 NOTHING: Final = Known()
@@ -93,7 +94,7 @@ def _create(
     connection: Connection, row: Leased, contact: Contact, known: Known, stopped: Collection[Writes]
 ) -> Planned | Held | None:
     mapping, values = connection.map, contact.values()
-    if known.buried or contact.merged_into is not None or CREATION in known.withheld:
+    if known.buried or known.refused or contact.merged_into is not None or CREATION in known.withheld:
         return None
     if any(values.get(name) is None for name in mapping.required):
         return None  # the vendor takes no record without these

@@ -6,7 +6,19 @@ from collections.abc import Callable
 
 import typer
 
-from app.commands import act, connector, init, look, mapping, privacy, run, setup
+from app.commands import (
+    act,
+    brakes,
+    connector,
+    consents,
+    contacts,
+    init,
+    look,
+    mapping,
+    privacy,
+    run,
+    setup,
+)
 from app.commands.base import Root
 
 app = typer.Typer(
@@ -27,9 +39,17 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
-    _SET_UP: (init.init, setup.doctor, run.migrate, setup.version),
-    _LOOK: (look.status,),
-    _ACT: (act.replay, act.pause, act.resume, privacy.erase, privacy.erasure, privacy.export_person),
+    _SET_UP: (init.init, setup.doctor, run.migrate, setup.prune, setup.version),
+    _LOOK: (look.status, contacts.contact, contacts.merges),
+    _ACT: (
+        act.replay,
+        act.pause,
+        act.resume,
+        contacts.split,
+        privacy.erase,
+        privacy.erasure,
+        privacy.export_person,
+    ),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:
@@ -37,6 +57,8 @@ for panel, commands in _COMMANDS.items():
 app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
+app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
+app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
 app.add_typer(privacy.tombstone, name="tombstone", rich_help_panel=_ACT)
 

@@ -32,7 +32,7 @@ from app.core import clock
 from app.core import tables as t
 from app.core.db import Database
 from app.core.errors import ConfigError
-from app.core.settings import Config, ConnectionConfig, Settings, variable_of
+from app.core.settings import BrakeConfig, Config, ConnectionConfig, Settings, variable_of
 from app.core.words import Mode
 from app.main import Tandem
 
@@ -164,6 +164,7 @@ def _tandem(directory: Path, url: str, token: str, vendors: Sequence[Vendor]) ->
                 mode=Mode.LIVE,
                 settings={**plain, "base_url": vendor.base_url},
                 poll_seconds=POLL_SECONDS,
+                brake=BrakeConfig(creates=None, overwrites=None),  # the first walk is a mass change that is meant
             )
         )
     settings = Settings(

@@ -39,6 +39,7 @@ from app.core.settings import (
 )
 from app.core.words import Mode
 from app.main import Tandem
+from app.push import brake
 from app.records import migrate
 from app.sync import mapping
 from app.sync.connection import Connection
@@ -231,6 +232,11 @@ def _tables(found: list[Finding], database: Database, subject: str) -> None:
             found.append(
                 Finding("connection", row.name, Level.WARN, message, f"mend that, then `tandem resume {row.name}`")
             )
+        for on in brake.listed(db):
+            message = f"a brake is on for {on['kind']}, {on['waiting']} wait: {on['why']}"
+            this = f"{on['connection']} {on['kind']}"
+            advice = f"look with `tandem brake show {this}`, then `tandem brake release {this} --by NAME`, or discard"
+            found.append(Finding("brake", on["connection"], Level.WARN, message, advice))
 
 
 def _disk(found: list[Finding], file: Path) -> None:

@@ -100,6 +100,7 @@ class Tandem:
             lease_ms=lease_ms,
             schedule=schedule,
             landed=self.metrics.landed,
+            withdrawn=self.metrics.withdrawn,
             count=self.metrics.receipt,
         )
         self.poll = Poll(

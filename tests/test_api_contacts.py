@@ -31,6 +31,7 @@ def test_a_contact_is_listed_with_its_values(database: Database) -> None:
             "values": ANN,
             "created_at": "1970-01-01T00:00:01.000Z",
             "updated_at": "1970-01-01T00:00:02.000Z",
+            "merged_into": None,
         }
     ]
 

@@ -13,12 +13,15 @@ import pytest
 from openapi_spec_validator import validate
 from pydantic import SecretStr
 
+from app.core import tables as t
 from app.core.db import Database
+from app.core.words import Writes
 from app.ops import paging, shapes
 from app.ops.problems import BODY_LIMIT, Problem
+from app.push import brake
 from app.records import tombstones
 from app.repair import erasing
-from tests.apihelp import Api, add_contacts, add_events, add_letters, new_database
+from tests.apihelp import Api, add, add_contacts, add_events, add_letters, new_database
 
 DOC = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 DOCUMENTED = re.findall(r"^`(GET|POST) (/[^`]*)`:", DOC, re.MULTILINE)
@@ -128,19 +131,29 @@ def curl_of(line: str) -> tuple[str, str, str | None]:
     return "POST" if "-X POST" in line else "GET", path[1], body[1] if body is not None else None
 
 
+def add_merges(database: Database, winner: int) -> None:
+    """Three merges into one contact, as far as a split needs them."""
+    usual = {"winner": winner, "by": "hub", "before": {}, "links": [], "at": 1_000}
+    add(database, t.merge, *({**usual, "loser": n} for n in (1, 2, 3)))
+    with database.write() as db:
+        db.execute(t.contact.update().where(t.contact.c.id.in_([1, 2, 3])).values(merged_into=winner))
+
+
 @pytest.mark.parametrize("line", CURLS, ids=lambda line: " ".join(curl_of(line)[:2]))
 def test_the_curl_lines_are_answered(database: Database, line: str) -> None:
     """With what they say, but for the names of the connections here."""
     api = Api(database)
     add_events(database, *({"status": "dead"} for _ in range(7)))
     add_letters(database, *({} for _ in range(4)))
-    add_contacts(database, *({} for _ in range(42)))
+    add_contacts(database, *({} for _ in range(41)), {"values": {"email": "ann@example.org"}})
+    add_merges(database, 42)
     for _ in range(3):
         api.replay.start()
     with database.write() as db:
         erasing.start(db, api.connections, "somebody@example.org", "Kim")
         for n in range(7):
             tombstones.bury(db, reason="deleted", actor="hub", now=n, key_hash=None, connection="hub", remote_id=str(n))
+        brake.put_on(db, "chimp", [brake.Stop(kind, 9, 9, "too many") for kind in (Writes.CREATES, Writes.DELETES)])
     method, path, body = curl_of(line.replace("hubspot", "hub").replace("mailchimp", "chimp"))
     headers = {"content-type": "application/json"} if body is not None else {}
     answer = api(method, path, content=body, headers=headers)

@@ -6,18 +6,27 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.core import leases
 from app.core import tables as t
 from app.core.db import Database
+from app.core.retry import Schedule
+from app.core.settings import Config, Settings
+from app.main import Tandem
 from app.ops import health
+from app.ops.metrics import Metrics
+from app.push.push import Push
 from app.records import state
 from tests.apihelp import HERE, HOUR, Api, add, add_events, now, token
+from tests.test_consent_travels import ANN
+from tests.test_consent_travels import world as travels
 
 FAR = ("203.0.113.7", 50_000)
 SECRET = "a-token-of-some-length"
@@ -203,6 +212,34 @@ def test_figures_for_prometheus(database: Database, accept: str | None, media_ty
     if media_type == "text/plain":
         names = {family.name for family in text_string_to_metric_families(answer.text)}
         assert {"tandem_work_links", "tandem_dead_letters", "tandem_freshness_seconds"} <= names
+
+
+def test_how_long_withdrawals_take_is_measured(database: Database) -> None:
+    """From when the person made it until it landed at the other side, in buckets up to hours; nothing else counts."""
+    w = travels(database)
+    metrics = Metrics(database, list(w.connections))
+    w.push = Push(database, w.connections, "test", lease_ms=60_000, schedule=Schedule(), withdrawn=metrics.withdrawn)
+    w.vendors["hub"].put(None, {**ANN, "mailing": "never"})
+    w.settle()
+    assert "tandem_withdrawal_seconds_count{" not in generate_latest(metrics.registry).decode()
+    w.vendors["hub"].put("hub1", {"mailing": "no"})
+    w.settle()
+    text = generate_latest(metrics.registry).decode()
+    assert 'tandem_withdrawal_seconds_count{connection="chimp"} 1.0' in text
+    assert 'tandem_withdrawal_seconds_count{connection="hub"}' not in text
+    metrics.withdrawn("hub", 59.0)
+    text = generate_latest(metrics.registry).decode()
+    for bound, count in (("30.0", "0.0"), ("60.0", "1.0"), ("86400.0", "1.0")):
+        assert f'tandem_withdrawal_seconds_bucket{{connection="hub",le="{bound}"}} {count}' in text
+
+
+def test_the_figures_of_the_stations_reach_the_metrics(tmp_path: Path) -> None:
+    """Put together as for a service."""
+    settings = Settings(_env_file=None, database=f"sqlite:///{tmp_path / 'tandem.db'}")
+    tandem = Tandem(settings, Config(), {})
+    assert tandem.push._withdrawn == tandem.metrics.withdrawn
+    assert tandem.push._landed == tandem.metrics.landed
+    tandem.database.close()
 
 
 def test_the_lifespan_is_the_apps(database: Database) -> None:

@@ -11,6 +11,8 @@ from app.core.db import Database
 from app.core.errors import NotFound
 from app.core.words import Brake, Limit, Writes
 from app.push import brake, ending
+from app.push.work import FAR
+from app.repair import subject
 from connectors.contract import Side, Verb
 from tests.test_consent_travels import CONSENT
 from tests.world import MAPPING, World
@@ -221,3 +223,49 @@ def test_without_counting_nothing_stops(database: Database, monkeypatch: pytest.
     w = world(database, creates=(5, 0.2))
     people(w, 12)
     assert len(w.people("chimp")) > 5
+
+
+@pytest.mark.parametrize("how", ["release", "discard"])
+def test_a_brake_that_ends_while_a_batch_is_under_way_leaves_nothing_behind(database: Database, how: str) -> None:
+    """What that batch would have held is due again."""
+    w = world(database, overwrites=(0, 0.0))
+    people(w, 2)
+    hub = w.vendors["hub"]
+    hub.put("hub1", {"town": "Bonn"})
+    w.settle()
+    hub.put("hub2", {"town": "Bonn"})
+    w.deliver("hub")
+    w.fetch.step()
+    w.due()
+    with database.write() as db:
+        batch = w.push._lease(db, w.connections["chimp"])
+    if how == "release":
+        with database.write() as db:
+            ending.release(db, "chimp", Writes.OVERWRITES, "Kim")
+    else:
+        ending.discard(database, w.connections, "chimp", Writes.OVERWRITES, "Kim")
+    database.transact(lambda db: w.push._finish(db, batch, w.push._send(batch)))
+    with database.read() as db:
+        assert [row.due_at < FAR for row in db.execute(t.work.select())].count(False) == 0
+
+
+def test_discarding_binds_what_goes_in_part(database: Database) -> None:
+    """A record that had a blank to fill as well gets that, and not the discarded value."""
+    w = world(database, overwrites=(0, 0.0))
+    people(w, 1)
+    w.vendors["hub"].put("hub1", {"town": "Bonn"})
+    w.settle()
+    w.vendors["hub"].put("hub1", {"job": "Cook"})
+    w.deliver("hub")
+    w.fetch.step()
+    ending.discard(database, w.connections, "chimp", Writes.OVERWRITES, "Kim")
+    w.settle()
+    (person,) = w.people("chimp").values()
+    assert (person["town"], person["job"]) == ("Ulm", "Cook")
+
+
+def test_subject_access_of_somebody_who_waits(database: Database) -> None:
+    """Is answered."""
+    w = world(database, creates=(0, 0.0))
+    people(w, 1)
+    assert subject.everything(database, w.connections, "p0@x.org")["work"]

@@ -22,6 +22,7 @@ import httpx
 import pytest
 import structlog
 import typer
+import yaml
 from sqlalchemy import update
 from typer.testing import CliRunner
 
@@ -31,7 +32,8 @@ from app.cli import app, documentation
 from app.core import clock
 from app.core import tables as t
 from app.core.db import Database
-from app.core.settings import Config, ConnectionConfig, Settings, load_config
+from app.core.settings import BrakeConfig, Config, ConnectionConfig, Settings, load_config
+from app.core.words import Writes
 from app.ops.metrics import Metrics
 from app.records import migrate, state
 from sandbox.hubspot import HubSpotSim
@@ -177,6 +179,29 @@ def test_the_metrics_table_is_what_is_exported(store: Database) -> None:
     for family in Metrics(store, ["hubspot"]).registry.collect():
         found.add(f"{family.name}_total" if family.type == "counter" else family.name)
     assert set(_table("Metrics")) == found
+
+
+def test_the_brake_table_is_what_the_settings_are() -> None:
+    """docs/operate.md names every kind with its limits, and the window."""
+    usual = BrakeConfig()
+    limits = {str(kind): getattr(usual, kind) for kind in Writes}
+    found = {name: row[-2:] for name, row in _table("Brake").items()}
+    assert found == {kind: (str(one.count), f"{one.share * 100:g} %") for kind, one in limits.items()}
+    assert f"The window is {usual.window_minutes:g} minutes" in (ROOT / "docs" / "operate.md").read_text("utf-8")
+
+
+def test_the_configurations_in_the_documents_can_be_used() -> None:
+    """Every block of tandem.yml is valid, and every rule of an alarm asks for metrics that there are."""
+    pages = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
+    blocks = [yaml.safe_load(block) for page in pages for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    configured = [block for block in blocks if "connections" in block]
+    rules = [rule["expr"] for block in blocks if "groups" in block for g in block["groups"] for rule in g["rules"]]
+    assert len(configured) >= 2
+    assert len(rules) >= 2
+    for block in configured:
+        Config.model_validate(block)
+    named = {name.removesuffix("_bucket") for rule in rules for name in re.findall(r"tandem_\w+", rule)}
+    assert named <= set(_table("Metrics"))
 
 
 # --- init ------------------------------------------------------------------------------------------------------------

@@ -17,16 +17,14 @@ from app.commands.base import (
     PROBLEM,
     AsJson,
     ConfigFile,
-    built,
     configuration,
     known,
     moment,
     print_json,
     print_table,
-    require_current,
     say,
-    settings_of,
     store,
+    whole,
 )
 from app.commands.look import Connection, Limit
 from app.core import tables as t
@@ -104,14 +102,10 @@ def dead_retry(
     for column, wanted in ((d.id, number), (d.connection, connection), (d.code, code)):
         if wanted is not None:
             query = query.where(column == wanted)
-    tandem = built(settings_of(config))
-    try:
-        require_current(tandem.database)
+    with whole(config) as tandem:
         if connection is not None:
             tandem.connections[connection]  # raises NotFound, which lists those there are
         retried, stuck = _retry(tandem, query)
-    finally:
-        _close(tandem)
     if number is not None and not retried and not stuck:
         raise NotFound(f"there is no dead letter {number}; it goes once it is tried again or settled")
     if as_json:
@@ -142,12 +136,6 @@ def _retry(tandem: Tandem, query: Select[Any]) -> tuple[int, dict[int, str]]:
         if len(rows) < BATCH:
             return retried, stuck
         last = rows[-1]["id"]
-
-
-def _close(tandem: Tandem) -> None:
-    for client in tandem.clients.values():
-        client.close()
-    tandem.database.close()
 
 
 def _utc(text: str) -> datetime:
@@ -183,18 +171,13 @@ def replay(
     strange = sorted(set(chosen) - set(CLOSED))
     if strange:
         raise typer.BadParameter(f"{', '.join(strange)}: one of {', '.join(CLOSED)}", param_hint="--status")
-    settings = settings_of(config)
-    tandem = built(settings)
     r = t.run.c
-    try:
-        require_current(tandem.database)
+    with whole(config) as tandem:
         number = tandem.replay.start(connection=connection, since=since, until=until, status=chosen)
         while tandem.replay.step():  # what it leaves, since a backlog is in the way, a worker takes up
             pass
         with tandem.database.read() as db:
             run = db.execute(select(r.status, r.done, r.total).where(r.id == number)).one()
-    finally:
-        _close(tandem)
     if as_json:
         print_json({"run": number, "status": run.status, "done": run.done, "total": run.total})
     elif run.status == "done":

@@ -26,7 +26,7 @@ from typer.core import TyperGroup
 from app import logs
 from app.core.clock import from_ms
 from app.core.db import Database
-from app.core.errors import ConfigError, NotFound
+from app.core.errors import ConfigError, NotFound, NotPossible
 from app.core.settings import Config, Settings, load_config
 from app.core.tables import connection_state
 from app.records import migrate, state
@@ -44,6 +44,7 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", help="The configuration file.  Default: TANDEM_CONFIG, else tandem.yml."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+By = Annotated[str, typer.Option("--by", help="Your name; it is kept.", metavar="NAME")]
 
 
 class Root(TyperGroup):
@@ -55,6 +56,9 @@ class Root(TyperGroup):
             return super().invoke(ctx)
         except (ConfigError, NotFound) as error:
             wrong(str(error))
+        except NotPossible as error:
+            say(str(error))
+            raise typer.Exit(PROBLEM) from None
         except ValidationError as error:
             wrong(explain(error))
         except (DBAPIError, ArgumentError) as error:
@@ -138,6 +142,19 @@ def built(settings: Settings, config: Config | None = None) -> Tandem:
 
 
 @contextmanager
+def whole(config: Path | None) -> Iterator[Tandem]:
+    """Everything, built but not started, on a store that is up to date."""
+    tandem = built(settings_of(config))
+    try:
+        require_current(tandem.database)
+        yield tandem
+    finally:
+        for client in tandem.clients.values():
+            client.close()
+        tandem.database.close()
+
+
+@contextmanager
 def store(settings: Settings, config: Config) -> Iterator[Database]:
     """The store, up to date and with every configured connection entered.  Raises ConfigError where it is not."""
     database = Database(database_url(settings, config), pool=2)
@@ -178,15 +195,24 @@ def known(config: Config, name: str) -> str:
     return name
 
 
+def named(by: str) -> str:
+    """The name of whoever decides.  Raises BadParameter for a blank one."""
+    if not by.strip():
+        raise typer.BadParameter("say who you are", param_hint="--by")
+    return by.strip()
+
+
 def print_json(value: Any) -> None:
     """Data for programs: one JSON document on stdout."""
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
-    """Data for people.  Cells are never read as markup."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str, err: bool = False
+) -> None:
+    """Data for people; ``err``: what they are to know before they decide.  Cells are never read as markup."""
     if not rows:
-        typer.echo(empty)
+        typer.echo(empty, err=err)
         return
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
@@ -194,7 +220,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(shown(cell)) for cell in row))
     # Without a terminal nothing is cut to a width that nobody asked for.
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+    file = sys.stderr if err else sys.stdout
+    console = Console(file=file, width=None if file.isatty() else 160)
     console.print(table)
 
 

@@ -44,6 +44,10 @@ CONNECTION: Final = """\
     # poll_seconds: 300
     # Our part of the rate that the vendor allows; the rest is left to people and other programs.
     # call_share: 0.8
+    # What becomes of a record that is one too many there, since another vendor merged two people.
+    # duplicates: leave_and_report
+    # When mass changes there stop and wait for a person; docs/operate.md has the limits.
+    # brake: {{window_minutes: 60}}
     # The country of phone numbers without a prefix, as a two-letter code.
     # default_country: DE
     # Another mapping than the shipped one.

@@ -40,7 +40,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show connections, backlog, freshness.
 
     Reads the database, so the service need not run.  The oldest dirty link is how stale the other side is right now.
-    Ends with 1 where a connection rests or fails, or where something waits and no worker is alive.
+    Ends with 1 where a connection rests or fails, a brake is on, or something waits and no worker is alive.
 
     ```console
     tandem status
@@ -52,7 +52,9 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
         now = standing.standings(db, [c.name for c in loaded.connections])
         workers = standing.workers(db)
     waiting = any(now[c.name].events or (now[c.name].links and c.mode is Mode.LIVE) for c in loaded.connections)
-    good = all(s.state == "ok" for s in now.values()) and (not waiting or any(w.alive for w in workers))
+    good = all(s.state == "ok" and not s.brakes for s in now.values()) and (
+        not waiting or any(w.alive for w in workers)
+    )
     if as_json:
         print_json(
             {
@@ -82,6 +84,11 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
             for c, s in ((c, now[c.name]) for c in loaded.connections)
         ]
         print_table("", columns, rows, empty="no connection is configured; `tandem init` writes a first configuration")
+        for name, stopped in ((c.name, brake) for c in loaded.connections for brake in now[c.name].brakes):
+            typer.echo(
+                f"brake on for {stopped.kind} at {name}, {stopped.waiting} wait: {stopped.why}; "
+                f"`tandem brake show {name} {stopped.kind}`"
+            )
         alive = sum(w.alive for w in workers)
         typer.echo(f"{alive} worker process{'' if alive == 1 else 'es'} alive")
     if not good:

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from app.commands.base import (
     PROBLEM,
     AsJson,
+    By,
     ConfigFile,
-    built,
     configuration,
     moment,
+    named,
     print_json,
     print_table,
-    require_current,
     say,
-    settings_of,
     store,
+    whole,
 )
 from app.commands.look import Limit
 from app.commands.person import page
 from app.records import tombstones
 from app.repair import erasing, subject
 
-if TYPE_CHECKING:
-    from app.main import Tandem
-
 tombstone = typer.Typer(no_args_is_help=True, help="Who is not made again after a deletion or an erasure.")
-
-By = Annotated[str, typer.Option("--by", help="Your name; it is kept.", metavar="NAME")]
 
 
 @tombstone.command("list")
@@ -85,9 +78,9 @@ def tombstone_lift(
     ```
     """
     settings, loaded = configuration(config)
-    named(by)
+    by = named(by)
     with store(settings, loaded) as database, database.write() as db:
-        lifted = tombstones.lift(db, number, by.strip())
+        lifted = tombstones.lift(db, number, by)
     if as_json:
         print_json({"tombstone": number, "lifted": lifted})
     elif lifted:
@@ -113,17 +106,17 @@ def erase(
     tandem erase ann@example.org --by Kim
     ```
     """
-    named(by)
+    by = named(by)
     if "@" not in address:
         raise typer.BadParameter("give an e-mail address", param_hint="ADDRESS")
-    with _tandem(config) as tandem:
+    with whole(config) as tandem:
         if not yes:
             with tandem.database.read() as db:
                 who = subject.find(db, tandem.connections, address)
             records = ", ".join(f"{len(ids)} at {name}" for name, ids in sorted(who.records.items()))
             say(f"contacts here: {len(who.contacts)}; records: {records if records else 'none known'}")
             typer.confirm("Erase for good?", abort=True, err=True)
-        number = tandem.database.transact(lambda db: erasing.start(db, tandem.connections, address, by.strip()))
+        number = tandem.database.transact(lambda db: erasing.start(db, tandem.connections, address, by))
     if as_json:
         print_json({"erasure": number})
     else:
@@ -161,7 +154,7 @@ def export_person(
     """
     if "@" not in address:
         raise typer.BadParameter("give an e-mail address", param_hint="ADDRESS")
-    with _tandem(config) as tandem:
+    with whole(config) as tandem:
         found = subject.everything(tandem.database, tandem.connections, address)
     if html is None:
         print_json(found)
@@ -169,22 +162,3 @@ def export_person(
     html.touch(mode=0o600)  # readable by nobody else
     html.write_text(page(found), encoding="utf-8")
     say(f"{html}: written; it is personal data")
-
-
-@contextmanager
-def _tandem(config: Path | None) -> Iterator[Tandem]:
-    """Everything, built but not started, on a store that is up to date."""
-    tandem = built(settings_of(config))
-    try:
-        require_current(tandem.database)
-        yield tandem
-    finally:
-        for client in tandem.clients.values():
-            client.close()
-        tandem.database.close()
-
-
-def named(by: str) -> None:
-    """Raises BadParameter for a blank name."""
-    if not by.strip():
-        raise typer.BadParameter("say who you are", param_hint="--by")

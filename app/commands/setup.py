@@ -1,16 +1,31 @@
-"""Commands that look after the installation: doctor, version."""
+"""Commands that look after the installation: doctor, prune, version."""
 
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from importlib.metadata import version as version_of
 from typing import Annotated
 
 import typer
 from rich.text import Text
+from sqlalchemy import func, select
 
-from app.commands.base import PROBLEM, AsJson, ConfigFile, print_json, print_table, settings_of
+from app.commands.base import (
+    PROBLEM,
+    AsJson,
+    ConfigFile,
+    configuration,
+    print_json,
+    print_table,
+    settings_of,
+    store,
+)
+from app.core import tables as t
+from app.core.db import Database, now_ms
 from app.core.settings import environment
+from app.repair import prune as pruning
+from app.repair.prune import DAY_MS, Pruned, Retention
 
 STYLES = {"ok": "green", "warn": "yellow", "problem": "bold red"}
 
@@ -45,6 +60,68 @@ def doctor(
         print_table("", ("", "area", "what", "finding", "what to do"), rows, empty="nothing to look at")
     if level is look.Level.PROBLEM:
         raise typer.Exit(PROBLEM)
+
+
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would go.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is older than it is kept.
+
+    Processed events, the bytes of their deliveries, and, where TANDEM_KEEP_HISTORY_DAYS says so, the history of fields.
+    `tandem serve` and `tandem work` do the same by and by; this does all of it at once, in small batches.
+
+    ```console
+    tandem prune --dry-run
+    tandem prune
+    ```
+    """
+    settings, loaded = configuration(config)
+    retention = Retention(settings.keep_events_days, settings.keep_history_days)
+    with store(settings, loaded) as database:
+        found = _due(database, retention) if dry_run else _prune(database, retention)
+    if as_json:
+        print_json({"dry_run": dry_run, **asdict(found)})
+        return
+    rows = [
+        ("events", _kept(retention.events), found.events),
+        ("deliveries", _kept(retention.events), found.deliveries),
+        ("history", _kept(retention.history), found.history),
+    ]
+    print_table("", ("what", "kept for", "would go" if dry_run else "removed"), rows, empty="")
+
+
+def _due(database: Database, retention: Retention) -> Pruned:
+    """How many rows ``app.repair.prune`` would remove; a test holds the two together."""
+    i, d, h = t.inbox.c, t.delivery.c, t.history.c
+    events = deliveries = history = 0
+    with database.read() as db:
+        now: int = db.execute(select(now_ms())).scalar_one()
+        if retention.events is not None:
+            cutoff = now - retention.events * DAY_MS
+            old = select(func.count()).where(i.status.in_(["done", "ignored"]), i.done_at < cutoff)
+            events = db.execute(old).scalar_one()
+            needed = select(i.delivery).where(i.status.in_(["pending", "parked", "dead"]), i.delivery.is_not(None))
+            bytes_ = select(func.count()).where(d.id < cutoff << 20, d.id.not_in(needed))
+            deliveries = db.execute(bytes_).scalar_one()
+        if retention.history is not None:
+            past = select(func.count()).where(h.stored_at < now - retention.history * DAY_MS)
+            history = db.execute(past).scalar_one()
+    return Pruned(events, deliveries, history)
+
+
+def _kept(days: int | None) -> str:
+    return "ever" if days is None else f"{days} days"
+
+
+def _prune(database: Database, retention: Retention) -> Pruned:
+    total = Pruned()
+    while True:
+        step = database.transact(lambda db: pruning.prune(db, retention))
+        total = Pruned(total.events + step.events, total.deliveries + step.deliveries, total.history + step.history)
+        if step.total == 0:
+            return total
 
 
 def version(as_json: AsJson = False) -> None:

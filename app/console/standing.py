@@ -13,8 +13,18 @@ from app.core import tables as t
 from app.entry import inbox
 from app.ops.health import SILENT_MS, state_of
 from app.ops.shapes import clock
-from app.push import work
+from app.push import brake, work
 from app.records import dead
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A brake that is on."""
+
+    kind: str
+    why: str
+    since: int  # ms before now
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,7 @@ class Standing:
     polled: int | None
     heard: int | None  # last event
     wrote: int | None  # last push
+    brakes: tuple[Stopped, ...]  # what waits for them is not among the dirty links
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,7 @@ def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
     pending, letters = inbox.backlog(db), dead.counts(db)
     states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
     backlog = work.backlog(db, names)
+    brakes = brake.listed(db)
     found = {}
     for name in names:
         row = states.get(name)
@@ -70,6 +82,11 @@ def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
             polled=before(now, known.get("polled_at")),
             heard=before(now, known.get("last_event_at")),
             wrote=before(now, known.get("last_push_at")),
+            brakes=tuple(
+                Stopped(on["kind"], on["why"], max(0, now - on["since"]), on["waiting"])
+                for on in reversed(brakes)
+                if on["connection"] == name
+            ),
         )
     return found
 

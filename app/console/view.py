@@ -16,17 +16,19 @@ from sqlalchemy import or_, select
 from app.console.standing import Standing, standings
 from app.core import tables as t
 from app.core.fields import FIELDS
-from app.core.words import MISSING, Fact
+from app.core.words import MISSING, Channel, Fact
 from app.ops.shapes import clock
+from app.push import work
 from app.records import contacts as people
-from app.records import ledger
+from app.records import ledger, merges
 from app.records.contacts import Contact
-from app.sync import consent
+from app.sync import consent, matching
 from app.sync._mapping_consent import PREFIX
 from app.sync.connection import Connection, Connections
 
 PAGE: Final = 25
 CHANGES: Final = 12
+LINES: Final = 12  # of the ledger, with a contact
 NAMES: Final = ("given_name", "family_name")
 SEARCHED: Final = ("email", *NAMES, "company_name", "phone", "mobile_phone")
 
@@ -53,7 +55,8 @@ class Person:
     email: str
     source: str  # who changed it last
     ago: int  # ms
-    steps: Mapping[str, str]  # connection -> in step, on its way, missing, gone
+    steps: Mapping[str, str]  # connection -> in step, on its way, waits for a brake, missing, deleted there
+    merged_into: int | None  # the contact that stands for this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,21 @@ class Detail:
     warnings: Sequence[tuple[str, str, str]]  # connection, field, why it could not be read there
     remotes: Mapping[str, str] = field(repr=False)  # connection -> remote id of a record that is there
     steps: Mapping[str, str] = field(repr=False)
+    merged_into: int | None  # the contact that stands for this one
+    stands_for: Sequence[int]  # contacts that were merged into this one
+    lines: Sequence[Line] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the consent ledger."""
+
+    what: str  # channel, and purpose
+    address: str
+    status: str
+    reason: str
+    said_by: str
+    ago: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +125,22 @@ def cards(db: Db, connections: Connections) -> list[Card]:
 
 def listing(db: Db, connections: Connections, *, after: int, query: str) -> tuple[list[Person], int | None]:
     """One page of people behind ``after`` that match ``query``; and behind which id the next page begins, if any."""
-    wanted = select(c.id, c.facts, c.updated_at).where(c.id > after).order_by(c.id).limit(PAGE + 1)
+    wanted = select(c.id, c.facts, c.updated_at, c.merged_into).where(c.id > after).order_by(c.id).limit(PAGE + 1)
     for word in query.split():
         fields = [c.facts[(name, "v")].as_string() for name in SEARCHED]
         wanted = wanted.where(or_(*(f.icontains(word, autoescape=True) for f in fields)))
     rows = db.execute(wanted).mappings().all()
     shown = rows[:PAGE]
     steps = _steps(db, connections, [row["id"] for row in shown])
+    stand_ins = merges.stand_ins(db, [row["id"] for row in shown if row["merged_into"] is not None])
     now = clock(db)
     found = []
     for row in shown:
         facts = {name: Fact.from_json(data) for name, data in row["facts"].items()}
         source, ago = _last(facts, row["updated_at"], now)
-        found.append(Person(row["id"], _name(facts), text(_value(facts, "email")), source, ago, steps[row["id"]]))
+        number = row["id"]
+        email = text(_value(facts, "email"))
+        found.append(Person(number, _name(facts), email, source, ago, steps[number], stand_ins.get(number)))
     return found, shown[-1]["id"] if len(rows) > PAGE else None
 
 
@@ -156,6 +177,9 @@ def detail(db: Db, connections: Connections, contact_id: int) -> Detail | None:
         ],
         remotes=there,
         steps=_steps(db, connections, [contact_id])[contact_id],
+        merged_into=merges.stand_ins(db, [contact_id]).get(contact_id),
+        stands_for=sorted(merges.absorbed(db, [contact_id])),
+        lines=_lines(db, contact, now),
     )
 
 
@@ -212,6 +236,23 @@ def _consents(
     return rows
 
 
+def _lines(db: Db, contact: Contact, now: int) -> list[Line]:
+    """The newest lines of the ledger about any of the person's addresses."""
+    values = contact.values()
+    addresses = matching.addresses(values) | {a for ch in Channel if (a := consent.address(values, ch)) is not None}
+    return [
+        Line(
+            what=f"{row['channel']} {row['purpose']}".strip(),
+            address=row["address"],
+            status=row["status"],
+            reason=row["reason"].replace("_", " "),
+            said_by=row["source"] if row["actor"] is None else f"{row['source']} {row['actor']}",
+            ago=max(0, now - row["at"]),
+        )
+        for row in ledger.newest(db, addresses, LINES)
+    ]
+
+
 def _told(connection: Connection, name: str, value: Any) -> Any:
     """The value as this vendor says it: it may keep dates without a year, or shorter texts."""
     return connection.map.project(name, value)
@@ -242,17 +283,18 @@ def _steps(db: Db, connections: Connections, ids: Sequence[int]) -> dict[int, di
         for row in db.execute(select(k.contact_id, k.connection, k.gone_at).where(k.contact_id.in_(ids)))
     }
     dirty = {
-        (row.contact_id, row.connection)
-        for row in db.execute(select(w.contact_id, w.connection).where(w.contact_id.in_(ids)))
+        (row.contact_id, row.connection): row.held
+        for row in db.execute(select(w.contact_id, w.connection, w.held).where(w.contact_id.in_(ids)))
     }
     return {i: {name: _step((i, name), links, dirty) for name in connections} for i in ids}
 
 
 def _step(
-    pair: tuple[int, str], links: Mapping[tuple[int, str], int | None], dirty: Collection[tuple[int, str]]
+    pair: tuple[int, str], links: Mapping[tuple[int, str], int | None], dirty: Mapping[tuple[int, str], str | None]
 ) -> str:
     if pair in dirty:
-        return "on its way"
+        held = dirty[pair]
+        return "on its way" if held is None or held.startswith(work.LET) else "waits for a brake"
     if pair not in links:
         return "missing"
     return "in step" if links[pair] is None else "deleted there"

@@ -158,3 +158,30 @@ class Alias(Base, table=True):
     former: str = Field(primary_key=True, sa_type=Text)
     remote_id: str = words()
     at: int = big()
+
+
+class Proposal(Base, table=True):
+    """Two contacts that may be one person, what speaks for it, and what a person decided."""
+
+    __tablename__ = "proposal"
+    __table_args__ = (
+        Index("uq_proposal_pair", "older", "newer", unique=True),
+        Index("ix_proposal_newer", "newer"),
+        Index(
+            "ix_proposal_waiting",
+            "id",
+            sqlite_where=text("status IN ('open', 'later')"),
+            postgresql_where=text("status IN ('open', 'later')"),
+        ),
+    )
+    id: int = row_id()
+    older: int = big()
+    newer: int = big()
+    score: float = Field()  # log-odds, base 2
+    reasons: list[dict[str, Any]] = json()
+    contradiction: str | None = words(null=True)
+    source: str = words()  # record, sweep, operator
+    status: str = words()  # open, later, same, different
+    at: int = big()
+    decided_at: int | None = big(null=True)
+    decided_by: str | None = words(null=True)

@@ -20,6 +20,7 @@ from app.core._tables_care import (
     Erasure,
     ErasureStep,
     Merge,
+    Proposal,
     Tombstone,
     Withheld,
 )
@@ -120,6 +121,15 @@ class ContactKey(Base, table=True):
     value: str = Field(primary_key=True, sa_type=Text)
     contact_id: int = Field(primary_key=True, sa_type=BigInteger)
     strong: int = Field(default=0)
+
+
+class Block(Base, table=True):
+    """Hashed keys under which a contact is found when no address says who it is; most contacts have a dozen."""
+
+    __tablename__ = "block"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    key: int = Field(primary_key=True, sa_type=BigInteger)
+    contact_id: int = Field(primary_key=True, sa_type=BigInteger)
 
 
 class Link(Base, table=True):
@@ -297,6 +307,7 @@ delivery = _table(Delivery)
 inbox = _table(Inbox)
 contact = _table(Contact)
 contact_key = _table(ContactKey)
+block = _table(Block)
 link = _table(Link)
 work = _table(Work)
 withheld = _table(Withheld)
@@ -304,6 +315,7 @@ brake_count = _table(BrakeCount)
 brake = _table(Brake)
 merge = _table(Merge)
 alias = _table(Alias)
+proposal = _table(Proposal)
 history = _table(History)
 conflict = _table(Conflict)
 consent = _table(Consent)

@@ -1,6 +1,6 @@
 """The operations API put together.  In: the store, the connections, and who may ask.  Out: a FastAPI app.
 
-Everything under ``/ops``, ``/contacts`` and ``/metrics`` asks ``app.ops.auth.allowed``; docs/api.md has each endpoint.
+Everything but ``/health`` asks ``app.ops.auth.allowed``; docs/api.md has each endpoint.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from pydantic import SecretStr
 from app.core.db import Database
 from app.ops import problems
 from app.ops.auth import protect
+from app.ops.brakes import brakes_api
 from app.ops.connections import connections_api
+from app.ops.consents import consents_api
 from app.ops.contacts import contacts
 from app.ops.deadletters import deadletters
 from app.ops.erasures import erasures
 from app.ops.events import events
 from app.ops.health import EVENT_AGE, Examiner, health
+from app.ops.merges import merges_api
 from app.ops.metrics import Metrics
 from app.ops.problems import MEDIA_TYPE, Problem
 from app.ops.replay import Replay
@@ -120,7 +123,10 @@ def build_api(
     api.include_router(connections_api(database, connections, wake))
     api.include_router(events(database, connections, replay, wake))
     api.include_router(deadletters(database, connections, wake))
+    api.include_router(brakes_api(database, connections, wake))
     api.include_router(contacts(database, connections))
+    api.include_router(consents_api(database, connections, wake))
+    api.include_router(merges_api(database, connections, wake))
     api.include_router(tombstones_api(database, wake))
     api.include_router(erasures(database, connections, wake))
     return api

@@ -13,10 +13,13 @@ from sqlalchemy import RowMapping, Select, func, select
 
 from app.core import tables as t
 from app.core.db import Database
+from app.ops import brakes
 from app.ops.auth import allowed
+from app.ops.brakes import BrakeOn
 from app.ops.health import State, state_of
 from app.ops.problems import known_query
 from app.ops.shapes import COUNTED, Asked, Count, Moment, Name, Reason, Shape, count, counted, moment
+from app.push import work
 from app.records import state
 from app.sync.connection import Connection, Connections
 from connectors.contract import Limits, Rate
@@ -67,7 +70,10 @@ class ConnectionState(Shape):
     since: Moment | None = Field(description="Since when it rests or fails.")
     paused_by: str | None = Field(description="operator, or tandem (after a refusal that only people can mend)")
     events: Backlog = Field(description="Events not processed yet.")
-    links: Backlog = Field(description="Contacts with something to write to this connection.")
+    links: Backlog = Field(
+        description="Contacts with something to write to this connection; not those that wait for a brake to end."
+    )
+    brakes: list[BrakeOn] = Field(description="Kinds of write that are stopped here until a person decides.")
     dead: Count = Field(description="Dead letters.")
     last_event_at: Moment | None
     last_push_at: Moment | None
@@ -91,12 +97,12 @@ class PauseAsked(Asked):
     reason: Reason | None = Field(default=None, description="Shown to everybody who wonders.", examples=["migration"])
 
 
-def _view(db: Db, one: Connection, known: RowMapping | None) -> ConnectionState:
+def _view(db: Db, one: Connection, known: RowMapping | None, stopped: list[BrakeOn]) -> ConnectionState:
     condition, why, since = state_of(known)
     row: dict[str, Any] = {str(key): value for key, value in known.items()} if known is not None else {}
     name = one.name
     pending = select(i.received_at.label("since")).where(i.connection == name, i.status == "pending")
-    dirty = select(w.since).where(w.connection == name).order_by(w.lane, w.due_at)
+    dirty = select(w.since).where(w.connection == name, w.due_at < work.FAR).order_by(w.lane, w.due_at)
     return ConnectionState(
         name=name,
         connector=one.connector.name,
@@ -108,6 +114,7 @@ def _view(db: Db, one: Connection, known: RowMapping | None) -> ConnectionState:
         paused_by=row.get("paused_by"),
         events=_backlog(db, pending.order_by(i.due_at)),
         links=_backlog(db, dirty),
+        brakes=stopped,
         dead=count(db, select(d.id).where(d.connection == name)),
         last_event_at=moment(row.get("last_event_at")),
         last_push_at=moment(row.get("last_push_at")),
@@ -166,7 +173,10 @@ def connections_api(database: Database, connections: Connections, wake: Callable
         """Show all connections."""
         with database.read() as db:
             states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
-            return ConnectionList(items=[_view(db, one, states.get(one.name)) for one in connections.values()])
+            on = brakes.on(db)
+            return ConnectionList(
+                items=[_view(db, one, states.get(one.name), on.get(one.name, [])) for one in connections.values()]
+            )
 
     @router.post("/{name}/pause")
     def pause_connection(name: Name, asked: PauseAsked | None = None) -> ConnectionState:
@@ -177,7 +187,7 @@ def connections_api(database: Database, connections: Connections, wake: Callable
         one = connections[name]
         with database.write() as db:
             rest(db, name, asked.reason if asked is not None else None)
-            found = _view(db, one, _known(db, name))
+            found = _view(db, one, _known(db, name), brakes.on(db).get(name, []))
         log.info("operator.paused", connection=name)
         wake()
         return found
@@ -188,7 +198,7 @@ def connections_api(database: Database, connections: Connections, wake: Callable
         one = connections[name]
         with database.write() as db:
             state.resume(db, name)
-            found = _view(db, one, _known(db, name))
+            found = _view(db, one, _known(db, name), brakes.on(db).get(name, []))
         log.info("operator.resumed", connection=name)
         wake()
         return found

@@ -1,7 +1,11 @@
-"""People, and what is known of them: ``/contacts``, ``/ops/conflicts``.  Reads only; every answer is personal data."""
+"""People, and what is known of them: ``/contacts``, ``/ops/conflicts``.  Reads only; every answer is personal data.
+
+What somebody agreed to is in ``app.ops.consents``, taking people apart in ``app.ops.merges``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -14,12 +18,14 @@ from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database
 from app.core.errors import NotFound
-from app.core.words import Fact
+from app.core.words import Fact, Writes
 from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
 from app.ops.shapes import Email, Id, Moment, Shape, moment
+from app.push import work
+from app.records import merges
 from app.sync.connection import Connections, spellings
 
 HISTORY: Final = 100  # changes shown with a contact
@@ -43,6 +49,9 @@ class ContactSummary(Shape):
     )
     created_at: Moment
     updated_at: Moment
+    merged_into: int | None = Field(
+        default=None, description="The contact that stands for this one since the two were merged.", examples=[7]
+    )
 
 
 class FactShown(Shape):
@@ -59,7 +68,8 @@ class Pending(Shape):
     """Something to write."""
 
     since: Moment = Field(description="When the oldest change in it happened.")
-    due_at: Moment = Field(description="It is tried from then on.")
+    due_at: Moment | None = Field(description="It is tried from then on; null: once a person has ended the brake.")
+    brake: Writes | None = Field(description="The brake that it waits for, see /ops/brakes.")
     in_hand: bool = Field(description="A worker is writing it.")
     attempts: int
     error: str | None = Field(description="Why the last try failed.")
@@ -98,6 +108,7 @@ class Change(Shape):
 class ContactDetail(ContactSummary):
     """One person with everything that explains it."""
 
+    stands_for: list[int] = Field(description="The contacts that were merged into this one.")
     facts: dict[str, FactShown]
     links: list[LinkShown]
     pending: dict[str, Pending] = Field(description="By connection: what is still to be written there.")
@@ -118,13 +129,14 @@ class ConflictShown(Shape):
     at: Moment
 
 
-def _summary(row: RowMapping) -> dict[str, Any]:
+def _summary(row: RowMapping, stand_ins: Mapping[int, int]) -> dict[str, Any]:
     return {
         "id": row["id"],
         "version": row["version"],
         "values": {name: Fact.from_json(data).value for name, data in row["facts"].items()},
         "created_at": from_ms(row["created_at"]),
         "updated_at": from_ms(row["updated_at"]),
+        "merged_into": stand_ins.get(row["id"]),
     }
 
 
@@ -161,8 +173,10 @@ def _listing(
         looked_at=looked_at,
     )
     wanted = select(t.contact).where(c.id.in_([row["id"] for row in rows])).order_by(c.id)
+    found = db.execute(wanted).mappings().all() if rows else []
+    stand_ins = merges.stand_ins(db, [row["id"] for row in found if row["merged_into"] is not None])
     return Page(
-        items=[ContactSummary(**_summary(row)) for row in db.execute(wanted).mappings()] if rows else [],
+        items=[ContactSummary(**_summary(row, stand_ins)) for row in found],
         next=paging.encode("contacts", following),
     )
 
@@ -194,9 +208,11 @@ def _link(row: RowMapping) -> LinkShown:
 
 
 def _pending(row: RowMapping) -> Pending:
+    held = row["held"]
     return Pending(
         since=from_ms(row["since"]),
-        due_at=from_ms(row["due_at"]),
+        due_at=from_ms(row["due_at"]) if row["due_at"] < work.FAR else None,
+        brake=Writes(held) if held is not None and not held.startswith(work.LET) else None,
         in_hand=row["lease"] is not None,
         attempts=row["attempts"],
         error=row["error"],
@@ -234,13 +250,15 @@ def _history(db: Db, number: int, after: str | None, limit: int) -> Page[Change]
     return Page(items=items, next=paging.encode("history", following))
 
 
-def _detail(db: Db, connections: Connections, number: int) -> ContactDetail:
+def explained(db: Db, connections: Connections, number: int) -> ContactDetail:
+    """One contact with everything that explains it.  Raises NotFound."""
     row = _contact(db, number)
     links = db.execute(select(t.link).where(k.contact_id == number).order_by(k.connection, k.kind)).mappings()
     dirty = select(t.work).where(w.connection.in_(sorted(connections)), w.contact_id == number)
     history = _history(db, number, None, HISTORY)
     return ContactDetail(
-        **_summary(row),
+        **_summary(row, merges.stand_ins(db, [number])),
+        stands_for=sorted(merges.absorbed(db, [number])),
         facts={name: _fact(Fact.from_json(data)) for name, data in row["facts"].items()},
         links=[_link(link) for link in links],
         pending={one["connection"]: _pending(one) for one in db.execute(dirty).mappings()},
@@ -267,9 +285,12 @@ def contacts(database: Database, connections: Connections) -> APIRouter:
 
     @router.get("/contacts/{contact_id}")
     def get_contact(contact_id: Id) -> ContactDetail:
-        """Show one contact: each value with its origin, its records at the vendors, what waits, what changed."""
+        """Show one contact: each value with its origin, its records at the vendors, what waits, what changed.
+
+        One that was merged names the contact that stands for it now.
+        """
         with database.read() as db:
-            return _detail(db, connections, contact_id)
+            return explained(db, connections, contact_id)
 
     @router.get("/contacts/{contact_id}/history")
     def get_history(contact_id: Id, limit: Limit = 50, after: After = None) -> Page[Change]:

@@ -12,8 +12,7 @@ from pydantic import Field, StringConstraints
 from app.core.db import Database
 from app.ops.auth import allowed
 from app.ops.problems import known_query
-from app.ops.shapes import Asked, Id, Moment, Shape
-from app.ops.tombstones import By
+from app.ops.shapes import Asked, By, Id, Moment, Shape
 from app.repair import erasing
 from app.sync.connection import Connections
 

@@ -16,7 +16,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import tables as t
 from app.core.db import Database, now_ms
+from app.ops import brakes
 from app.ops.auth import admits, allowed
+from app.ops.brakes import BrakeOn
 from app.ops.metrics import Metrics
 from app.ops.shapes import Moment, Shape, clock, moment
 from app.records import migrate
@@ -68,13 +70,17 @@ class Connected(Shape):
     state: State = Field(examples=["ok"])
     why: str | None = Field(description="Why it rests or fails.")
     since: Moment | None = Field(description="Since when.")
+    brakes: list[BrakeOn] = Field(
+        default_factory=list, description="Kinds of write that are stopped there until a person decides."
+    )
 
 
 class Ready(Shape):
     """Whether the service is of use.  Callers that are not authorised see the status only."""
 
     status: Literal["ok", "degraded", "down"] = Field(
-        description="degraded: of use, but a connection rests or its vendor fails.  down: answered with 503."
+        description="degraded: of use, but a connection rests, its vendor fails, or a brake is on.  "
+        "down: answered with 503."
     )
     problems: list[str] = Field(default_factory=list, description="What is wrong, in words.")
     database: Store | None = None
@@ -126,10 +132,20 @@ class Examiner:
         alive = sum(now - beat <= SILENT_MS for beat in beats)
         workers = WorkersSeen(expected=self._worker_expected, alive=alive, silent=len(beats) - alive)
         states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
+        on = brakes.on(db)
         connections = []
         for one in self._connections.values():
             state, why, since = state_of(states.get(one.name))
-            connections.append(Connected(name=one.name, mode=str(one.mode), state=state, why=why, since=since))
+            connections.append(
+                Connected(
+                    name=one.name,
+                    mode=str(one.mode),
+                    state=state,
+                    why=why,
+                    since=since,
+                    brakes=on.get(one.name, []),
+                )
+            )
         waiting = Waiting(
             overdue_seconds=max((self._overdue_ms(db, c.name, now) for c in connections if c.state == "ok"), default=0)
             / 1000,
@@ -145,6 +161,7 @@ class Examiner:
             for c in connections
             if c.state != "ok"
         ]
+        poor += [brakes.told(c.name, brake) for c in connections for brake in c.brakes]
         return Ready(
             status="down" if down else "degraded" if poor else "ok",
             problems=[*down, *poor],

@@ -14,11 +14,14 @@ from sqlalchemy import select
 
 from app.core import tables as t
 from app.core.db import Database, now_ms
+from app.core.words import Writes
 from app.entry import inbox
-from app.push import work
+from app.push import brake, work
 from app.records import dead as dead_letters
 
 FRESHNESS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+# What counts for an objection are minutes: within a second is good, beyond an hour somebody was written to meanwhile.
+WITHDRAWAL_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
 
 
 class Metrics:
@@ -52,6 +55,13 @@ class Metrics:
             buckets=FRESHNESS_BUCKETS,
             registry=self.registry,
         )
+        self.withdrawals = Histogram(
+            "tandem_withdrawal_seconds",
+            "Withdrawal of consent, from when it was made until it landed at this connection",
+            ["connection"],
+            buckets=WITHDRAWAL_BUCKETS,
+            registry=self.registry,
+        )
         self.registry.register(_Store(database, list(connections)))
 
     def delivery(self, connection: str, status: int) -> None:
@@ -72,6 +82,10 @@ class Metrics:
     def landed(self, connection: str, seconds: float) -> None:
         """Measure how old a change was when it landed."""
         self.freshness.labels(connection).observe(seconds)
+
+    def withdrawn(self, connection: str, seconds: float) -> None:
+        """Measure how old a withdrawal was when it landed."""
+        self.withdrawals.labels(connection).observe(seconds)
 
     def call(self, connection: str, method: str, status: int, seconds: float) -> None:
         """Count and measure a call to a vendor."""
@@ -101,11 +115,19 @@ class _Store(Collector):
         dead = GaugeMetricFamily("tandem_dead_letters", "Dead letters", labels=["connection"])
         paused = GaugeMetricFamily("tandem_connection_paused", "1 while a connection rests", labels=["connection"])
         failing = GaugeMetricFamily("tandem_connection_failing", "1 while a vendor fails", labels=["connection"])
+        brakes = GaugeMetricFamily(
+            "tandem_brake_on", "1 while a kind of write is stopped", labels=["connection", "kind"]
+        )
+        held = GaugeMetricFamily(
+            "tandem_brake_links", "Links that wait for a brake to end", labels=["connection", "kind"]
+        )
         with self._database.read() as db:
             now = db.execute(select(now_ms())).scalar_one()
             backlog = work.backlog(db, self._connections)
             events, letters, s = inbox.backlog(db), dead_letters.counts(db), t.connection_state.c
             states = {row.name: row for row in db.execute(select(s.name, s.paused, s.failing_since))}
+            on = {(row["connection"], row["kind"]) for row in brake.listed(db)}
+            waiting = brake.held_back(db)
         for name in self._connections:
             links, since = backlog[name]
             count, received = events.get(name, (0, None))
@@ -117,4 +139,7 @@ class _Store(Collector):
             row = states.get(name)
             paused.add_metric([name], int(row is not None and row.paused == 1))
             failing.add_metric([name], int(row is not None and row.failing_since is not None))
-        yield from (dirty, oldest, pending, waits, dead, paused, failing)
+            for kind in Writes:
+                brakes.add_metric([name, kind], int((name, kind) in on))
+                held.add_metric([name, kind], waiting.get((name, kind), 0))
+        yield from (dirty, oldest, pending, waits, dead, paused, failing, brakes, held)

@@ -24,7 +24,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from app.core.errors import NotFound
+from app.core.errors import NotFound, NotPossible
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -113,6 +113,7 @@ def install(api: FastAPI) -> None:
     api.add_exception_handler(HTTPException, _http)
     api.add_exception_handler(RequestValidationError, _validation)
     api.add_exception_handler(NotFound, _not_found)
+    api.add_exception_handler(NotPossible, _not_possible)
     for away in (OperationalError, InterfaceError, PoolTimeout):
         api.add_exception_handler(away, _database)
     api.add_middleware(Shield)
@@ -147,6 +148,10 @@ def _invalid(one: Mapping[str, Any]) -> Invalid:
 
 async def _not_found(_: Request, error: Exception) -> Response:
     return answer(404, str(error))
+
+
+async def _not_possible(_: Request, error: Exception) -> Response:
+    return answer(409, str(error))
 
 
 async def _database(_: Request, error: Exception) -> Response:

@@ -53,6 +53,8 @@ Email = Annotated[
     Query(min_length=1, max_length=320, pattern=_NO_NUL, description="Only with this address, in any spelling of it."),
 ]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_NUL)]
+By = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=_NO_NUL)]
+"""Who decides something; kept with the decision."""
 Since = Annotated[AwareDatetime | None, Query(description="From this moment on.", examples=["2026-01-31T08:00:00Z"])]
 Until = Annotated[AwareDatetime | None, Query(description="Before this moment.", examples=["2026-02-01T08:00:00Z"])]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Literal
 
 import structlog
 from fastapi import APIRouter, Depends, HTTPException
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from sqlalchemy import RowMapping
 
 from app.core.clock import from_ms
@@ -16,12 +16,10 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import Asked, Id, Moment, Shape, moment
+from app.ops.shapes import Asked, By, Id, Moment, Shape, moment
 from app.records import tombstones
 
 log = structlog.get_logger(__name__)
-
-By = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=r"^[^\x00]*$")]
 
 
 class Tombstone(Shape):

@@ -13,7 +13,7 @@ from app.core.db import Database, now_ms
 from app.core.words import Writes
 from app.push import brake, withheld, work
 from app.push.gather import gather
-from app.push.plan import Held, plan
+from app.push.plan import Held, Planned, plan
 from app.push.work import Leased
 from app.sync.connection import Connections
 
@@ -55,14 +55,13 @@ def discard(
         done += step
         progress(done)
         if step == 0:
-            break
-    database.transact(lambda db: brake.end(db, connection, kind, by, DISCARDED))
-    return done
+            return done
 
 
 def _some(db: Db, connections: Connections, connection: str, kind: Writes, by: str) -> int:
     ids = [contact for contact, _ in brake.waiting(db, connection, kind, STEP)]
     if not ids:
+        brake.end(db, connection, kind, by, DISCARDED)  # in this transaction: nothing can be held in between
         return 0
     to = connections[connection]
     found = gather(db, to, connections, ids)
@@ -72,6 +71,8 @@ def _some(db: Db, connections: Connections, connection: str, kind: Writes, by: s
         left = plan(to, row, contact, found.links.get(contact.id), found.known[contact.id], {kind})
         if isinstance(left, Held) and left.kind is kind:
             kept += [(contact.id, name, value) for name, value in left.withheld.items()]
+        elif isinstance(left, Planned) and left.held is kind:
+            kept += [(contact.id, name, value) for name, value in left.skipped.items()]
     withheld.keep(db, connection, kept, by)
     where = (w.connection == connection, w.held == str(kind), w.contact_id.in_(ids))
     db.execute(update(t.work).where(*where).values(held=None, due_at=NOW, attempts=0))

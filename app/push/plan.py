@@ -34,6 +34,7 @@ class Planned:
     sent: Mapping[str, Any] = field(repr=False)  # canonical fields in the order, as the vendor says them
     kinds: frozenset[Writes] = frozenset()  # what a brake counts in it
     held: Writes | None = None  # a part was left out that a brake stops
+    skipped: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what ``discard`` has to remember of that
     withdrawn: tuple[int, ...] = ()  # when the withdrawals that it says were made (ms since 1970)
 
     @property
@@ -111,7 +112,7 @@ def _create(
         _key(connection, contact), connection.kind, Verb.CREATE, {**fields, **said.fields}, again=row.attempts > 1
     )
     kinds = frozenset({Writes.CREATES, *said.kinds})
-    return Planned(row, contact, None, order, {**written.said, **said.said}, kinds, said.held, said.withdrawn)
+    return Planned(row, contact, None, order, {**written.said, **said.said}, kinds, said.held, said.skipped)
 
 
 def _archive(
@@ -189,11 +190,11 @@ def _update(
     said = _consent(connection, link.shadow, known, stopped)
     fields = {**written.fields, **said.fields}
     waits = held if held is not None else said.held
+    skipped = {n: projected[n] for n in over} if held is not None else said.skipped
     if not fields:
         if waits is None:
             return None
-        skipped = {n: projected[n] for n in over} if held is not None else {}
-        return Held(row, waits, {**skipped, **({} if held is not None else said.skipped)})
+        return Held(row, waits, skipped)
     order = Order(
         _key(connection, contact),
         connection.kind,
@@ -204,7 +205,7 @@ def _update(
         again=row.attempts > 1,
     )
     kinds = frozenset({*said.kinds, *((Writes.OVERWRITES,) if over and held is None else ())})
-    return Planned(row, contact, link, order, {**written.said, **said.said}, kinds, waits, said.withdrawn)
+    return Planned(row, contact, link, order, {**written.said, **said.said}, kinds, waits, skipped, said.withdrawn)
 
 
 def _different(connection: Connection, values: Mapping[str, Any], link: Link) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Integer, and_, bindparam, case, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, and_, bindparam, case, delete, exists, func, select, update
 
 from app.core import tables as t
 from app.core.db import now_ms, upsert
@@ -127,6 +127,12 @@ def _let(held: str | None) -> Writes | None:
     return Writes(held.removeprefix(LET)) if held is not None and held.startswith(LET) else None
 
 
+def _on(connection: str, kind: Writes) -> ColumnElement[bool]:
+    """Whether the brake is on."""
+    b = t.brake.c
+    return exists().where(b.connection == connection, b.kind == str(kind), b.ended_at.is_(None))
+
+
 def complete(
     db: Connection,
     connection: str,
@@ -156,7 +162,8 @@ def complete(
                 first_failed_at=None,
                 error=None,
                 lane=1,
-                due_at=case((w.gen == w.taken, FAR), else_=NOW),
+                # Taken off while the batch was under way: nobody would wake the row.
+                due_at=case((and_(w.gen == w.taken, _on(connection, kind)), FAR), else_=NOW),
             )
             .returning(w.contact_id)
         )

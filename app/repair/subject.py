@@ -16,6 +16,7 @@ from app.core.clock import from_ms
 from app.core.db import Database, dumps
 from app.core.errors import NotFound
 from app.core.words import Channel
+from app.push.work import FAR
 from app.records import contacts as people
 from app.records import merges
 from app.sync import consent, matching
@@ -188,7 +189,7 @@ def _rows(db: Db, table: Table, where: Any) -> list[dict[str, Any]]:
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    shown = {n: _iso(v) if n in _MOMENTS and isinstance(v, int) else v for n, v in row.items()}
+    shown = {n: _iso(v) if n in _MOMENTS and isinstance(v, int) and v < FAR else v for n, v in row.items()}
     facts = shown.get("facts")
     if isinstance(facts, dict):
         shown["facts"] = {

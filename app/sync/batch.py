@@ -44,6 +44,7 @@ class Batch:
     entries: list[tuple[Entry, int | None]] = field(default_factory=list)  # new lines
     asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
     renamed: list[tuple[str, str]] = field(default_factory=list)  # links whose record lives on under another id
+    inherited: set[str] = field(default_factory=set)  # records that took over a link
     settled: list[tuple[Contact, str]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)  # addresses with a tombstone, and its reason
     back: list[tuple[str, int]] = field(default_factory=list)  # records that are there again, and their contacts

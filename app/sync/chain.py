@@ -8,7 +8,7 @@ dirty marks stored, and what became of each record.  Mapping, matching and mergi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlalchemy import Connection as Db
@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from app.core.clock import to_ms
 from app.core.db import now_ms
-from app.core.words import Channel, Claim, Outcome, Verdict, Winner
+from app.core.words import Channel, Claim, Decision, Fact, Outcome, Verdict, Winner
 from app.push import work
 from app.records import conflicts, ledger, merges, tombstones
 from app.records import contacts as people
@@ -184,6 +184,7 @@ def _link(state: Batch, record: Record) -> Link | None:
         if moving is not None and moving.remote_id == former:
             state.renamed.append((former, record.id))
             moving.remote_id = record.id
+            state.inherited.add(record.id)
             state.links[record.id] = moving
             state.moved[record.id] = moving
             return moving
@@ -269,6 +270,8 @@ def _merge(
             state.asked.append((contact, decision, arrival.event))
         elif connection.map.policy(decision.field).winner is Winner.ASK:
             state.settled.append((contact, decision.field))
+    if link.remote_id in state.inherited:
+        verdict = _with_former_address(contact, verdict, connection.name, at)
     changed = bool(verdict.changed) or contact.version == 0
     if changed:
         _change(state, contact, verdict, connections.strong if contact.merged_into is None else None)
@@ -277,6 +280,19 @@ def _merge(
     if said or (fresh and changed):
         consenting.mark(state, connections, contact, since)
     return Result(End.CHANGED if changed or said else End.SAME)
+
+
+def _with_former_address(contact: Contact, verdict: Verdict, source: str, at: int) -> Verdict:
+    """The record took over from one that was merged into it: the address of that one is still this person's."""
+    old, new = contact.value("email"), verdict.facts.get("email")
+    more = verdict.facts.get("email_alternates")
+    held = more.value if more is not None and isinstance(more.value, list) else []
+    if not isinstance(old, str) or new is None or new.value == old or old in held:
+        return verdict
+    fact = Fact(sorted([*held, old]), source, at, uniting.RULE)
+    decision = Decision("email_alternates", Outcome.TAKEN, uniting.RULE, held, fact.value)
+    facts = {**verdict.facts, "email_alternates": fact}
+    return replace(verdict, decisions=(*verdict.decisions, decision), facts=facts)
 
 
 def _without_others_keys(

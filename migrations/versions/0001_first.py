@@ -34,6 +34,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "kind", "former", name=op.f("pk_alias")),
     )
     op.create_table(
+        "block",
+        sa.Column("key", sa.BigInteger(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", "contact_id", name=op.f("pk_block")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "brake",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("connection", sa.Text(), nullable=False),
@@ -309,6 +316,31 @@ def upgrade() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
     )
+    op.create_table(
+        "proposal",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("older", sa.BigInteger(), nullable=False),
+        sa.Column("newer", sa.BigInteger(), nullable=False),
+        sa.Column("score", sa.Float(), nullable=False),
+        sa.Column("reasons", JSON, nullable=False),
+        sa.Column("contradiction", sa.Text(), nullable=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("decided_at", sa.BigInteger(), nullable=True),
+        sa.Column("decided_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_proposal")),
+    )
+    op.create_index("ix_proposal_newer", "proposal", ["newer"], unique=False)
+    op.create_index(
+        "ix_proposal_waiting",
+        "proposal",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("status IN ('open', 'later')"),
+        postgresql_where=sa.text("status IN ('open', 'later')"),
+    )
+    op.create_index("uq_proposal_pair", "proposal", ["older", "newer"], unique=True)
     op.create_table(
         "run",
         sa.Column("id", ID, autoincrement=True, nullable=False),

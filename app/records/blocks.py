@@ -1,0 +1,65 @@
+"""Blocks at rest: under which hashed keys a contact is found when no address says who it is.
+
+A key is the first eight bytes of BLAKE2b (RFC 7693) of its text, as a signed number: narrow rows, and no names in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+
+from sqlalchemy import Connection, bindparam, delete, text
+
+from app.core import tables as t
+from app.core.db import dumps, loads, upsert
+from app.records.contacts import chunks
+
+b = t.block.c
+
+# One statement for a whole batch; each key reads at most so many rows of the index, the newest contacts first.
+_SQLITE = text(
+    "SELECT j.value AS key, (SELECT json_group_array(contact_id) FROM (SELECT contact_id FROM block "
+    "WHERE key = j.value ORDER BY contact_id DESC LIMIT :most)) AS contacts FROM json_each(:keys) AS j"
+)
+_POSTGRESQL = text(
+    "SELECT k.key, array_agg(x.contact_id) AS contacts FROM unnest(CAST(:keys AS bigint[])) AS k(key) "
+    "CROSS JOIN LATERAL (SELECT contact_id FROM block WHERE block.key = k.key "
+    "ORDER BY contact_id DESC LIMIT :most) AS x GROUP BY k.key"
+)
+
+
+def hashed(key: str) -> int:
+    """The number of a key."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def of(db: Connection, keys: Collection[int], most: int) -> dict[int, list[int]]:
+    """Contacts under each of the keys, at most ``most``, the newest first; keys without any are left out."""
+    found: dict[int, list[int]] = {}
+    for chunk in chunks(sorted(keys), 5_000):
+        if db.dialect.name == "postgresql":
+            rows = db.execute(_POSTGRESQL, {"keys": list(chunk), "most": most})
+            found.update((row.key, sorted(row.contacts, reverse=True)) for row in rows)
+        else:
+            rows = db.execute(_SQLITE, {"keys": dumps(list(chunk)), "most": most})
+            found.update((row.key, loads(row.contacts)) for row in rows)
+    return {key: contacts for key, contacts in found.items() if contacts}
+
+
+def refile(db: Connection, before: Mapping[int, Iterable[int]], after: Mapping[int, Iterable[int]]) -> None:
+    """File contacts under other keys: contact → keys, as they were and as they are."""
+    gone, new = [], []
+    for contact in sorted({*before, *after}):
+        old, now = set(before.get(contact, ())), set(after.get(contact, ()))
+        gone += [{"b_key": key, "b_contact": contact} for key in sorted(old - now)]
+        new += [{"key": key, "contact_id": contact} for key in sorted(now - old)]
+    if gone:
+        where = (b.key == bindparam("b_key"), b.contact_id == bindparam("b_contact"))
+        db.execute(delete(t.block).where(*where), gone)
+    if new:
+        db.execute(upsert(db.dialect.name, t.block).on_conflict_do_nothing(), sorted(new, key=lambda r: r["key"]))
+
+
+def remove(db: Connection, contacts: Collection[int]) -> int:
+    """Take these contacts out of every block; reads them all, so it is for what happens rarely."""
+    return db.execute(delete(t.block).where(b.contact_id.in_(sorted(contacts)))).rowcount

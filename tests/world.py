@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import Brake, Deletes, Mode
+from app.core.words import Brake, Deletes, Likeness, Mode
 from app.entry import inbox
 from app.push.push import Push
 from app.push.work import FAR
@@ -196,17 +196,26 @@ _mapping = functools.cache(mapping.loads)
 class World:
     """Vendors, a database and the stations between them."""
 
-    def __init__(self, database: Database, sides: Mapping[str, Side], *, mapping_text: str = MAPPING) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sides: Mapping[str, Side],
+        *,
+        mapping_text: str = MAPPING,
+        likeness: Likeness = Likeness.OFF,
+    ) -> None:
         self.database = database
         self.clock = itertools.count(1)
         self.vendors = {name: Vendor(name, self.clock) for name in sides}
+        self.likeness = likeness
         self.connections = Connections(
             {
                 name: Connection(
                     name, side, Mode.LIVE, self.vendors[name], _mapping(mapping_text.format(name=name), name)
                 )
                 for name, side in sides.items()
-            }
+            },
+            likeness=likeness,
         )
         with database.write() as db:
             state.ensure(db, self.connections)
@@ -215,7 +224,7 @@ class World:
     def grant(self, name: str) -> None:
         """Let a connection's evidence lift withdrawals."""
         connections = {n: dataclasses.replace(c, may_grant=n == name) for n, c in self.connections.items()}
-        self.connections = Connections(connections)
+        self.connections = Connections(connections, likeness=self.likeness)
         self.start()
 
     def deletes(self, **policies: tuple[str, str]) -> None:
@@ -224,14 +233,14 @@ class World:
             changed = dataclasses.replace(
                 self.connections[name], deletes_in=Deletes(inward), deletes_out=Deletes(outward)
             )
-            self.connections = Connections({**self.connections, name: changed})
+            self.connections = Connections({**self.connections, name: changed}, likeness=self.likeness)
         self.start()
 
     def brake(self, **brakes: Brake) -> None:
         """Set the brakes of connections."""
         for name, limits in brakes.items():
             changed = dataclasses.replace(self.connections[name], brake=limits)
-            self.connections = Connections({**self.connections, name: changed})
+            self.connections = Connections({**self.connections, name: changed}, likeness=self.likeness)
         self.start()
 
     def start(self) -> None:

@@ -45,6 +45,14 @@ class Duplicates(StrEnum):
     MERGE = "merge_if_supported"  # where the vendor cannot, as ``leave_and_report``
 
 
+class Likeness(StrEnum):
+    """What is made of a record that has no address in common with anybody, and looks like somebody known."""
+
+    OFF = "off"  # only addresses say who somebody is
+    PROPOSE = "propose"  # never linked without asking
+    LINK = "link"  # linked on strong evidence without contradiction; otherwise proposed
+
+
 class Writes(StrEnum):
     """The kinds of write that a brake counts, each of its own."""
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection as Db
 
+from app.core.words import Likeness
 from app.push import withheld
 from app.push.plan import Known
-from app.records import conflicts, ledger, tombstones
+from app.records import conflicts, ledger, proposals, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
@@ -39,6 +40,7 @@ def gather(db: Db, connection: Connection, connections: Connections, ids: Collec
     kept = withheld.of(db, connection.name, ids)
     addresses = {c.id: matching.addresses(c.values()) for c in contacts.values()}
     stones = tombstones.standing(db, {a for of in addresses.values() for a in of}, connections.erasure_key)
+    unsure = proposals.undecided(db, ids) if connections.likeness is not Likeness.OFF else set()
     merged = {c.id: c.merged_into for c in contacts.values() if c.merged_into is not None}
     stand_ins = pairs.of_contacts(db, connection.name, connection.kind, set(merged.values())) if merged else {}
     known = {}
@@ -50,7 +52,7 @@ def gather(db: Db, connection: Connection, connections: Connections, ids: Collec
             i in buried,
             kept.get(i, {}),
             other.remote_id if other is not None and other.gone_at is None else None,
-            contacts[i].value("email") in stones,
+            contacts[i].value("email") in stones or i in unsure,
         )
     # Of those who are being erased nothing is written any more.
     erased = {i for i, of in addresses.items() if any(stones.get(a) == tombstones.ERASED for a in of)}

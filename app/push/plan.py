@@ -61,7 +61,7 @@ class Known:
     buried: bool = False  # a vendor said that the person's record is deleted, and the policy says that this counts
     withheld: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what a person decided not to write
     stand_in: str | None = field(default=None, repr=False)  # merged: the record here of the contact that stands for it
-    refused: bool = False  # a tombstone stands for the address: a record with it is made nowhere
+    refused: bool = False  # made nowhere: a tombstone stands for the address, or a person has to say who it is
 
 
 NOTHING: Final = Known()

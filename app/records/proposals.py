@@ -64,10 +64,8 @@ def propose(db: Connection, proposals: Iterable[Proposal]) -> int:
         return 0
     now: int = db.execute(select(NOW)).scalar_one()
     statement = upsert(db.dialect.name, t.proposal).on_conflict_do_nothing(index_elements=["older", "newer"])
-    stored = 0
-    for key in sorted(rows):
-        stored += db.execute(statement, {**rows[key], "at": now}).rowcount
-    return stored
+    statement = statement.returning(p.id)
+    return sum(db.execute(statement.values(**rows[key], at=now)).first() is not None for key in sorted(rows))
 
 
 def undecided(db: Connection, contacts: Collection[int]) -> set[int]:
@@ -101,6 +99,21 @@ def one(db: Connection, number: int) -> RowMapping:
 def decided(db: Connection, number: int, decision: Decision, by: str) -> None:
     """Write down what a person decided."""
     db.execute(update(t.proposal).where(p.id == number).values(status=str(decision), decided_at=NOW, decided_by=by))
+
+
+def settle(db: Connection, one: int, other: int, decision: Decision, by: str) -> None:
+    """Write down what was decided about two contacts, whether somebody was asked or not."""
+    row = {"older": min(one, other), "newer": max(one, other), "status": str(decision), "decided_by": by}
+    statement = upsert(db.dialect.name, t.proposal).values(
+        **row, score=0.0, reasons=[], source="operator", at=NOW, decided_at=NOW
+    )
+    new = statement.excluded
+    db.execute(
+        statement.on_conflict_do_update(
+            index_elements=["older", "newer"],
+            set_={"status": new.status, "decided_at": new.decided_at, "decided_by": new.decided_by},
+        )
+    )
 
 
 def listed(

@@ -17,14 +17,16 @@ from sqlalchemy import select, update
 from app.core import tables as t
 from app.core.db import now_ms
 from app.core.errors import NotFound, NotPossible
-from app.core.words import OPERATOR, Channel, Decision, Entry, Fact, Outcome, Reason, Status
+from app.core.words import OPERATOR, Channel, Entry, Fact, Outcome, Reason, Status
+from app.core.words import Decision as Decided
 from app.push import work
 from app.records import contacts as people
-from app.records import ledger, merges
+from app.records import ledger, merges, proposals
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import matching, uniting
+from app.records.proposals import Decision
+from app.sync import identity, matching, uniting
 from app.sync.connection import Connections
 
 RULE: Final = "split"
@@ -51,6 +53,7 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     both = people.load(db, {winner, loser}, lock=True)
     first, second = both[winner], both[loser]
     keys = {winner: matching.keys_of(first.values(), connections.strong), loser: ()}
+    was = {winner: first.values()}
     merges.undone(db, number, by)
     second.merged_into = None
     _give_back(first, row["before"], now)
@@ -66,6 +69,8 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     people.save(db, [first, second], now)
     people.write_history(db, [first, second], now)
     _void(db, number, by, now)
+    identity.refile(db, connections, was, {winner: first.values(), loser: second.values()})
+    proposals.settle(db, winner, loser, Decision.DIFFERENT, by)
     _compare(db, connections, first, second, now)
     return Apart(winner, loser)
 
@@ -90,6 +95,7 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
             f"the record at {connection} was not paired with this contact but made with it or from it{hint}"
         )
     now: int = db.execute(select(now_ms())).scalar_one()
+    was = {contact: held.values()}
     keys = matching.keys_of(held.values(), connections.strong)
     leaver = Contact(0, 1, _own_facts(db, held, link, link.origin, now), now)
     _take_out(db, held, connection, now)
@@ -103,12 +109,14 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
     db.execute(update(t.link).where(t.link.c.contact_id == leaver.id).values(origin=None))
     people.save(db, [held], now)
     people.write_history(db, [held, leaver], now)
+    identity.refile(db, connections, was, {contact: held.values(), leaver.id: leaver.values()})
+    proposals.settle(db, contact, leaver.id, Decision.DIFFERENT, by)
     _compare(db, connections, held, leaver, now)
     return Apart(contact, leaver.id)
 
 
-def _decision(name: str, old: Any, new: Any) -> Decision:
-    return Decision(name, Outcome.TAKEN, RULE, old, new)
+def _decision(name: str, old: Any, new: Any) -> Decided:
+    return Decided(name, Outcome.TAKEN, RULE, old, new)
 
 
 def _set(contact: Contact, name: str, fact: Fact) -> None:

@@ -153,6 +153,7 @@ def everything(database: Database, connections: Connections, address: str) -> di
         tables = (t.contact_key, t.link, t.history, t.conflict, t.work, t.withheld, t.dead)
         found |= {str(table.name): _rows(db, table, table.c.contact_id.in_(ids)) for table in tables}
         found["merge"] = _rows(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))
+        found["proposal"] = _rows(db, t.proposal, t.proposal.c.older.in_(ids) | t.proposal.c.newer.in_(ids))
         found["alias"] = [row for name, of in who.records.items() for row in _rows(db, t.alias, aliases_of(name, of))]
         found["consent"] = _rows(db, t.consent, t.consent.c.address.in_(sorted(who.addresses | who.phones)))
     found |= {"inbox": [], "delivery": []}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from app.core.words import Decision, Entry
+from app.core.words import Decision, Entry, Value
+from app.match.score import Score
 from app.records.contacts import Contact
 from app.records.links import Link
 from app.sync import matching
+from app.sync.identity import Likely
 from connectors.contract import Record
 
 
@@ -48,6 +50,11 @@ class Batch:
     settled: list[tuple[Contact, str]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)  # addresses with a tombstone, and its reason
     back: list[tuple[str, int]] = field(default_factory=list)  # records that are there again, and their contacts
+    likely: Likely | None = None  # whom records may belong to that no address decides; None: nobody asks
+    before: dict[int, dict[str, Value]] = field(
+        default_factory=dict
+    )  # values of contacts before the batch changed them
+    proposed: list[tuple[Contact, Contact, Score]] = field(default_factory=list)  # (older, newer) that may be one
     temporary: int = 0
 
     def mark(self, connection: str, contact: Contact, since: int) -> None:

@@ -16,14 +16,14 @@ from sqlalchemy import select
 
 from app.core.clock import to_ms
 from app.core.db import now_ms
-from app.core.words import Channel, Claim, Decision, Fact, Outcome, Verdict, Winner
+from app.core.words import Channel, Claim, Decision, Fact, Likeness, Outcome, Verdict, Winner
 from app.push import work
 from app.records import conflicts, ledger, merges, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, consenting, deleting, matching, merging, uniting
+from app.sync import consent, consenting, deleting, identity, matching, merging, uniting, whose
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
@@ -98,6 +98,14 @@ def _gather(
     wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
     state = Batch(links, people.load(db, wanted, lock=True), owners)
     state.refused = tombstones.standing(db, {a for c in claims for a in matching.addresses(c)}, connections.erasure_key)
+    if connections.likeness is not Likeness.OFF:
+        new = [
+            claim
+            for a, claim in zip(arrivals, claims, strict=True)
+            if a.record.id not in links
+            and not any(strong for k in whose.strong_keys(claim, connections) for _, strong in owners.get(k, ()))
+        ]
+        state.likely = identity.gather(db, new) if new else identity.Likely()
     if any(c.map.consents for c in connections.values()):
         holders = (*claims, *(c.values() for c in state.contacts.values()))
         addresses = {a for values in holders for channel in Channel if (a := consent.address(values, channel))}
@@ -132,20 +140,16 @@ def _one(
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
             return unused, contact
     else:
-        match = matching.choose(
-            claim, state.owners, {i: c.facts for i, c in state.contacts.items()}, connections.strong
-        )
+        match = matching.choose(claim, state.owners, connections.strong)
         if match.conflict is not None:
             consenting.objections(state, connection, connections, arrival, record, at)
             return Result(End.REVIEW, reason=match.conflict, code="ambiguous"), None
-        if match.contact is None:
-            state.temporary -= 1
-            contact = Contact(state.temporary, 0, {}, now)
-            state.contacts[contact.id] = contact
-            state.created.append(contact)
+        owner, asked = whose.decide(db, state, connection, connections, match.contact, claim)
+        if owner is None:
+            contact = whose.somebody_new(state, asked, now)
         else:
-            contact = state.contacts[match.contact]
-            other = _paired_elsewhere(db, state, connection, contact)
+            contact = owner
+            other = whose.paired_elsewhere(db, state, connection, contact)
             if other is not None:
                 consenting.objections(state, connection, connections, arrival, record, at)
                 reason = (
@@ -153,7 +157,7 @@ def _one(
                 )
                 return Result(End.REVIEW, reason=reason, code="second_record"), contact
         link = Link(connection.name, connection.kind, record.id, contact.id, {})
-        if match.contact is not None:
+        if owner is not None:
             link.origin = dict(claim)  # so that a wrong pairing can be split again
         state.links[record.id] = link
         state.new_links.append((link, contact))
@@ -200,19 +204,6 @@ def _refused(state: Batch, claim: Claim, link: Link | None) -> str | None:
     if tombstones.ERASED in found:
         return tombstones.ERASED
     return tombstones.DELETED if found and link is None else None
-
-
-def _paired_elsewhere(db: Db, state: Batch, connection: Connection, contact: Contact) -> Link | None:
-    """The link that the contact has already at this connection."""
-    for link, owner in state.new_links:
-        if owner is contact and link.connection == connection.name:
-            return link
-    for link in state.links.values():
-        if link.contact_id == contact.id:
-            return link
-    if contact.id < 0:
-        return None
-    return pairs.of_contacts(db, connection.name, connection.kind, [contact.id], lock=True).get(contact.id)
 
 
 def _merge(
@@ -283,13 +274,13 @@ def _merge(
 
 
 def _with_former_address(contact: Contact, verdict: Verdict, source: str, at: int) -> Verdict:
-    """The record took over from one that was merged into it: the address of that one is still this person's."""
+    """The record took over from one that was merged into it: both addresses are this person's."""
     old, new = contact.value("email"), verdict.facts.get("email")
     more = verdict.facts.get("email_alternates")
     held = more.value if more is not None and isinstance(more.value, list) else []
-    if not isinstance(old, str) or new is None or new.value == old or old in held:
+    if not isinstance(old, str) or new is None or not isinstance(new.value, str) or new.value == old:
         return verdict
-    fact = Fact(sorted([*held, old]), source, at, uniting.RULE)
+    fact = Fact(sorted({*held, old, new.value}), source, at, uniting.RULE)
     decision = Decision("email_alternates", Outcome.TAKEN, uniting.RULE, held, fact.value)
     facts = {**verdict.facts, "email_alternates": fact}
     return replace(verdict, decisions=(*verdict.decisions, decision), facts=facts)
@@ -316,11 +307,14 @@ def _change(state: Batch, contact: Contact, verdict: Verdict, strong: Collection
 
     before = keys()
     state.keys_before.setdefault(contact.id, before)
+    state.before.setdefault(contact.id, contact.values() if strong is not None else {})
     contact.version += 1
     contact.facts = dict(verdict.facts)
     taken = [d for d in verdict.decisions if d.outcome is Outcome.TAKEN]
     contact.changes.extend((d, contact.facts[d.field]) for d in taken)
     state.changed[contact.id] = contact
+    if state.likely is not None and strong is not None and verdict.changed & identity.READ:
+        state.likely.learn(contact.id, contact.values())
     # Later records of this batch must see the new keys: the same person may come twice.
     for key in before:
         having = state.owners.get((key.key, key.value), [])
@@ -360,6 +354,8 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
         {final.get(old, old): keys for old, keys in state.keys.items()},
         {final.get(old, old): keys for old, keys in state.keys_before.items()},
     )
+    if state.likely is not None:
+        whose.file(db, state, final)
     pairs.rename(db, connection.name, connection.kind, state.renamed)
     for former, record_id in state.renamed:
         merges.alias(db, connection.name, connection.kind, former, record_id, now)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from app.core.errors import NotFound
-from app.core.words import OPERATOR, Brake, Deletes, Duplicates, Mode
+from app.core.words import OPERATOR, Brake, Deletes, Duplicates, Likeness, Mode
+from app.match.weights import Weights
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
 
@@ -39,9 +40,21 @@ class Connection:
 class Connections(Mapping[str, Connection]):
     """All connections by name."""
 
-    def __init__(self, connections: Mapping[str, Connection], *, erasure_key: SecretStr | None = None) -> None:
-        """``erasure_key``: keys the hashes of removed addresses; None: the one that the store keeps."""
+    def __init__(
+        self,
+        connections: Mapping[str, Connection],
+        *,
+        erasure_key: SecretStr | None = None,
+        likeness: Likeness = Likeness.OFF,
+        weights: Weights | None = None,
+    ) -> None:
+        """``erasure_key``: keys the hashes of removed addresses; None: the one that the store keeps.
+
+        ``likeness``: what is made of records that look like somebody known; ``weights`` None: the shipped ones.
+        """
         self._all = dict(connections)
+        self.likeness = likeness
+        self.weights = weights
         self.erasure_key = erasure_key
         self.strong: tuple[str, ...] = tuple(sorted({k for c in self._all.values() for k in c.map.keys}))
 

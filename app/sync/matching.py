@@ -1,7 +1,8 @@
 """Who is this?  In: a claim, and who owns its keys.  Out: a contact, "new", or a conflict; never a guess.
 
 The link comes first and is the chain's business.  Then exact keys, as the mapping normalised them: nothing is folded
-here, so ``a.b@x`` and ``ab@x`` stay two people unless a mapping says otherwise.  Pure: reads no store.
+here, so ``a.b@x`` and ``ab@x`` stay two people unless a mapping says otherwise.  Whom no address says is found by
+likeness (``app.sync.identity``).  Pure: reads no store.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.core.words import Claim, Fact, Value
+from app.core.words import Claim, Value
 
 PHONES = ("phone", "mobile_phone")
-NAMES = ("given_name", "family_name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,11 @@ def addresses(values: Mapping[str, Value]) -> frozenset[str]:
 def choose(
     claim: Claim,
     owners: Mapping[tuple[str, str], Sequence[tuple[int, bool]]],
-    known: Mapping[int, Mapping[str, Fact]],
     strong: Collection[str] = ("email",),
 ) -> Match:
     """The contact to which a record without a link belongs.
 
-    ``owners``: (key, value) → contacts that have it, each with "is it strong there"; ``known``: the facts of these.
+    ``owners``: (key, value) → contacts that have it, each with "is it strong there".
     """
     for name in strong:
         value = claim.get(name)
@@ -92,32 +91,4 @@ def choose(
         return Match(having_any.pop(), "email: a further address of the record")
     if having_any:
         return Match(None, "email", f"its further addresses belong to {len(having_any)} contacts")
-    return _by_phone(claim, owners, known)
-
-
-def _by_phone(
-    claim: Claim,
-    owners: Mapping[tuple[str, str], Sequence[tuple[int, bool]]],
-    known: Mapping[int, Mapping[str, Fact]],
-) -> Match:
-    """By phone only where both sides cannot be told apart otherwise: same full name, and not two addresses.
-
-    A phone is shared in a household or an office, so alone it identifies nobody.
-    """
-    candidates = {
-        c for name in PHONES if isinstance(claim.get(name), str) for c, _ in owners.get(("phone", claim[name]), ())
-    }
-    fitting = [c for c in sorted(candidates) if _same_person_but_for_the_address(claim, known[c])]
-    if len(fitting) == 1 and len(candidates) == 1:
-        return Match(fitting[0], "phone and full name")
     return Match(None, "new")
-
-
-def _same_person_but_for_the_address(claim: Claim, facts: Mapping[str, Fact]) -> bool:
-    if claim.get("email") is not None and "email" in facts and facts["email"].value is not None:
-        return False
-    for name in NAMES:
-        theirs, ours = claim.get(name), facts[name].value if name in facts else None
-        if not isinstance(theirs, str) or not isinstance(ours, str) or theirs.casefold() != ours.casefold():
-            return False
-    return True

@@ -14,12 +14,12 @@ from sqlalchemy import Connection as Db
 
 from app.core.words import Channel, Decision, Duplicates, Entry, Fact, Outcome, Reason, Status
 from app.push import work
-from app.records import conflicts, dead, ledger, merges, tombstones
+from app.records import conflicts, dead, ledger, merges, proposals, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, matching
+from app.sync import consent, identity, matching
 from app.sync.batch import Arrival
 from app.sync.connection import Connection, Connections
 from connectors.contract import Can
@@ -78,7 +78,10 @@ def unite(
     number = merges.enter(db, winner, loser, by, now)
     strict = _strictest(db, connections, first, second, number, now)
     keys = {c.id: matching.keys_of(c.values(), connections.strong) for c in (first, second)}
+    was = {c.id: c.values() for c in (first, second)}
     before = _fill(first, second)
+    identity.refile(db, connections, was, {winner: first.values()})
+    proposals.follow(db, winner, loser)
     second.merged_into = winner
     people.set_keys(db, {loser: ()}, keys)
     people.save(db, [first], now)
@@ -146,7 +149,8 @@ def _fill(winner: Contact, loser: Contact) -> dict[str, object]:
             take(name, fact)
     if winner.value("email") is None and loser.value("email") is not None:
         take("email", loser.facts["email"])
-    more = (matching.addresses(loser.values()) | matching.addresses(winner.values())) - {winner.value("email")}
+    # The first address among them: it may be replaced, and stays this person's.
+    more = matching.addresses(loser.values()) | matching.addresses(winner.values())
     held = winner.value("email_alternates")
     if more - set(held if isinstance(held, list) else ()):
         source = loser.facts.get("email", loser.facts.get("email_alternates"))

@@ -1,0 +1,95 @@
+"""What a person decides about two contacts that may be one: the same, different, or later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from sqlalchemy import Connection as Db
+from sqlalchemy import select
+
+from app.core.db import now_ms
+from app.core.errors import NotPossible
+from app.core.words import OPERATOR, Fact, Outcome
+from app.core.words import Decision as Decided
+from app.push import work
+from app.records import contacts as people
+from app.records import merges, proposals
+from app.records.proposals import Decision
+from app.sync import identity, matching, uniting
+from app.sync.connection import Connections
+
+Side = Literal["older", "newer"]
+RULE: Final = "chosen"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a decision led to: the contact that stands for both, and the number of the merge, where they are one now."""
+
+    decision: Decision
+    contact: int | None = None
+    merge: int | None = None
+
+
+def decide(
+    db: Db,
+    connections: Connections,
+    number: int,
+    decision: Decision,
+    by: str,
+    choices: Mapping[str, Side] | None = None,
+) -> Answer:
+    """Decide a proposal.  ``choices``: field → whose value holds from now on, where the two differ; else the older's.
+
+    Raises NotFound, NotPossible where it was decided before (a merge is taken back by a split), ValueError for a choice
+    of a field that neither has.
+    """
+    row = proposals.one(db, number)
+    if row["status"] not in proposals.WAITING:
+        hint = "; split the two with `tandem split`" if row["status"] == Decision.SAME else ""
+        raise NotPossible(f"proposal {number} was decided before: {row['status']}, by {row['decided_by']}{hint}")
+    older, newer = row["older"], row["newer"]
+    proposals.decided(db, number, decision, by)
+    now: int = db.execute(select(now_ms())).scalar_one()
+    if decision is Decision.LATER:
+        return Answer(decision)
+    if decision is Decision.DIFFERENT:
+        for name in sorted(connections):  # what waited for the answer may be made now
+            work.mark(db, name, {older: now, newer: now})
+        return Answer(decision)
+    both = people.load(db, {older, newer})
+    chosen = {
+        name: both[older if side == "older" else newer].value(name) for name, side in sorted((choices or {}).items())
+    }
+    unknown = sorted(n for n in chosen if not any(n in c.facts for c in both.values()))
+    if unknown:
+        raise ValueError(f"neither of the two has: {', '.join(unknown)}")
+    merge = uniting.unite(db, connections, older, newer, by=by, now=now)
+    winner = merges.standing_for(db, older)
+    if chosen:
+        _hold(db, connections, winner, chosen, now)
+    return Answer(decision, winner, merge)
+
+
+def _hold(db: Db, connections: Connections, winner: int, chosen: Mapping[str, object], now: int) -> None:
+    """Let these values hold, as a named person said, whatever the winner had."""
+    contact = people.load(db, {winner}, lock=True)[winner]
+    was = contact.values()
+    keys = matching.keys_of(was, connections.strong)
+    for name, value in chosen.items():
+        if contact.value(name) == value:
+            continue
+        fact = Fact(value, OPERATOR, now, RULE)
+        contact.changes.append((Decided(name, Outcome.TAKEN, RULE, contact.value(name), value), fact))
+        contact.facts[name] = fact
+    if not contact.changes:
+        return
+    contact.version += 1
+    people.save(db, [contact], now)
+    people.write_history(db, [contact], now)
+    people.set_keys(db, {winner: matching.keys_of(contact.values(), connections.strong)}, {winner: keys})
+    identity.refile(db, connections, {winner: was}, {winner: contact.values()})
+    for name in sorted(connections):
+        work.mark(db, name, {winner: now})

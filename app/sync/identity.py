@@ -1,0 +1,144 @@
+"""Whom a record may belong to when no link and no address says it: the candidates that its keys find, scored.
+
+A bounded number of index reads: at most ``keys.MOST`` keys, ``keys.BLOCK`` contacts of each, and of all these the
+``CANDIDATES`` that share most with the record are compared.  What a score means is ``app.match``'s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection as Db
+
+from app.core.words import Claim, Likeness, Value
+from app.match import keys, rules
+from app.match.choosing import choose, rank
+from app.match.normalise import FIELDS, Evidence, evidence
+from app.match.score import Band, Score, compare
+from app.match.weights import Weights
+from app.records import blocks, proposals
+from app.records import contacts as people
+from app.records.proposals import Proposal
+from app.sync.connection import Connections
+
+Values: TypeAlias = Mapping[str, Value]
+
+CANDIDATES: Final = 12
+"""Contacts compared with one record: those that share most keys with it.  True pairs share several, others one."""
+
+READ: Final = frozenset(FIELDS)
+
+
+def filed(values: Mapping[str, Value]) -> frozenset[int]:
+    """The hashed keys under which a contact with these values is found."""
+    return frozenset(blocks.hashed(key) for key in keys.blocking(evidence(values)))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whose record it is: ``link``, or nobody's yet; ``proposals``: who it may be, for a person to decide."""
+
+    link: int | None
+    proposals: tuple[tuple[int, Score], ...] = ()
+
+
+@dataclass(slots=True)
+class Likely:
+    """What one batch knows of whom its records may be."""
+
+    evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of contacts
+    said: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of claims, by their id()
+    under: dict[int, list[int]] = field(default_factory=dict)  # key -> contacts, the newest first
+    apart: set[tuple[int, int]] = field(default_factory=set)  # pairs that a person said are two people
+
+    def learn(self, contact: int, values: Mapping[str, Value]) -> None:
+        """A contact that this batch made or changed: later records of the batch may be the same person."""
+        self.evidence[contact] = evidence(values)
+        for key in map(blocks.hashed, keys.blocking(self.evidence[contact])):
+            having = self.under.setdefault(key, [])
+            if contact not in having:
+                having.insert(0, contact)
+
+    def shared(self, hashes: Iterable[int]) -> list[int]:
+        """The contacts that share most of the keys, the likeliest first."""
+        times = Counter(contact for key in hashes for contact in self.under.get(key, ())[: keys.BLOCK])
+        return [c for c, _ in sorted(times.items(), key=lambda item: (-item[1], -item[0]))[:CANDIDATES]]
+
+
+def gather(db: Db, claims: Sequence[Claim]) -> Likely:
+    """Everything that deciding about these claims may need; two statements, however many they are."""
+    found = Likely()
+    keyed: dict[int, list[int]] = {}
+    for claim in claims:
+        found.said[id(claim)] = evidence(claim)
+        keyed[id(claim)] = [blocks.hashed(key) for key in keys.blocking(found.said[id(claim)])]
+    wanted = {key for of in keyed.values() for key in of}
+    if not wanted:
+        return found
+    found.under = blocks.of(db, wanted, keys.BLOCK + 1)
+    near = {contact for of in keyed.values() for contact in found.shared(of)}
+    for contact in people.load(db, near).values():
+        found.evidence[contact.id] = evidence(contact.values())
+    found.apart = proposals.different(db, near)
+    return found
+
+
+def decide(claim: Claim, likely: Likely, weights: Weights | None = None) -> Verdict:
+    """Link only on strong evidence without contradiction; otherwise ask, or make somebody new."""
+    mine = likely.said.get(id(claim))
+    if mine is None:
+        mine = evidence(claim)
+    names = keys.blocking(mine)
+    near = [c for c in likely.shared(map(blocks.hashed, names)) if c in likely.evidence]
+    if not near:
+        return Verdict(None)
+    crowds = {name: len(likely.under.get(blocks.hashed(name), ())) for name in names}
+    scores = rank(mine, [likely.evidence[c] for c in near], weights, crowds)
+    scored = list(zip(near, scores, strict=True))
+    choice = choose(scored, lambda a, b: _apart(likely, a, b, weights))
+    by_contact = dict(scored)
+    return Verdict(choice.link, tuple((c, by_contact[c]) for c in choice.review))
+
+
+def _apart(likely: Likely, a: int, b: int, weights: Weights | None) -> bool:
+    if (min(a, b), max(a, b)) in likely.apart:
+        return True
+    score = compare(likely.evidence[a], likely.evidence[b], weights)
+    return score.band is Band.CREATE or score.contradiction is not None
+
+
+def against(claim: Claim, values: Mapping[str, Value], weights: Weights | None = None) -> Score | None:
+    """The score of a record and the contact that has its address, where they are plainly two people; else None.
+
+    A mailbox of a function (info@, sales@) identifies nobody who has another name.
+    """
+    score = compare(evidence(claim), evidence(values), weights)
+    levels = score.levels
+    two = (
+        levels.get("first") in rules.TWO_NAMES
+        or levels.get("generation") == "different"
+        or levels.get("birth") in {"decade", "different"}
+    )
+    if two:
+        return score
+    shared = {e.mailbox for e in evidence(claim).shared}
+    return score if shared and (levels.get("first") in rules.OTHER or levels.get("last") in rules.OTHER) else None
+
+
+def proposal(older: int, newer: int, score: Score, source: str = "record") -> Proposal:
+    """The proposal that two contacts are one, with its reasons."""
+    return Proposal(older, newer, round(score.log_odds, 2), explained(score), source, score.contradiction)
+
+
+def refile(db: Db, connections: Connections, before: Mapping[int, Values], after: Mapping[int, Values]) -> None:
+    """File contacts anew whose values changed other than through the chain; a contact without values is taken out."""
+    if connections.likeness is not Likeness.OFF:
+        blocks.refile(db, {i: filed(v) for i, v in before.items()}, {i: filed(v) for i, v in after.items()})
+
+
+def explained(score: Score) -> list[dict[str, Any]]:
+    """The reasons of a score, the heaviest first; weights in bits, above zero for one person."""
+    return [{"field": r.field, "level": r.level, "weight": round(r.weight, 2), "words": r.words} for r in score.reasons]

@@ -26,7 +26,8 @@ settings.register_profile("tandem", deadline=None, derandomize=bool(os.environ.g
 settings.load_profile("tandem")
 
 # What whoever runs the tests has set for a Tandem of their own is no business of the tests.
-for _name in [n for n in os.environ if n.startswith("TANDEM_") and not n.startswith(("TANDEM_TEST_", "TANDEM_SPECS", "TANDEM_DATA"))]:
+_OURS = ("TANDEM_TEST_", "TANDEM_SPECS", "TANDEM_DATA")
+for _name in [n for n in os.environ if n.startswith("TANDEM_") and not n.startswith(_OURS)]:
     del os.environ[_name]
 DIALECTS = os.environ.get("TANDEM_TEST_DATABASES", "sqlite postgresql").replace(",", " ").split()
 

@@ -82,8 +82,8 @@ OURS = "app bench connectors docs mappings migrations sandbox tests"
 JOURNEY = "app.entry app.sync app.records app.push app.repair"
 TOP = "app.cli app.commands app.console app.demo app.doctor app.logs app.main app.ops app.serving app.worker"
 PURE = (
-    "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching app.sync.merging "
-    "app.match"
+    "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching "
+    "app.sync.merging app.match"
 )
 
 # Who → what they never import, not even inside a function.

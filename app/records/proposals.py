@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, or_, select, text, update
 
 from app.core import tables as t
 from app.core.db import now_ms, upsert
@@ -31,6 +31,7 @@ class Decision(StrEnum):
 
 
 WAITING: Final = (str(Decision.OPEN), str(Decision.LATER))
+STILL_WAITS: Final = text("proposal.status IN ('open', 'later')")  # word for word, or its index is not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +167,27 @@ def forget(db: Connection, contacts: Collection[int]) -> int:
     """Remove everything that was asked or decided about these."""
     ids = sorted(contacts)
     return db.execute(delete(t.proposal).where(or_(p.older.in_(ids), p.newer.in_(ids)))).rowcount
+
+
+def get(db: Connection, number: int) -> RowMapping | None:
+    """One proposal, to be looked at."""
+    return db.execute(select(t.proposal).where(p.id == number)).mappings().one_or_none()
+
+
+def between(db: Connection, one: int, other: int) -> RowMapping | None:
+    """The proposal about these two contacts, whatever became of it."""
+    query = select(t.proposal).where(p.older == min(one, other), p.newer == max(one, other))
+    return db.execute(query).mappings().one_or_none()
+
+
+def waiting(db: Connection) -> dict[str, int]:
+    """How many wait for a person: not looked at yet, and put off."""
+    query = select(p.status, func.count()).where(STILL_WAITS).group_by(p.status)
+    found = {row[0]: row[1] for row in db.execute(query)}
+    return {status: found.get(status, 0) for status in WAITING}
+
+
+def waiting_of(db: Connection, contact: int, limit: int) -> list[int]:
+    """The proposals about a contact that wait for a person, the oldest first."""
+    query = select(p.id).where(or_(p.older == contact, p.newer == contact), STILL_WAITS).order_by(p.id).limit(limit)
+    return list(db.execute(query).scalars())

@@ -265,9 +265,6 @@ class Harm:
             if self.w.vendors[where].holder(record.fields["mail"]) is None:
                 self.w.vendors[where].restore(record)
                 self.judge.buried.clear()  # a person took it back: who is allowed again is not this judge's matter
-                self.gave_back = True
-
-    gave_back = False
 
     def _merge(self, name: str, which: int, other: int) -> None:
         first, second = self.one_of(name, which), self.one_of(name, other)

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.text import Text
-from sqlalchemy import func, select
 
 from app.commands.base import (
     PROBLEM,
@@ -21,11 +20,9 @@ from app.commands.base import (
     settings_of,
     store,
 )
-from app.core import tables as t
-from app.core.db import Database, now_ms
 from app.core.settings import environment
 from app.repair import prune as pruning
-from app.repair.prune import DAY_MS, Pruned, Retention
+from app.repair.prune import Retention
 
 STYLES = {"ok": "green", "warn": "yellow", "problem": "bold red"}
 
@@ -80,7 +77,11 @@ def prune(
     settings, loaded = configuration(config)
     retention = Retention(settings.keep_events_days, settings.keep_history_days)
     with store(settings, loaded) as database:
-        found = _due(database, retention) if dry_run else _prune(database, retention)
+        if dry_run:
+            with database.read() as db:
+                found = pruning.due(db, retention)
+        else:
+            found = pruning.everything(database, retention)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(found)})
         return
@@ -92,36 +93,8 @@ def prune(
     print_table("", ("what", "kept for", "would go" if dry_run else "removed"), rows, empty="")
 
 
-def _due(database: Database, retention: Retention) -> Pruned:
-    """How many rows ``app.repair.prune`` would remove; a test holds the two together."""
-    i, d, h = t.inbox.c, t.delivery.c, t.history.c
-    events = deliveries = history = 0
-    with database.read() as db:
-        now: int = db.execute(select(now_ms())).scalar_one()
-        if retention.events is not None:
-            cutoff = now - retention.events * DAY_MS
-            old = select(func.count()).where(i.status.in_(["done", "ignored"]), i.done_at < cutoff)
-            events = db.execute(old).scalar_one()
-            needed = select(i.delivery).where(i.status.in_(["pending", "parked", "dead"]), i.delivery.is_not(None))
-            bytes_ = select(func.count()).where(d.id < cutoff << 20, d.id.not_in(needed))
-            deliveries = db.execute(bytes_).scalar_one()
-        if retention.history is not None:
-            past = select(func.count()).where(h.stored_at < now - retention.history * DAY_MS)
-            history = db.execute(past).scalar_one()
-    return Pruned(events, deliveries, history)
-
-
 def _kept(days: int | None) -> str:
     return "ever" if days is None else f"{days} days"
-
-
-def _prune(database: Database, retention: Retention) -> Pruned:
-    total = Pruned()
-    while True:
-        step = database.transact(lambda db: pruning.prune(db, retention))
-        total = Pruned(total.events + step.events, total.deliveries + step.deliveries, total.history + step.history)
-        if step.total == 0:
-            return total
 
 
 def version(as_json: AsJson = False) -> None:

@@ -197,6 +197,9 @@ class Reason(StrEnum):
     ERASURE = "erasure"
 
 
+STOPPING: Final = frozenset({Status.WITHDRAWN, Status.SUPPRESSED})
+"""What forbids to write to somebody."""
+
 STRICTNESS: Final[Mapping[Status, int]] = {status: rank for rank, status in enumerate(Status)}
 
 
@@ -218,7 +221,7 @@ class Entry:
     @property
     def stops(self) -> bool:
         """Whether it forbids to write."""
-        return self.status in {Status.WITHDRAWN, Status.SUPPRESSED}
+        return self.status in STOPPING
 
     @property
     def rank(self) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ from app.records import ledger, merges
 from app.records.contacts import Contact
 from app.repair import deciding
 from app.repair.deciding import Word
-from app.sync import consent, matching
+from app.sync import consent
 from app.sync.connection import Connections, spellings
 
 log = structlog.get_logger(__name__)
@@ -109,13 +109,7 @@ class WordAsked(Asked):
 
 def _addresses(values: Mapping[str, Any]) -> dict[Channel, list[str]]:
     """A contact's addresses by channel, the one in use first."""
-    own = consent.address(values, Channel.EMAIL)
-    first = [] if own is None else [own]
-    found = {Channel.EMAIL: [*first, *sorted(matching.addresses(values) - set(first))]}
-    for channel in (Channel.PHONE, Channel.SMS):
-        number = consent.address(values, channel)
-        found[channel] = [] if number is None else [number]
-    return found
+    return {channel: consent.addresses(values, channel) for channel in (Channel.EMAIL, Channel.PHONE, Channel.SMS)}
 
 
 def _holds(db: Db, connections: Connections, addresses: Mapping[Channel, list[str]]) -> list[Holding]:
@@ -126,9 +120,7 @@ def _holds(db: Db, connections: Connections, addresses: Mapping[Channel, list[st
             said = [e for e in lines.get(address, ()) if e.channel is channel]
             purposes = {e.purpose for e in said}
             if n == 0:  # of the address in use also what nobody has said anything about yet
-                purposes |= {
-                    r.purpose for one in connections.values() for r in one.map.consents if r.channel is channel
-                }
+                purposes |= connections.purposes(channel)
             found += [
                 _holding(address, channel, purpose, consent.state(said, connections.may_grant, purpose))
                 for purpose in sorted(purposes)

@@ -43,16 +43,11 @@ def on(db: Connection, connection: str) -> frozenset[Writes]:
 
 def too_many(db: Connection, connection: str, brake: Brake, wanted: Mapping[Writes, int]) -> list[Stop]:
     """Those of the wanted writes that would be too many on top of what was written within the window."""
-    width = max(1, brake.window_ms // SLICES)
     limited = {kind: count for kind, count in wanted.items() if kind in brake.limits and count}
     if not limited:
         return []
-    now: int = db.execute(select(NOW)).scalar_one()
-    query = (
-        select(n.kind, func.sum(n.n))
-        .where(n.connection == connection, n.slice > now // width - SLICES)
-        .group_by(n.kind)
-    )
+    within = (n.connection == connection, n.slice > _slice(db, brake) - SLICES)
+    query = select(n.kind, func.sum(n.n)).where(*within).group_by(n.kind)
     before: dict[str, int] = {row[0]: int(row[1]) for row in db.execute(query)}
     stops = []
     for kind, count in sorted(limited.items()):
@@ -63,6 +58,12 @@ def too_many(db: Connection, connection: str, brake: Brake, wanted: Mapping[Writ
         if limit.exceeded(seen, known):
             stops.append(Stop(kind, seen, known, _why(kind, seen, known, brake)))
     return stops
+
+
+def _slice(db: Connection, brake: Brake) -> int:
+    """The number of the present slice of the window."""
+    now: int = db.execute(select(NOW)).scalar_one()
+    return now // max(1, brake.window_ms // SLICES)
 
 
 def _known(db: Connection, connection: str) -> int:
@@ -84,17 +85,14 @@ def count(db: Connection, connection: str, brake: Brake, written: Mapping[Writes
     rows = {kind: number for kind, number in written.items() if kind in brake.limits and number}
     if not rows:
         return
-    width = max(1, brake.window_ms // SLICES)
-    now: int = db.execute(select(NOW)).scalar_one()
+    current = _slice(db, brake)
     statement = upsert(db.dialect.name, t.brake_count)
     statement = statement.on_conflict_do_update(
         index_elements=["connection", "kind", "slice"], set_={"n": n.n + statement.excluded.n}
     )
-    values = [
-        {"connection": connection, "kind": str(kind), "slice": now // width, "n": rows[kind]} for kind in sorted(rows)
-    ]
+    values = [{"connection": connection, "kind": str(kind), "slice": current, "n": rows[kind]} for kind in sorted(rows)]
     db.execute(statement, values)
-    db.execute(delete(t.brake_count).where(n.connection == connection, n.slice <= now // width - SLICES))
+    db.execute(delete(t.brake_count).where(n.connection == connection, n.slice <= current - SLICES))
 
 
 def put_on(db: Connection, connection: str, stops: Iterable[Stop]) -> None:

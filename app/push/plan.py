@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from app.core.words import Deletes, Duplicates, Status, Writes
+from app.core.words import STOPPING, Deletes, Duplicates, Status, Writes
 from app.push.work import Leased
 from app.records.contacts import Contact
 from app.records.links import Link
@@ -19,7 +19,6 @@ from app.sync.consent import State, proven
 from app.sync.mapping import differences
 from connectors.contract import Can, Done, Order, Verb
 
-STOPPED: Final = frozenset({Status.WITHDRAWN, Status.SUPPRESSED})
 CREATION, ARCHIVING = "+", "-"  # names among what is withheld that are no field
 
 
@@ -87,7 +86,7 @@ def plan(
     if contact.merged_into is not None:
         return _duplicate(connection, row, contact, link, known, stopped)
     if known.buried and connection.deletes_out is not Deletes.IGNORE and Can.ARCHIVE in connection.connector.can:
-        return _archive(connection, row, contact, link, known, stopped)
+        return _remove(row, contact, link, _order(connection, row, contact, Verb.ARCHIVE, {}, link), known, stopped)
     return _update(connection, row, contact, link, known, stopped)
 
 
@@ -108,29 +107,19 @@ def _create(
         return Held(row, Writes.CREATES, {CREATION: None})
     # Who has objected is created objecting, in the same order: no mail can leave in between.
     said = _consent(connection, {}, known, stopped)
-    order = Order(
-        _key(connection, contact), connection.kind, Verb.CREATE, {**fields, **said.fields}, again=row.attempts > 1
-    )
+    order = _order(connection, row, contact, Verb.CREATE, {**fields, **said.fields})
     kinds = frozenset({Writes.CREATES, *said.kinds})
     return Planned(row, contact, None, order, {**written.said, **said.said}, kinds, said.held, said.skipped)
 
 
-def _archive(
-    connection: Connection, row: Leased, contact: Contact, link: Link, known: Known, stopped: Collection[Writes]
+def _remove(
+    row: Leased, contact: Contact, link: Link, order: Order, known: Known, stopped: Collection[Writes]
 ) -> Planned | Held | None:
+    """The order that takes the record away there, unless a person decided otherwise or a brake stops it."""
     if ARCHIVING in known.withheld:
         return None
     if Writes.DELETES in stopped:
         return Held(row, Writes.DELETES, {ARCHIVING: None})
-    order = Order(
-        _key(connection, contact),
-        connection.kind,
-        Verb.ARCHIVE,
-        {},
-        id=link.remote_id,
-        known=_held(connection, link),
-        again=row.attempts > 1,
-    )
     return Planned(row, contact, link, order, {}, frozenset({Writes.DELETES}))
 
 
@@ -144,34 +133,14 @@ def _duplicate(
     can = connection.connector.can
     match connection.duplicates:
         case Duplicates.ARCHIVE if Can.ARCHIVE in can and known.stand_in is not None:
-            return _archive(connection, row, contact, link, known, stopped)
+            return _remove(row, contact, link, _order(connection, row, contact, Verb.ARCHIVE, {}, link), known, stopped)
         case Duplicates.MERGE if Can.MERGE in can and known.stand_in is not None:
-            if ARCHIVING in known.withheld:
-                return None
-            if Writes.DELETES in stopped:
-                return Held(row, Writes.DELETES, {ARCHIVING: None})
-            order = Order(
-                _key(connection, contact),
-                connection.kind,
-                Verb.MERGE,
-                {},
-                id=known.stand_in,
-                again=row.attempts > 1,
-                loser=link.remote_id,
-            )
-            return Planned(row, contact, link, order, {}, frozenset({Writes.DELETES}))
+            order = replace(_order(connection, row, contact, Verb.MERGE, {}), id=known.stand_in, loser=link.remote_id)
+            return _remove(row, contact, link, order, known, stopped)
     said = _consent(connection, link.shadow, known, {*stopped, Writes.OPT_INS})
     if not said.fields:
         return None
-    order = Order(
-        _key(connection, contact),
-        connection.kind,
-        Verb.UPDATE,
-        said.fields,
-        id=link.remote_id,
-        known=_held(connection, link),
-        again=row.attempts > 1,
-    )
+    order = _order(connection, row, contact, Verb.UPDATE, said.fields, link)
     return Planned(row, contact, link, order, said.said, withdrawn=said.withdrawn)
 
 
@@ -198,15 +167,7 @@ def _update(
         if waits is None:
             return None
         return Held(row, waits, skipped)
-    order = Order(
-        _key(connection, contact),
-        connection.kind,
-        Verb.UPDATE,
-        fields,
-        id=link.remote_id,
-        known=_held(connection, link),
-        again=row.attempts > 1,
-    )
+    order = _order(connection, row, contact, Verb.UPDATE, fields, link)
     kinds = frozenset({*said.kinds, *((Writes.OVERWRITES,) if over and held is None else ())})
     return Planned(row, contact, link, order, {**written.said, **said.said}, kinds, waits, skipped, said.withdrawn)
 
@@ -220,8 +181,20 @@ def _different(connection: Connection, values: Mapping[str, Any], link: Link) ->
     ]
 
 
-def _key(connection: Connection, contact: Contact) -> str:
-    return f"{connection.name}:{contact.id}:{contact.version}"
+def _order(
+    connection: Connection,
+    row: Leased,
+    contact: Contact,
+    verb: Verb,
+    fields: Mapping[str, Any],
+    link: Link | None = None,
+) -> Order:
+    """``link``: the record that it is about, where there is one."""
+    key, again = f"{connection.name}:{contact.id}:{contact.version}", row.attempts > 1
+    if link is None:
+        return Order(key, connection.kind, verb, fields, again=again)
+    known = _held(connection, link)
+    return Order(key, connection.kind, verb, fields, id=link.remote_id, known=known, again=again)
 
 
 def _held(connection: Connection, link: Link) -> Mapping[str, Any]:
@@ -229,7 +202,7 @@ def _held(connection: Connection, link: Link) -> Mapping[str, Any]:
     mapping = connection.map
     fields = dict(mapping.write(link.shadow, [n for n in mapping.out_fields if n in link.shadow]).fields)
     for rule in mapping.consents:
-        if link.shadow.get(rule.name) in STOPPED and Status.WITHDRAWN in rule.write:
+        if link.shadow.get(rule.name) in STOPPING and Status.WITHDRAWN in rule.write:
             fields[rule.theirs] = rule.write[Status.WITHDRAWN]
     return fields
 
@@ -256,7 +229,7 @@ def _consent(connection: Connection, shadow: Mapping[str, Any], known: Known, st
     for rule in connection.map.consents:
         held = known.consents.get(rule.name)
         before = shadow.get(rule.name)
-        if held is None or (held.stops and before in STOPPED):
+        if held is None or (held.stops and before in STOPPING):
             continue
         if not held.stops and (not proven(held) or before == Status.GRANTED):
             continue

@@ -317,9 +317,8 @@ class Push:
             return
         entry = Entry(address, channel, purpose, Status.SUPPRESSED, Reason.COMPLIANCE, connection.name, now)
         ledger.append(db, [(entry, None)], now)
-        for other in self._connections.values():
-            if other.name != connection.name and other.map.consents:
-                work.mark(db, other.name, {planned.contact.id: now}, lane=0)
+        others = [c.name for c in self._connections.values() if c.name != connection.name and c.map.consents]
+        work.mark_at(db, others, (planned.contact.id,), now, lane=0)
 
     def _give_up(
         self,

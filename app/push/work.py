@@ -85,6 +85,13 @@ def mark(db: Connection, connection: str, contacts: Mapping[int, int], *, delay_
     )
 
 
+def mark_at(db: Connection, names: Iterable[str], contacts: Iterable[int], since: int, *, lane: int = 1) -> None:
+    """Mark the links of these contacts dirty at several connections, in the order of their names."""
+    marks = dict.fromkeys(contacts, since)
+    for name in sorted(names):
+        mark(db, name, marks, lane=lane)
+
+
 def pick(db: Connection, names: Collection[str]) -> str | None:
     """The connection that waited longest among those with due work, not paused and not pacing itself; or None."""
     due = exists().where(w.connection == s.name, w.due_at <= NOW)

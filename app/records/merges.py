@@ -65,13 +65,7 @@ def listed(
 
 def standing_for(db: Connection, contact: int) -> int:
     """The contact that stands for this one now: itself, or the end of the chain of merges."""
-    seen = {contact}
-    while True:
-        other = db.execute(select(c.merged_into).where(c.id == contact)).scalar()
-        if other is None or other in seen:
-            return contact
-        seen.add(other)
-        contact = other
+    return stand_ins(db, [contact]).get(contact, contact)
 
 
 def stand_ins(db: Connection, contacts: Collection[int]) -> dict[int, int]:

@@ -117,28 +117,6 @@ def settle(db: Connection, one: int, other: int, decision: Decision, by: str) ->
     )
 
 
-def listed(
-    db: Connection,
-    limit: int,
-    before: int | None = None,
-    *,
-    status: Collection[str] = WAITING,
-    contact: int | None = None,
-) -> list[dict[str, Any]]:
-    """The newest first, below the number ``before``."""
-    query = select(t.proposal).where(p.status.in_(sorted(status))).order_by(p.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(p.id < before)
-    if contact is not None:
-        query = query.where(or_(p.older == contact, p.newer == contact))
-    return [dict(row) for row in db.execute(query).mappings()]
-
-
-def counts(db: Connection) -> dict[str, int]:
-    """How many there are, by what became of them."""
-    return {row[0]: row[1] for row in db.execute(select(p.status, func.count()).group_by(p.status))}
-
-
 def follow(db: Connection, winner: int, loser: int) -> None:
     """One contact stands for another now: what was asked or decided about it is asked or decided about the one."""
     query = select(t.proposal).where(or_(p.older == loser, p.newer == loser)).order_by(p.id)

@@ -103,8 +103,7 @@ def _known_purpose(connections: Connections, word: Word, lines: dict[str, list[E
 
 def purposes(connections: Connections, channel: Channel) -> list[str]:
     """The purposes of a channel that mappings know, everything aside."""
-    found = {rule.purpose for one in connections.values() for rule in one.map.consents if rule.channel is channel}
-    return sorted(found - {EVERYTHING})
+    return sorted(connections.purposes(channel) - {EVERYTHING})
 
 
 def _entry(word: Word, address: str, at: int) -> Entry:

@@ -56,8 +56,7 @@ def decide(
     if decision is Decision.LATER:
         return Answer(decision)
     if decision is Decision.DIFFERENT:
-        for name in sorted(connections):  # what waited for the answer may be made now
-            work.mark(db, name, {older: now, newer: now})
+        work.mark_at(db, connections, (older, newer), now)  # what waited for the answer may be made now
         return Answer(decision)
     both = people.load(db, {older, newer})
     chosen = {
@@ -91,5 +90,4 @@ def _hold(db: Db, connections: Connections, winner: int, chosen: Mapping[str, ob
     people.write_history(db, [contact], now)
     people.set_keys(db, {winner: matching.keys_of(contact.values(), connections.strong)}, {winner: keys})
     identity.refile(db, connections, {winner: was}, {winner: contact.values()})
-    for name in sorted(connections):
-        work.mark(db, name, {winner: now})
+    work.mark_at(db, connections, (winner,), now)

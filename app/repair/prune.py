@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete, func, select
 
 from app.core import leases
 from app.core import tables as t
@@ -23,6 +23,7 @@ BATCH = 500  # rows in one transaction
 DAY_MS = 86_400_000
 EVERY_MS = 3_600_000  # between two rounds
 NAME = "prune"
+PROCESSED, UNPROCESSED = ("done", "ignored"), ("pending", "parked", "dead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,36 @@ def prune(db: Db, retention: Retention) -> Pruned:
     return Pruned(events, deliveries, history)
 
 
+def everything(database: Database, retention: Retention) -> Pruned:
+    """Remove all that is older than its retention, a batch in each transaction; how many rows."""
+    total = Pruned()
+    while True:
+        step = database.transact(lambda db: prune(db, retention))
+        total = Pruned(total.events + step.events, total.deliveries + step.deliveries, total.history + step.history)
+        if step.total == 0:
+            return total
+
+
+def due(db: Db, retention: Retention) -> Pruned:
+    """How many rows ``everything`` would remove."""
+    i, d, h = t.inbox.c, t.delivery.c, t.history.c
+    now: int = db.execute(select(now_ms())).scalar_one()
+    events = deliveries = history = 0
+    if retention.events is not None:
+        cutoff = now - retention.events * DAY_MS
+        events = db.execute(select(func.count()).where(i.status.in_(PROCESSED), i.done_at < cutoff)).scalar_one()
+        needed = select(i.delivery).where(i.status.in_(UNPROCESSED), i.delivery.is_not(None))
+        bytes_ = select(func.count()).where(d.id < cutoff << 20, d.id.not_in(needed))
+        deliveries = db.execute(bytes_).scalar_one()
+    if retention.history is not None:
+        past = select(func.count()).where(h.stored_at < now - retention.history * DAY_MS)
+        history = db.execute(past).scalar_one()
+    return Pruned(events, deliveries, history)
+
+
 def _events(db: Db, cutoff: int) -> int:
     i = t.inbox.c
-    old = select(i.id).where(i.status.in_(["done", "ignored"]), i.done_at < cutoff).order_by(i.id).limit(BATCH)
+    old = select(i.id).where(i.status.in_(PROCESSED), i.done_at < cutoff).order_by(i.id).limit(BATCH)
     return _remove(db, t.inbox, db.execute(old).scalars().all())
 
 
@@ -98,7 +126,7 @@ def _deliveries(db: Db, cutoff: int) -> int:
     i, d = t.inbox.c, t.delivery.c
     needed = {
         row
-        for status in ("pending", "parked", "dead")
+        for status in UNPROCESSED
         for row in db.execute(select(i.delivery).where(i.status == status, i.delivery.is_not(None))).scalars()
     }
     old = db.execute(select(d.id).where(d.id < cutoff << 20).order_by(d.id).limit(BATCH + len(needed))).scalars()

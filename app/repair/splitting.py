@@ -71,7 +71,7 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     _void(db, number, by, now)
     identity.refile(db, connections, was, {winner: first.values(), loser: second.values()})
     proposals.settle(db, winner, loser, Decision.DIFFERENT, by)
-    _compare(db, connections, first, second, now)
+    work.mark_at(db, connections, (winner, loser), now)
     return Apart(winner, loser)
 
 
@@ -111,7 +111,7 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
     people.write_history(db, [held, leaver], now)
     identity.refile(db, connections, was, {contact: held.values(), leaver.id: leaver.values()})
     proposals.settle(db, contact, leaver.id, Decision.DIFFERENT, by)
-    _compare(db, connections, held, leaver, now)
+    work.mark_at(db, connections, (contact, leaver.id), now)
     return Apart(contact, leaver.id)
 
 
@@ -199,8 +199,3 @@ def _void(db: Db, number: int, by: str, now: int) -> None:
         if row.evidence is not None and row.evidence.get(uniting.RULE) == number
     ]
     ledger.append(db, [(e, None) for e in lines], now)
-
-
-def _compare(db: Db, connections: Connections, first: Contact, second: Contact, now: int) -> None:
-    for name in sorted(connections):
-        work.mark(db, name, {first.id: now, second.id: now})

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.core.clock import to_ms
-from app.core.words import EVERYTHING, Channel, Reason, Status
+from app.core.words import EVERYTHING, STOPPING, Channel, Reason, Status
 from app.sync._mapping_grammar import ConsentSpec
 from connectors.contract import Fields
 
@@ -89,7 +89,7 @@ class Rule:
 
     def said(self, status: Status) -> tuple[Any, Status] | None:
         """Their word for ``status`` and what it reads back as; None where it is not said there."""
-        act = Status.WITHDRAWN if status in {Status.WITHDRAWN, Status.SUPPRESSED} else status
+        act = Status.WITHDRAWN if status in STOPPING else status
         if act not in self.write:
             return None
         word = self.write[act]

@@ -54,9 +54,11 @@ class Result:
 def absorb(db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival]) -> list[Result]:
     """Walk records of one connection through the stations; one result per arrival, in their order."""
     now: int = db.execute(select(now_ms())).scalar_one()
-    uniting.followed(db, connection, connections, arrivals, now)
+    links = _links(db, connection, arrivals)
+    if uniting.followed(db, connection, connections, arrivals, links, now):
+        links = _links(db, connection, arrivals)
     claims = [_claim(connection, a.record) for a in arrivals]
-    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims])
+    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims], links)
     results = []
     for arrival, (claim, warnings) in zip(arrivals, claims, strict=True):
         result, contact = _one(db, state, connection, connections, arrival, claim, warnings, now)
@@ -74,12 +76,20 @@ def _claim(connection: Connection, record: Record) -> tuple[Claim, list[dict[str
     return reading.claim, [{"field": w.field, "code": w.code, "message": w.message} for w in reading.warnings]
 
 
+def _links(db: Db, connection: Connection, arrivals: Sequence[Arrival]) -> dict[str, Link]:
+    ids = {i for a in arrivals for i in (a.record.id, *a.record.former_ids)}
+    return pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
+
+
 def _gather(
-    db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival], claims: Sequence[Claim]
+    db: Db,
+    connection: Connection,
+    connections: Connections,
+    arrivals: Sequence[Arrival],
+    claims: Sequence[Claim],
+    links: dict[str, Link],
 ) -> Batch:
     """All that the batch may need, in a bounded number of statements."""
-    ids = {i for a in arrivals for i in (a.record.id, *a.record.former_ids)}
-    links = pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
     keys = {
         (k.key, k.value)
         for a, claim in zip(arrivals, claims, strict=True)
@@ -307,7 +317,8 @@ def _change(state: Batch, contact: Contact, verdict: Verdict, strong: Collection
 
     before = keys()
     state.keys_before.setdefault(contact.id, before)
-    state.before.setdefault(contact.id, contact.values() if strong is not None else {})
+    if state.likely is not None and contact.id not in state.before:
+        state.before[contact.id] = contact.values()
     contact.version += 1
     contact.facts = dict(verdict.facts)
     taken = [d for d in verdict.decisions if d.outcome is Outcome.TAKEN]

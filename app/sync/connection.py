@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from app.core.errors import NotFound
-from app.core.words import OPERATOR, Brake, Deletes, Duplicates, Likeness, Mode
+from app.core.words import OPERATOR, Brake, Channel, Deletes, Duplicates, Likeness, Mode
 from app.match.weights import Weights
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
@@ -76,6 +76,10 @@ class Connections(Mapping[str, Connection]):
     def may_grant(self, source: str) -> bool:
         """Whether a source may lift withdrawals.  A named operator always may; what is no connection may not."""
         return source == OPERATOR or (source in self._all and self._all[source].may_grant)
+
+    def purposes(self, channel: Channel) -> set[str]:
+        """The purposes of a channel that mappings know, ``EVERYTHING`` included where one does."""
+        return {rule.purpose for one in self._all.values() for rule in one.map.consents if rule.channel is channel}
 
     def side(self, name: str) -> str:
         """The side of a connection; a source that is no connection (an operator) stands on none."""

@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.core.words import EVERYTHING, OPERATOR, STRICTNESS, Channel, Entry, Reason, Status, Value
+from app.core.words import EVERYTHING, OPERATOR, STOPPING, STRICTNESS, Channel, Entry, Reason, Status, Value
+from app.sync import matching
 
 # What lifts a withdrawal, by the reason why it was made.
 _PROOFS: Final = frozenset({"form", "double_opt_in", "operator"})
@@ -37,7 +38,7 @@ class State:
     @property
     def stops(self) -> bool:
         """Whether it forbids to write."""
-        return self.status in {Status.WITHDRAWN, Status.SUPPRESSED}
+        return self.status in STOPPING
 
 
 UNKNOWN: Final = State(Status.NONE)
@@ -61,6 +62,13 @@ def address(values: Mapping[str, Value], channel: Channel) -> str | None:
     name = FIELDS.get(channel)
     value = values.get(name) if name is not None else None
     return value if isinstance(value, str) and value else None
+
+
+def addresses(values: Mapping[str, Value], channel: Channel) -> list[str]:
+    """All addresses of a contact for a channel, the one in use first."""
+    own = address(values, channel)
+    first = [] if own is None else [own]
+    return [*first, *sorted(matching.addresses(values) - set(first))] if channel is Channel.EMAIL else first
 
 
 def proven(held: State) -> bool:

@@ -6,17 +6,15 @@ Works on the batch in hand; the rules are ``app.sync.consent``'s.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from app.core.words import Channel, Claim, Entry, Reason, Status
+from app.core.words import STOPPING, Channel, Claim, Entry, Reason, Status
 from app.records.contacts import Contact
 from app.sync import consent
 from app.sync._mapping_consent import Claimed
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
 from connectors.contract import Record
-
-STOPS: Final = frozenset({Status.WITHDRAWN, Status.SUPPRESSED})
 
 
 def written(
@@ -48,7 +46,7 @@ def written(
         shadow[claimed.name] = str(claimed.status)
         if known:
             continue
-        stops = claimed.status in STOPS
+        stops = claimed.status in STOPPING
         for address in sorted({ours, theirs} - {None} if stops or theirs is None else {theirs}, key=str):
             if address is not None:
                 _write(state, connection, arrival, claimed, address, at)
@@ -85,7 +83,7 @@ def objections(
     An objection counts once it was shown: whoever the record belongs to, and even where it says something else by now.
     ``contact``: whose record it is, where that is decided.
     """
-    said = [c for c in connection.map.read_consent(record.fields) if c.status in STOPS]
+    said = [c for c in connection.map.read_consent(record.fields) if c.status in STOPPING]
     if not said:
         return
     claim = connection.map.read(record.fields).claim

@@ -53,9 +53,8 @@ def deleted(db: Db, connection: Connection, connections: Connections, remote_ids
             connection=connection.name,
             remote_id=link.remote_id,
         )
-    for other in sorted(connections):
-        if other != connection.name and connections[other].deletes_out is not Deletes.IGNORE:
-            work.mark(db, other, dict.fromkeys(owners, now))
+    following = [n for n, c in connections.items() if n != connection.name and c.deletes_out is not Deletes.IGNORE]
+    work.mark_at(db, following, owners, now)
     return len(fresh)
 
 
@@ -71,12 +70,11 @@ def restored(
         return
     tombstones.back(db, connection.name, [remote_id for remote_id, _ in back], now)
     contacts = {contact for _, contact in back}
-    for other in sorted(connections):
-        if other == connection.name:
-            continue
-        if connections[other].deletes_out is not Deletes.IGNORE:
-            links = pairs.of_contacts(db, other, connections[other].kind, contacts, lock=True)
+    others = [name for name in sorted(connections) if name != connection.name]
+    for name in others:
+        if connections[name].deletes_out is not Deletes.IGNORE:
+            links = pairs.of_contacts(db, name, connections[name].kind, contacts, lock=True)
             for link in links.values():
                 if link.gone_at is not None:
                     pairs.remove(db, link)
-        work.mark(db, other, dict.fromkeys(contacts, now))
+    work.mark_at(db, others, contacts, now)

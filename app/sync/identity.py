@@ -32,17 +32,26 @@ CANDIDATES: Final = 12
 READ: Final = frozenset(FIELDS)
 
 
+def hashes(e: Evidence) -> list[int]:
+    """The keys of a record as they are filed, the most telling first."""
+    return [blocks.hashed(key) for key in keys.blocking(e)]
+
+
 def filed(values: Mapping[str, Value]) -> frozenset[int]:
     """The hashed keys under which a contact with these values is found."""
-    return frozenset(blocks.hashed(key) for key in keys.blocking(evidence(values)))
+    return frozenset(hashes(evidence(values)))
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whose record it is: ``link``, or nobody's yet; ``proposals``: who it may be, for a person to decide."""
+    """Whose record it is: ``link``, or nobody's yet; ``proposals``: who it may be, for a person to decide.
+
+    ``score``: of the link.
+    """
 
     link: int | None
     proposals: tuple[tuple[int, Score], ...] = ()
+    score: Score | None = None
 
 
 @dataclass(slots=True)
@@ -57,7 +66,7 @@ class Likely:
     def learn(self, contact: int, values: Mapping[str, Value]) -> None:
         """A contact that this batch made or changed: later records of the batch may be the same person."""
         self.evidence[contact] = evidence(values)
-        for key in map(blocks.hashed, keys.blocking(self.evidence[contact])):
+        for key in hashes(self.evidence[contact]):
             having = self.under.setdefault(key, [])
             if contact not in having:
                 having.insert(0, contact)
@@ -74,7 +83,7 @@ def gather(db: Db, claims: Sequence[Claim]) -> Likely:
     keyed: dict[int, list[int]] = {}
     for claim in claims:
         found.said[id(claim)] = evidence(claim)
-        keyed[id(claim)] = [blocks.hashed(key) for key in keys.blocking(found.said[id(claim)])]
+        keyed[id(claim)] = hashes(found.said[id(claim)])
     wanted = {key for of in keyed.values() for key in of}
     if not wanted:
         return found
@@ -100,7 +109,8 @@ def decide(claim: Claim, likely: Likely, weights: Weights | None = None) -> Verd
     scored = list(zip(near, scores, strict=True))
     choice = choose(scored, lambda a, b: _apart(likely, a, b, weights))
     by_contact = dict(scored)
-    return Verdict(choice.link, tuple((c, by_contact[c]) for c in choice.review))
+    score = by_contact[choice.link] if choice.link is not None else None
+    return Verdict(choice.link, tuple((c, by_contact[c]) for c in choice.review), score)
 
 
 def _apart(likely: Likely, a: int, b: int, weights: Weights | None) -> bool:
@@ -115,7 +125,8 @@ def against(claim: Claim, values: Mapping[str, Value], weights: Weights | None =
 
     A mailbox of a function (info@, sales@) identifies nobody who has another name.
     """
-    score = compare(evidence(claim), evidence(values), weights)
+    mine = evidence(claim)
+    score = compare(mine, evidence(values), weights)
     levels = score.levels
     two = (
         levels.get("first") in rules.TWO_NAMES
@@ -124,8 +135,7 @@ def against(claim: Claim, values: Mapping[str, Value], weights: Weights | None =
     )
     if two:
         return score
-    shared = {e.mailbox for e in evidence(claim).shared}
-    return score if shared and (levels.get("first") in rules.OTHER or levels.get("last") in rules.OTHER) else None
+    return score if mine.shared and (levels.get("first") in rules.OTHER or levels.get("last") in rules.OTHER) else None
 
 
 def proposal(older: int, newer: int, score: Score, source: str = "record") -> Proposal:

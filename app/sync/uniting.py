@@ -7,7 +7,7 @@ what either of the two objected to binds both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection as Db
@@ -27,14 +27,21 @@ from connectors.contract import Can
 RULE = "merge"
 
 
-def followed(db: Db, connection: Connection, connections: Connections, arrivals: Iterable[Arrival], now: int) -> None:
-    """Follow what the vendor merged: the contacts of records that live on in one of the arrivals become one."""
-    merged = [a.record for a in arrivals if a.record.former_ids]
-    if not merged:
-        return
-    ids = {i for r in merged for i in (r.id, *r.former_ids)}
-    known = pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
-    for record in merged:
+def followed(
+    db: Db,
+    connection: Connection,
+    connections: Connections,
+    arrivals: Iterable[Arrival],
+    links: Mapping[str, Link],
+    now: int,
+) -> bool:
+    """Follow what the vendor merged: the contacts of records that live on in one of the arrivals become one.
+
+    ``links``: of these records and their former ids, locked.  True where they are others now.
+    """
+    known = dict(links)
+    changed = False
+    for record in [a.record for a in arrivals if a.record.former_ids]:
         here = [known[i] for i in (record.id, *record.former_ids) if i in known and known[i].remote_id == i]
         if record.id not in known:
             here.sort(key=lambda link: link.contact_id)  # the vendor made a new record: the oldest contact stays
@@ -43,6 +50,7 @@ def followed(db: Db, connection: Connection, connections: Connections, arrivals:
         # What looked like a deletion was this merge.
         tombstones.back(db, connection.name, [k.remote_id for k in here if k.gone_at is not None], now)
         survivor, rest = here[0], here[1:]
+        changed |= bool(rest)
         for link in rest:
             unite(db, connections, survivor.contact_id, link.contact_id, by=connection.name, now=now, away=link)
             pairs.remove(db, link)
@@ -55,6 +63,7 @@ def followed(db: Db, connection: Connection, connections: Connections, arrivals:
             and connection.name not in {k.connection for k in pairs.of_contact(db, root)}
         ):
             pairs.give(db, survivor, root)  # the record that lives on was one too many here until now
+    return changed
 
 
 @dataclass(slots=True)
@@ -90,8 +99,7 @@ def unite(
     moved = _links(db, winner, loser, away)
     merges.remember(db, number, before, [(k.connection, k.kind, k.remote_id) for k in moved.links])
     conflicts.drop(db, loser)
-    for name in sorted(connections):
-        work.mark(db, name, {winner: now, loser: now}, lane=0 if strict else 1)
+    work.mark_at(db, connections, (winner, loser), now, lane=0 if strict else 1)
     dead.write(db, _letters(connections, by, moved.left))
     return number
 
@@ -100,7 +108,7 @@ def _strictest(db: Db, connections: Connections, first: Contact, second: Contact
     """What either objected to under any of their addresses holds under all of them."""
     entries: list[Entry] = []
     for channel in Channel:
-        addresses = {a for c in (first, second) for a in _addresses(c, channel)}
+        addresses = {a for c in (first, second) for a in consent.addresses(c.values(), channel)}
         lines = ledger.of_addresses(db, addresses)
         known = {a: [e for e in lines.get(a, ()) if e.channel is channel] for a in addresses}
         for purpose in sorted({e.purpose for of in known.values() for e in of}):
@@ -123,13 +131,6 @@ def _strictest(db: Db, connections: Connections, first: Contact, second: Contact
             ]
     ledger.append(db, [(e, None) for e in entries], now)
     return entries
-
-
-def _addresses(contact: Contact, channel: Channel) -> frozenset[str]:
-    if channel is Channel.EMAIL:
-        return matching.addresses(contact.values())
-    address = consent.address(contact.values(), channel)
-    return frozenset() if address is None else frozenset({address})
 
 
 def _fill(winner: Contact, loser: Contact) -> dict[str, object]:

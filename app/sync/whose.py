@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection as Db
 
 from app.core.words import Claim, Likeness
-from app.match.normalise import evidence
-from app.match.score import Score, compare
+from app.match.score import Score
 from app.records import blocks, proposals
 from app.records import contacts as people
 from app.records import links as pairs
@@ -42,13 +41,12 @@ def decide(
     wanted = {c for c, _ in verdict.proposals} | ({verdict.link} if verdict.link is not None else set())
     state.contacts |= people.load(db, {c for c in wanted if c not in state.contacts}, lock=True)
     asked = [(state.contacts[c], score) for c, score in verdict.proposals if c in state.contacts]
-    if verdict.link is None or verdict.link not in state.contacts:
+    if verdict.link is None or verdict.score is None or verdict.link not in state.contacts:
         return None, asked
     contact = state.contacts[verdict.link]
     if connections.likeness is Likeness.LINK and paired_elsewhere(db, state, connection, contact) is None:
         return contact, []
-    score = compare(evidence(claim), state.likely.evidence[contact.id], connections.weights)
-    return None, [(contact, score), *asked]
+    return None, [(contact, verdict.score), *asked]
 
 
 def somebody_new(state: Batch, asked: Sequence[tuple[Contact, Score]], now: int) -> Contact:

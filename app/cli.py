@@ -15,6 +15,7 @@ from app.commands import (
     init,
     look,
     mapping,
+    match,
     privacy,
     run,
     setup,
@@ -59,6 +60,7 @@ app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
 app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
+app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
 app.add_typer(privacy.tombstone, name="tombstone", rich_help_panel=_ACT)
 

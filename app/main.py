@@ -32,6 +32,8 @@ from app.core.settings import (
 )
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
+from app.match import weights
+from app.match.weights import Weights
 from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
@@ -56,6 +58,16 @@ log = structlog.get_logger(__name__)
 MAPPINGS = Path(mapping.__file__).resolve().parents[2] / "mappings"
 
 
+def weights_of(path: Path | None) -> Weights | None:
+    """The weights of matching in a file; None where none is named.  Raises ConfigError."""
+    if path is None:
+        return None
+    try:
+        return weights.from_json(path.read_bytes())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"matching.weights: {path}: not a file of `tandem match train`: {error}") from None
+
+
 class Tandem:
     """Everything, built but not started."""
 
@@ -71,6 +83,8 @@ class Tandem:
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
             erasure_key=settings.erasure_key,
+            likeness=config.matching.likeness,
+            weights=weights_of(config.matching.weights),
         )
         self.wake = Wake()
         self.worker_id = leases.new_worker_id()

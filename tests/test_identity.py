@@ -107,16 +107,35 @@ def test_who_is_who(database: Database, other: dict[str, Any], contacts: int, as
     assert w.settle() == 0
 
 
-def test_a_shared_mailbox_identifies_nobody(database: Database) -> None:
-    """Two people behind info@ are two contacts, and a person is asked."""
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        pytest.param("info@acme-turbines.com", 1, id="a mailbox of a function"),
+        pytest.param("noemail@acme-turbines.com", 1, id="made up to fill the field"),
+        pytest.param("ann***@acme-turbines.com", 0, id="masked, so that many have it"),
+    ],
+)
+def test_an_address_that_identifies_nobody(database: Database, address: str, asked: int) -> None:
+    """Two people behind one such address are two contacts, and a person is asked where it may be one."""
     w = world(database)
-    w.vendors["hub"].put(None, {"mail": "info@acme-turbines.com", "first": "Ann", "last": "Lindqvist"})
+    w.vendors["hub"].put(None, {"mail": address, "first": "Ann", "last": "Lindqvist"})
     w.deliver("hub")
     w.fetch.step()
-    w.vendors["chimp"].put(None, {"mail": "info@acme-turbines.com", "first": "Bo", "last": "Ek"})
+    w.vendors["chimp"].put(None, {"mail": address, "first": "Bo", "last": "Ek"})
     w.settle()
     assert len(w.rows(t.contact)) == 2
-    assert [p.status for p in w.rows(t.proposal)] == ["open"]
+    assert [p.status for p in w.rows(t.proposal)] == ["open"] * asked
+
+
+@pytest.mark.parametrize("likeness", list(Likeness))
+def test_a_masked_address_never_makes_two_people_one(database: Database, likeness: Likeness) -> None:
+    """Whether likeness counts or not: what is shown of the address is that of many."""
+    w = world(database, likeness=likeness)
+    for first in ("Ann", "Bo"):
+        w.vendors["hub"].put(None, {"mail": "m***@example.com", "first": first, "last": first * 3})
+    w.deliver("hub")
+    w.fetch.step()
+    assert len(w.rows(t.contact)) == 2
 
 
 UNSURE: dict[str, Any] = {"mail": "a.l@private.example", "tel": None, "born": None, "firm": None}

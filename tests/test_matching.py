@@ -17,7 +17,8 @@ def facts(**values: Any) -> dict[str, Fact]:
 ANN = facts(email="ann@x.org", given_name="Ann", family_name="Lee", phone="+4930123")
 BEN = facts(email="ben@x.org", given_name="Ben", family_name="Lee", phone="+4930123", email_alternates=["b@y.org"])
 EVA = facts(given_name="Eva", family_name="Roth", phone="+4930999")
-KNOWN = {1: ANN, 2: BEN, 3: EVA}
+TOM = facts(email="t***@x.org", given_name="Tom", email_alternates=["tom@y.org", "o•@y.org"])
+KNOWN = {1: ANN, 2: BEN, 3: EVA, 4: TOM}
 
 
 def owners() -> dict[tuple[str, str], list[tuple[int, bool]]]:
@@ -44,6 +45,10 @@ def owners() -> dict[tuple[str, str], list[tuple[int, bool]]]:
         pytest.param(
             {"phone": "+4930999", "given_name": "eva", "family_name": "ROTH"}, None, id="likeness is not for exact keys"
         ),
+        pytest.param({"email": "t***@x.org"}, None, id="a masked address is that of many"),
+        pytest.param({"email": "o•@y.org"}, None, id="a masked further address of the contact"),
+        pytest.param({"email_alternates": ["t***@x.org"]}, None, id="a masked further address of the record"),
+        pytest.param({"email": "tom@y.org"}, 4, id="an address beside a masked one"),
         pytest.param({}, None, id="nothing to go by"),
         pytest.param({"email": None, "phone": ""}, None, id="blanks match nobody"),
     ],

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.errors import ConfigError
-from app.core.words import Brake, Deletes, Duplicates, Limit, Mode, Writes
+from app.core.words import Brake, Deletes, Duplicates, Likeness, Limit, Mode, Writes
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -108,6 +108,20 @@ class ConnectionConfig(BaseModel):
         return {k: str(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
+class MatchingConfig(BaseModel):
+    """How it is found out who somebody is where no address says it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    likeness: Likeness = Likeness.LINK
+    weights: Path | None = None  # of `tandem match train`; None = the shipped ones
+
+    @field_validator("likeness", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # YAML reads a bare ``off`` as false
+
+
 class Config(BaseModel):
     """``tandem.yml``."""
 
@@ -115,6 +129,7 @@ class Config(BaseModel):
 
     public_url: str | None = None
     database: str | None = None
+    matching: MatchingConfig = MatchingConfig()
     connections: tuple[ConnectionConfig, ...] = ()
 
     @field_validator("connections")

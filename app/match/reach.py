@@ -40,6 +40,7 @@ class Phone:
 
 
 _MASK: Final = re.compile(r"[*•x]{3,}|\*+")
+_SURE_MASK: Final = re.compile(r"[*•]")  # "maxxx@" may be somebody
 _SEPARATOR: Final = re.compile(r"[._-]+")
 _NOT_A_DIGIT: Final = re.compile(r"[^0-9]")
 _PLACEHOLDER_DIGITS: Final = re.compile(r"(\d)\1{5,}$|0{6}|1{7}|0123456|1234567|9876543")
@@ -72,9 +73,19 @@ def email_of(value: str) -> Email | None:
         local, domain = found.local_part.lower(), found.domain.lower()
     except EmailNotValidError:
         valid = False
-    if fold(local).replace(" ", "") in PLACEHOLDER_LOCALS:
+    if is_placeholder(text):
         return None
     return Email(local, domain, _mailbox(local, domain), valid)
+
+
+def is_masked(value: str) -> bool:
+    """Whether parts of the address are hidden ("ann***@example.com"): it is that of many, and mail does not arrive."""
+    return _SURE_MASK.search(value.rpartition("@")[0]) is not None
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether the address was made up to fill a field ("test@", "noemail@")."""
+    return fold(value.strip().lower().rpartition("@")[0]).replace(" ", "") in PLACEHOLDER_LOCALS
 
 
 def _mailbox(local: str, domain: str) -> str:

@@ -25,6 +25,7 @@ from app.ops.deadletters import deadletters
 from app.ops.erasures import erasures
 from app.ops.events import events
 from app.ops.health import EVENT_AGE, Examiner, health
+from app.ops.matches import matches_api
 from app.ops.merges import merges_api
 from app.ops.metrics import Metrics
 from app.ops.problems import MEDIA_TYPE, Problem
@@ -127,6 +128,7 @@ def build_api(
     api.include_router(contacts(database, connections))
     api.include_router(consents_api(database, connections, wake))
     api.include_router(merges_api(database, connections, wake))
+    api.include_router(matches_api(database, connections, wake))
     api.include_router(tombstones_api(database, wake))
     api.include_router(erasures(database, connections, wake))
     return api

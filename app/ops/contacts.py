@@ -25,10 +25,11 @@ from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
 from app.ops.shapes import Email, Id, Moment, Shape, moment
 from app.push import work
-from app.records import merges
+from app.records import merges, proposals
 from app.sync.connection import Connections, spellings
 
 HISTORY: Final = 100  # changes shown with a contact
+UNDECIDED: Final = 50  # proposals named with a contact
 
 c, n, k, w, h, f = t.contact.c, t.contact_key.c, t.link.c, t.work.c, t.history.c, t.conflict.c
 
@@ -112,6 +113,9 @@ class ContactDetail(ContactSummary):
     facts: dict[str, FactShown]
     links: list[LinkShown]
     pending: dict[str, Pending] = Field(description="By connection: what is still to be written there.")
+    undecided: list[int] = Field(
+        description="Proposals about it that wait for a person, see /matches/{match_id}.", examples=[[3]]
+    )
     history: list[Change] = Field(description=f"The newest {HISTORY} changes, the newest first.")
     history_next: str | None = Field(description="Path of the page behind them; null where these are all.")
 
@@ -262,6 +266,7 @@ def explained(db: Db, connections: Connections, number: int) -> ContactDetail:
         facts={name: _fact(Fact.from_json(data)) for name, data in row["facts"].items()},
         links=[_link(link) for link in links],
         pending={one["connection"]: _pending(one) for one in db.execute(dirty).mappings()},
+        undecided=proposals.waiting_of(db, number, UNDECIDED),
         history=history.items,
         history_next=f"/contacts/{number}/history?after={history.next}" if history.next is not None else None,
     )

@@ -18,6 +18,7 @@ from app.core.words import Writes
 from app.entry import inbox
 from app.push import brake, work
 from app.records import dead as dead_letters
+from app.records import proposals
 
 FRESHNESS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 # What counts for an objection are minutes: within a second is good, beyond an hour somebody was written to meanwhile.
@@ -121,6 +122,9 @@ class _Store(Collector):
         held = GaugeMetricFamily(
             "tandem_brake_links", "Links that wait for a brake to end", labels=["connection", "kind"]
         )
+        matches = GaugeMetricFamily(
+            "tandem_matches_waiting", "Proposals that two contacts are one person, undecided", labels=["status"]
+        )
         with self._database.read() as db:
             now = db.execute(select(now_ms())).scalar_one()
             backlog = work.backlog(db, self._connections)
@@ -128,6 +132,7 @@ class _Store(Collector):
             states = {row.name: row for row in db.execute(select(s.name, s.paused, s.failing_since))}
             on = {(row["connection"], row["kind"]) for row in brake.listed(db)}
             waiting = brake.held_back(db)
+            asked = proposals.waiting(db)
         for name in self._connections:
             links, since = backlog[name]
             count, received = events.get(name, (0, None))
@@ -142,4 +147,6 @@ class _Store(Collector):
             for kind in Writes:
                 brakes.add_metric([name, kind], int((name, kind) in on))
                 held.add_metric([name, kind], waiting.get((name, kind), 0))
-        yield from (dirty, oldest, pending, waits, dead, paused, failing, brakes, held)
+        for status, count in asked.items():
+            matches.add_metric([status], count)
+        yield from (dirty, oldest, pending, waits, dead, paused, failing, brakes, held, matches)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import Connection, bindparam, delete, text
+from sqlalchemy import Connection, TextClause, bindparam, delete, text
 
 from app.core import tables as t
 from app.core.db import dumps, loads, upsert
@@ -21,9 +21,20 @@ _SQLITE = text(
     "SELECT j.value AS key, (SELECT json_group_array(contact_id) FROM (SELECT contact_id FROM block "
     "WHERE key = j.value ORDER BY contact_id DESC LIMIT :most)) AS contacts FROM json_each(:keys) AS j"
 )
+_SQLITE_OLDER = text(
+    "SELECT j.value AS key, (SELECT json_group_array(contact_id) FROM (SELECT contact_id FROM block "
+    "WHERE key = j.value AND contact_id < :below ORDER BY contact_id DESC LIMIT :most)) AS contacts "
+    "FROM json_each(:keys) AS j"
+)
 _POSTGRESQL = text(
     "SELECT k.key, array_agg(x.contact_id) AS contacts FROM unnest(CAST(:keys AS bigint[])) AS k(key) "
     "CROSS JOIN LATERAL (SELECT contact_id FROM block WHERE block.key = k.key "
+    "ORDER BY contact_id DESC LIMIT :most) AS x GROUP BY k.key"
+)
+
+_POSTGRESQL_OLDER = text(
+    "SELECT k.key, array_agg(x.contact_id) AS contacts FROM unnest(CAST(:keys AS bigint[])) AS k(key) "
+    "CROSS JOIN LATERAL (SELECT contact_id FROM block WHERE block.key = k.key AND contact_id < :below "
     "ORDER BY contact_id DESC LIMIT :most) AS x GROUP BY k.key"
 )
 
@@ -35,13 +46,23 @@ def hashed(key: str) -> int:
 
 def of(db: Connection, keys: Collection[int], most: int) -> dict[int, list[int]]:
     """Contacts under each of the keys, at most ``most``, the newest first; keys without any are left out."""
+    return _found(db, _POSTGRESQL if db.dialect.name == "postgresql" else _SQLITE, keys, {"most": most})
+
+
+def older(db: Connection, keys: Collection[int], below: int, most: int) -> dict[int, list[int]]:
+    """As ``of``, but only contacts with a lower number than ``below``."""
+    statement = _POSTGRESQL_OLDER if db.dialect.name == "postgresql" else _SQLITE_OLDER
+    return _found(db, statement, keys, {"most": most, "below": below})
+
+
+def _found(db: Connection, statement: TextClause, keys: Collection[int], said: dict[str, int]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for chunk in chunks(sorted(keys), 5_000):
         if db.dialect.name == "postgresql":
-            rows = db.execute(_POSTGRESQL, {"keys": list(chunk), "most": most})
+            rows = db.execute(statement, {**said, "keys": list(chunk)})
             found.update((row.key, sorted(row.contacts, reverse=True)) for row in rows)
         else:
-            rows = db.execute(_SQLITE, {"keys": dumps(list(chunk)), "most": most})
+            rows = db.execute(statement, {**said, "keys": dumps(list(chunk))})
             found.update((row.key, loads(row.contacts)) for row in rows)
     return {key: contacts for key, contacts in found.items() if contacts}
 

@@ -93,7 +93,7 @@ def one(db: Connection, number: int) -> RowMapping:
     """One proposal, locked.  Raises NotFound."""
     row = db.execute(select(t.proposal).where(p.id == number).with_for_update()).mappings().one_or_none()
     if row is None:
-        raise NotFound(f"there is no proposal {number}")
+        raise NotFound(f"there is no proposal {number}; `tandem match list` shows those that wait")
     return row
 
 

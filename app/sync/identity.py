@@ -17,6 +17,7 @@ from app.core.words import Claim, Likeness, Value
 from app.match import keys, rules
 from app.match.choosing import choose, rank
 from app.match.normalise import FIELDS, Evidence, evidence
+from app.match.reach import is_placeholder
 from app.match.score import Band, Score, compare
 from app.match.weights import Weights
 from app.records import blocks, proposals
@@ -123,19 +124,24 @@ def _apart(likely: Likely, a: int, b: int, weights: Weights | None) -> bool:
 def against(claim: Claim, values: Mapping[str, Value], weights: Weights | None = None) -> Score | None:
     """The score of a record and the contact that has its address, where they are plainly two people; else None.
 
-    A mailbox of a function (info@, sales@) identifies nobody who has another name.
+    A mailbox of a function (info@, sales@) and one made up to fill a field (noemail@) identify nobody who has another
+    name.
     """
     mine = evidence(claim)
     score = compare(mine, evidence(values), weights)
     levels = score.levels
+    others = [levels.get(name) in rules.OTHER for name in ("first", "last")]
     two = (
-        levels.get("first") in rules.TWO_NAMES
+        all(others)
+        or levels.get("first") in rules.TWO_NAMES
         or levels.get("generation") == "different"
         or levels.get("birth") in {"decade", "different"}
     )
     if two:
         return score
-    return score if mine.shared and (levels.get("first") in rules.OTHER or levels.get("last") in rules.OTHER) else None
+    address = claim.get("email")
+    nobodys = bool(mine.shared) or (isinstance(address, str) and is_placeholder(address))
+    return score if nobodys and any(others) else None
 
 
 def proposal(older: int, newer: int, score: Score, source: str = "record") -> Proposal:

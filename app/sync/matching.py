@@ -1,8 +1,8 @@
 """Who is this?  In: a claim, and who owns its keys.  Out: a contact, "new", or a conflict; never a guess.
 
 The link comes first and is the chain's business.  Then exact keys, as the mapping normalised them: nothing is folded
-here, so ``a.b@x`` and ``ab@x`` stay two people unless a mapping says otherwise.  Whom no address says is found by
-likeness (``app.sync.identity``).  Pure: reads no store.
+here, so ``a.b@x`` and ``ab@x`` stay two people unless a mapping says otherwise.  A masked address says nobody: many
+have it.  Whom no address says is found by likeness (``app.sync.identity``).  Pure: reads no store.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.core.words import Claim, Value
+from app.match.reach import is_masked
 
 PHONES = ("phone", "mobile_phone")
 
@@ -36,13 +37,14 @@ class Match:
 def keys_of(values: Mapping[str, Value], strong: Collection[str] = ("email",)) -> tuple[Key, ...]:
     """The keys of a contact's values (or of a claim).
 
-    Further addresses are keys of the same name as the first address, but not strong: two people may share one.
+    Further addresses are keys of the same name as the first address, but not strong: two people may share one.  Nor is
+    a masked one; it stays a key, since the consent to write to it is asked for by it.
     """
     found: dict[tuple[str, str], Key] = {}
     for name in strong:
         value = values.get(name)
         if isinstance(value, str) and value:
-            found[(name, value)] = Key(name, value, strong=True)
+            found[(name, value)] = Key(name, value, strong=name != "email" or not is_masked(value))
     alternates = values.get("email_alternates")
     for value in alternates if isinstance(alternates, list) else ():
         if isinstance(value, str) and value:
@@ -70,7 +72,7 @@ def choose(
     """
     for name in strong:
         value = claim.get(name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or (name == "email" and is_masked(value)):
             continue
         having = owners.get((name, value), ())
         first = [c for c, is_strong in having if is_strong]
@@ -84,6 +86,7 @@ def choose(
     having_any = {
         c
         for value in (alternates if isinstance(alternates, list) else ())
+        if not is_masked(value)
         for c, is_strong in owners.get(("email", value), ())
         if is_strong
     }

@@ -1,0 +1,276 @@
+"""Identity resolution: how long one lookup takes in stores of several sizes, and how fast a sweep is.
+
+A lookup is all that the chain does for a record that no address decides: evidence, keys, candidates from the store,
+score, decision.  The baseline of the same run is the lookup by exact address with the contact it leads to.  People are
+invented: names and towns as common as the shipped weights say they are, the rest made of syllables; one in ten is there
+twice, with slips.  A sweep runs in a process of its own, whose peak memory is told.
+
+``python -m bench.match [--contacts 10000,100000] [--full] [--lookups 2000] [--databases sqlite,postgresql]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert
+
+from app.core import tables as t
+from app.core.db import Database
+from app.match.weights import shipped
+from app.records import blocks
+from app.records import contacts as people
+from app.records.migrate import upgrade
+from app.repair.sweep import sweep
+from app.sync import identity
+from app.sync.connection import Connections
+from tests import postgres
+
+STEP = 2_000
+WARM = 300
+FULL = 1_000_000
+BARS = {"sqlite": 2.0, "postgresql": 3.0}  # ms, 95th percentile at FULL
+GROWTH = 1.5  # of the 95th percentile, from the smallest store to FULL
+SWEEP_SECONDS, SWEEP_BYTES = 600, 1.5e9  # at FULL
+SYLLABLES = """
+    ba bre cal dor el fen gri hol is jor ka lun mor nev os per quil ros sta tur ul ven wes xan yor zel
+"""
+
+Person = dict[str, Any]
+
+
+class People:
+    """Invented people, the same for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self._syllables = SYLLABLES.split()
+        self._tables = {}
+        for name, table in shipped().frequencies.items():
+            weights = list(itertools.accumulate(table.values()))
+            self._tables[name] = (list(table), weights)
+
+    def _drawn(self, name: str) -> str:
+        values, weights = self._tables[name]
+        at = self.chance.random()
+        if at >= weights[-1]:
+            return self._rare()
+        return str(self.chance.choices(values, cum_weights=weights)[0]).title()
+
+    def _rare(self) -> str:
+        return "".join(self.chance.choices(self._syllables, k=4)).capitalize()
+
+    def _digits(self, many: int) -> str:
+        return "".join(self.chance.choices("0123456789", k=many))
+
+    def one(self) -> Person:
+        """Somebody new."""
+        chance = self.chance
+        first, last = self._drawn("first"), self._drawn("last")
+        person: Person = {"given_name": first, "family_name": last, "city": self._drawn("city")}
+        local = f"{first[:1]}.{last}{self._digits(4)}".lower().replace(" ", "")
+        person["email"] = f"{local}@{chance.choice(('gmail.com', 'gmx.de', f'{self._rare().lower()}.example'))}"
+        if chance.random() < 0.6:
+            person["phone"] = f"+49{chance.choice(('30', '40', '89', '171'))}{self._digits(8)}"
+        if chance.random() < 0.4:
+            person["street"] = f"{chance.randrange(1, 180)} {self._rare()} Street"
+            person["postal_code"] = self._digits(5)
+        if chance.random() < 0.4:
+            person["company_name"] = f"{self._rare()} {chance.choice(('Ltd', 'GmbH', 'Inc'))}"
+        if chance.random() < 0.3:
+            person["birthday"] = (
+                f"{chance.randrange(1940, 2005)}-{chance.randrange(1, 13):02}-{chance.randrange(1, 28):02}"
+            )
+        return person
+
+    def again(self, person: Person) -> Person:
+        """The same person as another system has them: another address, a slip, a field missing."""
+        other = {**person, "email": f"{self._rare().lower()}{self._digits(3)}@example.net"}
+        if self.chance.random() < 0.4 and len(other["family_name"]) > 3:
+            at, name = self.chance.randrange(1, len(other["family_name"]) - 1), other["family_name"]
+            other["family_name"] = name[:at] + name[at + 1] + name[at] + name[at + 2 :]
+        for field in ("phone", "street", "birthday"):
+            if self.chance.random() < 0.3:
+                other.pop(field, None)
+        return other
+
+    def store(self, many: int) -> Iterator[Person]:
+        """So many, one in ten of them the same person as an earlier one."""
+        made: list[Person] = []
+        for n in range(many):
+            if n % 10 == 9:
+                yield self.again(self.chance.choice(made))
+                continue
+            person = self.one()
+            if n % 7 == 0 and len(made) < 50_000:
+                made.append(person)
+            yield person
+
+
+def fill(database: Database, many: int) -> list[Person]:
+    """Store people with their keys; some of them, to be looked for."""
+    known: list[Person] = []
+    crowd = enumerate(People(1).store(many), 1)
+    while some := list(itertools.islice(crowd, STEP)):
+        contacts, addresses, filed = [], [], {}
+        for number, values in some:
+            facts = {name: {"v": value, "s": "hub", "t": 1, "r": "first", "e": None} for name, value in values.items()}
+            contacts.append({"id": number, "version": 1, "facts": facts, "created_at": 1, "updated_at": 1})
+            addresses.append({"key": "email", "value": values["email"], "contact_id": number, "strong": 0})
+            filed[number] = identity.filed(values)
+            if number % (many // 1_000 or 1) == 0:
+                known.append(values)
+        with database.write() as db:
+            db.execute(insert(t.contact), contacts)
+            db.execute(insert(t.contact_key), addresses)
+            blocks.refile(db, {}, filed)
+    if database.dialect == "postgresql":
+        with database.write() as db:
+            db.exec_driver_sql("ANALYZE")
+    return known
+
+
+def lookups(database: Database, known: list[Person], many: int) -> dict[str, Any]:
+    """Milliseconds of lookups: of people who are there under another address, and of strangers, in turn."""
+    invent = People(2)
+    asked = [invent.again(invent.chance.choice(known)) if n % 2 else invent.one() for n in range(many + WARM)]
+    exact = [invent.chance.choice(known)["email"] for _ in range(many + WARM)]
+    took, plain, found = [], [], 0
+    with database.read() as db:
+        for n, (claim, address) in enumerate(zip(asked, exact, strict=True)):
+            began = time.perf_counter()
+            verdict = identity.decide(claim, identity.gather(db, [claim]))
+            middle = time.perf_counter()
+            owners = people.owners(db, [("email", address)])
+            people.load(db, {c for having in owners.values() for c, _ in having})
+            ended = time.perf_counter()
+            if n >= WARM:
+                took.append((middle - began) * 1_000)
+                plain.append((ended - middle) * 1_000)
+                found += n % 2 and (verdict.link is not None or bool(verdict.proposals))
+    ours, baseline = percentiles(took), percentiles(plain)
+    return {
+        **ours,
+        "exact_key": baseline,
+        "ratio_p50": round(ours["p50_ms"] / baseline["p50_ms"], 1),
+        "known_found": round(found / (many / 2), 3),
+    }
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "p50_ms": round(ordered[len(ordered) // 2], 3),
+        "p95_ms": round(ordered[int(0.95 * (len(ordered) - 1))], 3),
+    }
+
+
+def swept(url: str) -> dict[str, Any]:
+    """One sweep in a process of its own."""
+    words = [sys.executable, "-m", "bench.match", "--sweep", url]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def sweep_here(url: str) -> dict[str, Any]:
+    database = Database(url, pool=2)
+    state = sweep(database, Connections({}))
+    database.close()
+    return {
+        "contacts": state.done,
+        "proposed": state.proposed,
+        "seconds": round(state.seconds, 1),
+        "per_second": round(state.rate),
+        "peak_bytes": peak(),
+        "seconds_for_a_million": round(FULL / state.rate) if state.rate else None,
+    }
+
+
+def peak() -> int:
+    """The most memory that this process ever held, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held when it forked, proc_pid_status(5)
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@contextmanager
+def databases(kind: str) -> Iterator[Iterator[str]]:
+    """URLs of empty databases."""
+    if kind == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield (f"sqlite:///{Path(folder) / f'bench{n}.db'}" for n in itertools.count())
+        return
+    import psycopg
+
+    with postgres.server() as server:
+
+        def new() -> Iterator[str]:
+            for n in itertools.count():
+                with psycopg.connect(f"{server}/postgres", autocommit=True) as db:
+                    db.execute(f"CREATE DATABASE bench{n}")
+                yield f"{server}/bench{n}"
+
+        yield new()
+
+
+def measure(kind: str, sizes: list[int], many: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with databases(kind) as urls:
+        for size in sizes:
+            url = next(urls)
+            database = Database(url, pool=2)
+            upgrade(database)
+            known = fill(database, size)
+            found[str(size)] = {"lookup": lookups(database, known, many)}
+            database.close()
+            found[str(size)]["sweep"] = swept(url)
+    first, last = (found[str(size)]["lookup"]["p95_ms"] for size in (sizes[0], sizes[-1]))
+    found["growth_p95"] = round(last / first, 2)
+    if sizes[-1] >= FULL:
+        largest = found[str(sizes[-1])]
+        found["bars"] = {
+            f"p95 at most {BARS[kind]} ms": last <= BARS[kind],
+            f"growth at most {GROWTH}": last <= GROWTH * first,
+            f"sweep at most {SWEEP_SECONDS} s": largest["sweep"]["seconds"] <= SWEEP_SECONDS,
+            f"sweep at most {SWEEP_BYTES:.1e} bytes": largest["sweep"]["peak_bytes"] <= SWEEP_BYTES,
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--contacts", default="10000,100000")
+    parser.add_argument("--full", action="store_true", help="a million, too")
+    parser.add_argument("--lookups", type=int, default=2_000)
+    parser.add_argument("--databases", default="sqlite,postgresql")
+    parser.add_argument("--sweep", metavar="URL", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.sweep is not None:
+        print(json.dumps(sweep_here(arguments.sweep)))
+        return
+    sizes = sorted({int(size) for size in arguments.contacts.split(",")} | ({FULL} if arguments.full else set()))
+    found: dict[str, Any] = {"what": "identity resolution: one lookup, and a sweep over all"}
+    for kind in arguments.databases.split(","):
+        try:
+            found[kind] = measure(kind, sizes, arguments.lookups)
+        except postgres.Missing as problem:
+            found[kind] = {"skipped": str(problem)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

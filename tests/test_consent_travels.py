@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from app.core import tables as t
 from app.core.db import Database
+from app.records import links as pairs
 from connectors.contract import Side
 from tests.world import MAPPING, World
 
@@ -171,3 +172,63 @@ def test_a_ratchet_that_slips_is_noticed(database: Database, monkeypatch: pytest
     w.vendors["chimp"].put("chimp1", {"mailing": "yes"})
     w.settle()
     assert mailing(w, "chimp") == "yes"
+
+
+def crossed(database: Database) -> World:
+    """Two people on both sides; then chimp's record of Ben gets Ann's address, while he keeps his own here."""
+    w = world(database)
+    w.vendors["hub"].put(None, ANN)
+    w.vendors["hub"].put(None, {"mail": "ben@x.org", "first": "Ben", "last": "Roth"})
+    w.settle()
+    w.vendors["chimp"].remove("chimp1")
+    w.vendors["chimp"].put("chimp2", {"mail": "ann@x.org", "mailing": "yes"})
+    w.settle()
+    return w
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_objection_reaches_a_record_that_holds_the_address(database: Database, first: bool) -> None:
+    """Whose record it is counts nothing: whoever has the address objected, before or after it came there."""
+    w = world(database) if first else crossed(database)
+    if first:
+        w.vendors["hub"].put(None, {**ANN, "mailing": "no"})
+        w.vendors["hub"].put(None, {"mail": "ben@x.org", "first": "Ben", "last": "Roth"})
+        w.settle()
+        w.vendors["chimp"].remove("chimp1")
+        w.vendors["chimp"].put("chimp2", {"mail": "ann@x.org"})
+    else:
+        w.vendors["hub"].put("hub1", {"mailing": "no"})
+    w.settle()
+    assert w.vendors["chimp"].records["chimp2"].fields["mail"] == "ann@x.org"
+    assert w.vendors["chimp"].records["chimp2"].fields["mailing"] == "no"
+    assert w.settle() == 0
+
+
+def test_a_consent_is_not_told_of_somebody_elses_address(database: Database) -> None:
+    """Ben signed up, and the record that says so has Ann's address by now."""
+    w = crossed(database)
+    w.vendors["hub"].put("hub2", {"mailing": "yes", "signed_up_from": "a form", "signed_up_at": "2026-01-01T00:00:00Z"})
+    w.vendors["chimp"].put("chimp2", {"mailing": None})
+    w.settle()
+    assert w.vendors["chimp"].records["chimp2"].fields["mailing"] is None
+
+
+def test_a_link_that_does_not_know_whose_address_it_holds_is_noticed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saboteur: without that, who objected is written to under a record that is somebody else's."""
+    monkeypatch.setattr(pairs, "with_address_of", lambda *_: set())
+    w = crossed(database)
+    w.vendors["hub"].put("hub1", {"mailing": "no"})
+    w.settle()
+    assert w.vendors["chimp"].records["chimp2"].fields["mailing"] == "yes"
+
+
+def test_whose_address_it_is_ends_with_the_loan(database: Database) -> None:
+    """The record has its own person's address again: what the other objects to is the other's."""
+    w = crossed(database)
+    w.vendors["chimp"].put("chimp2", {"mail": "ben@x.org"})
+    w.settle()
+    w.vendors["hub"].put("hub1", {"mailing": "no"})
+    w.settle()
+    assert w.vendors["chimp"].records["chimp2"].fields["mailing"] == "yes"

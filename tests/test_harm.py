@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import pkgutil
 import random
 import shutil
 import tempfile
@@ -530,6 +532,25 @@ LIVES: dict[str, list[tuple[Any, ...]]] = {
         ("push", "hub"),
     ],
     "a claim that loses": [*PAIRED, ("edit", "chimp", 0, {"first": None})],
+    "known on both sides": [
+        ANN,
+        ("new", "chimp", 0, {"first": "Ann"}),
+        ("deliver", "hub", 0),
+        *[("fetch", "hub"), ("push", "hub"), ("push", "hub")],
+    ],
+    "an address that is another's, who objects": [
+        ("new", "hub", 0, {}),
+        ("new", "chimp", 2, {"mailing": "no"}),
+        ("operator", "hub", 2),
+        ("new", "desk", 1, {}),
+        ("new", "chimp", 0, {}),
+        ("first_sync", "chimp"),
+        ("fetch", "chimp"),
+        ("edit", "desk", 0, {"mailing": "bounced"}),
+        ("fetch", "desk"),
+        ("new", "chimp", 1, {}),
+        ("merge", "chimp", 2, 1),
+    ],
 }
 
 
@@ -569,6 +590,11 @@ SABOTEURS: dict[str, tuple[str, str, Any]] = {
         lambda _: lambda *_: [],
     ),
     "losers that nobody repairs": ("a claim that loses", "app.sync.chain.differences", lambda _: lambda *_: {}),
+    "a connector that creates without looking": (
+        "known on both sides",
+        "tests.world.Vendor.holder",
+        lambda _: lambda *_: None,
+    ),
     "any consent counts as proven": (
         "objects, then a field says yes",
         "app.sync.consent.lifts",
@@ -581,8 +607,37 @@ SABOTEURS: dict[str, tuple[str, str, Any]] = {
 def test_harm_is_noticed(sabotage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteurs: each breaks one promise, and the life that it spoils fails."""
     life, where, how = SABOTEURS[sabotage]
-    module, _, name = where.rpartition(".")
-    real = getattr(__import__(module, fromlist=[name]), name)
+    real = pkgutil.resolve_name(where)
     monkeypatch.setattr(where, how(real))
     with pytest.raises(AssertionError):
         play(LIVES[life])
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_vendor_that_keeps_every_value_otherwise(forgets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write of a town is kept with another number behind it, which must not be taken for news for ever.
+
+    Saboteur: a push that forgets what the vendor made of its values never comes to rest.
+    """
+    real, number = Vendor._one, itertools.count()
+
+    def stamped(self: Vendor, order: Order) -> Any:
+        town = order.fields.get("town")
+        fields = {**order.fields, "town": f"{town.split()[0]} {next(number)}"} if town else order.fields
+        return real(self, dataclasses.replace(order, fields=fields))
+
+    monkeypatch.setattr(Vendor, "_one", stamped)
+    if forgets:
+        monkeypatch.setattr("app.push.push.held_now", lambda _connection, planned, _receipt: (dict(planned.sent), {}))
+    harm = Harm()
+    try:
+        for act in LIVES["a claim that loses"]:
+            harm.act(*act)
+        if forgets:
+            with pytest.raises(AssertionError, match="does not come to rest"):
+                harm.w.settle()
+        else:
+            harm.w.settle()
+            assert sum(len(v.calls) for v in harm.w.vendors.values()) <= CALLS_TO_BEGIN
+    finally:
+        harm.close()

@@ -148,6 +148,21 @@ def test_the_duplicate_is_archived_where_the_policy_says_so(database: Database) 
     assert w.settle() == 0
 
 
+def test_the_duplicate_of_a_duplicate_is_archived_too(database: Database) -> None:
+    """Merged twice over before chimp heard of it, and the one between is gone: who stands for both has a record."""
+    w = world(database, chimp=Duplicates.ARCHIVE)
+    w.vendors["hub"].put(None, {"mail": "annie@z.org", "first": "Annie", "last": "Lee"})
+    w.settle()
+    with database.write() as db:
+        uniting.unite(db, w.connections, 2, 1, by="hub", now=1)
+        uniting.unite(db, w.connections, 3, 2, by="hub", now=2)
+    w.vendors["chimp"].remove("chimp2")
+    w.deliver("chimp")
+    w.fetch.step()
+    w.settle()
+    assert sorted(w.people("chimp")) == ["annie@z.org"]
+
+
 def test_the_brake_holds_duplicates_too(database: Database) -> None:
     """Merging many at one vendor archives few at the other before somebody looks."""
     w = world(database, chimp=Duplicates.ARCHIVE)

@@ -136,7 +136,15 @@ class Link(Base, table=True):
     """Contact ↔ record, unique in both directions, with the shadow."""
 
     __tablename__ = "link"
-    __table_args__ = (Index("uq_link_contact", "contact_id", "connection", "kind", unique=True),)
+    __table_args__ = (
+        Index("uq_link_contact", "contact_id", "connection", "kind", unique=True),
+        Index(
+            "ix_link_address_of",
+            "address_of",
+            postgresql_where=text("address_of IS NOT NULL"),
+            sqlite_where=text("address_of IS NOT NULL"),
+        ),
+    )
     connection: str = Field(primary_key=True, sa_type=Text)
     kind: str = Field(primary_key=True, sa_type=Text)
     remote_id: str = Field(primary_key=True, sa_type=Text)
@@ -149,6 +157,7 @@ class Link(Base, table=True):
     altered: dict[str, Any] | None = json(null=True)  # field -> value we sent that the vendor keeps otherwise
     warnings: list[dict[str, str]] | None = json(null=True)  # fields of the last claim that were dropped, and why
     origin: dict[str, Any] | None = json(null=True)  # what the record said when it was paired with a known contact
+    address_of: int | None = big(null=True)  # the contact whose own address the record holds, where that is another one
     created_at: int = big()
 
 

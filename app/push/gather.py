@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection as Db
 
-from app.core.words import Likeness
+from app.core.words import Channel, Likeness
 from app.push import withheld
 from app.push.plan import Known
-from app.records import conflicts, ledger, proposals, tombstones
+from app.records import conflicts, ledger, merges, proposals, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
@@ -36,12 +36,13 @@ def gather(db: Db, connection: Connection, connections: Connections, ids: Collec
     links = pairs.of_contacts(db, connection.name, connection.kind, ids)
     asked = conflicts.asked(db, connection.name, ids)
     consents = _consents(db, connection, connections, contacts.values())
+    consents |= _of_the_address(db, connection, connections, links, consents)
     buried = tombstones.buried(db, ids)
     kept = withheld.of(db, connection.name, ids)
     addresses = {c.id: matching.addresses(c.values()) for c in contacts.values()}
     stones = tombstones.standing(db, {a for of in addresses.values() for a in of}, connections.erasure_key)
     unsure = proposals.undecided(db, ids) if connections.likeness is not Likeness.OFF else set()
-    merged = {c.id: c.merged_into for c in contacts.values() if c.merged_into is not None}
+    merged = merges.stand_ins(db, [c.id for c in contacts.values() if c.merged_into is not None])
     stand_ins = pairs.of_contacts(db, connection.name, connection.kind, set(merged.values())) if merged else {}
     known = {}
     for i in contacts:
@@ -76,4 +77,30 @@ def _consents(
             entries = [e for e in every if e.channel == rule.channel]
             held = consent.state(entries, connections.may_grant, rule.purpose)
             found.setdefault(contact.id, {})[rule.name] = held
+    return found
+
+
+def _of_the_address(
+    db: Db,
+    connection: Connection,
+    connections: Connections,
+    links: Mapping[int, Link],
+    consents: Mapping[int, dict[str, State]],
+) -> dict[int, dict[str, State]]:
+    """What holds for contacts whose record holds the address of another one: what either of the two objected to.
+
+    A consent given under the contact's own address is none for that one, and no consent of the other's is ours to say.
+    """
+    owners = {i: k.address_of for i, k in links.items() if k.address_of is not None}
+    if not owners:
+        return {}
+    theirs = _consents(db, connection, connections, people.load(db, set(owners.values())).values())
+    mail = {r.name for r in connection.map.consents if r.channel is Channel.EMAIL}
+    found: dict[int, dict[str, State]] = {}
+    for contact, owner in owners.items():
+        own, other = consents.get(contact, {}), theirs.get(owner, {})
+        strict = {n: consent.strictest([of[n] for of in (own, other) if n in of]) for n in sorted({*own, *other})}
+        found[contact] = {n: held for n, held in own.items() if n not in mail} | {
+            n: held for n, held in strict.items() if n in mail and held.stops
+        }
     return found

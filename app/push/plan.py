@@ -156,9 +156,6 @@ def _update(
     if held is not None:
         names = [n for n in names if n not in over]
     written = mapping.write(values, names)
-    if link.warnings is not None and any(w.get("code") == "belongs_to_another" for w in link.warnings):
-        # The record holds somebody else's address now: a consent given under ours is none for that one.
-        known = replace(known, consents={n: held for n, held in known.consents.items() if held.stops})
     said = _consent(connection, link.shadow, known, stopped)
     fields = {**written.fields, **said.fields}
     waits = held if held is not None else said.held

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, and_, bindparam, case
 from app.core import tables as t
 from app.core.db import now_ms, upsert
 from app.core.words import Writes
+from app.records import links as pairs
 
 w = t.work.c
 s = t.connection_state.c
@@ -47,10 +48,14 @@ class Retry:
 def mark(db: Connection, connection: str, contacts: Mapping[int, int], *, delay_ms: int = 0, lane: int = 1) -> None:
     """Mark the links of these contacts dirty; ``contacts``: id → when the change happened (ms since 1970).
 
-    Sorted by id: unsorted batches deadlock on PostgreSQL.
+    In the lane of withdrawals (0) with those contacts whose record there holds the address of one of these.  Sorted by
+    id: unsorted batches deadlock on PostgreSQL.
     """
     if not contacts:
         return
+    if lane == 0:
+        others = pairs.with_address_of(db, connection, contacts)
+        contacts = {**dict.fromkeys(others, min(contacts.values())), **contacts}
     statement = upsert(db.dialect.name, t.work).values(
         connection=bindparam("b_connection"),
         contact_id=bindparam("b_contact"),

@@ -27,6 +27,7 @@ class Link:
     gone_at: int | None = None
     altered: dict[str, Any] | None = field(default=None, repr=False)
     warnings: list[dict[str, str]] | None = None
+    address_of: int | None = None  # the contact whose own address the record holds, where that is another one
     origin: dict[str, Any] | None = field(default=None, repr=False)  # what it said when paired with a known contact
 
 
@@ -42,6 +43,7 @@ _COLUMNS = (
     t.link.c.gone_at,
     t.link.c.altered,
     t.link.c.warnings,
+    t.link.c.address_of,
     t.link.c.origin,
 )
 
@@ -94,6 +96,20 @@ def of_contact(db: Connection, contact_id: int, *, lock: bool = False) -> list[L
     return [_link(row) for row in db.execute(query).mappings()]
 
 
+def with_address_of(db: Connection, connection: str, contacts: Collection[int]) -> set[int]:
+    """The contacts whose record at this connection holds an address that is one of these contacts' own."""
+    found: set[int] = set()
+    for chunk in chunks(sorted(contacts)):
+        query = select(t.link.c.contact_id).where(t.link.c.address_of.in_(chunk), t.link.c.connection == connection)
+        found.update(db.execute(query).scalars())
+    return found
+
+
+def address_is_of(db: Connection, former: int, contact: int | None) -> None:
+    """What was an address of ``former`` is one of ``contact`` now; None: nobody's."""
+    db.execute(update(t.link).where(t.link.c.address_of == former).values(address_of=contact))
+
+
 def _this(link: Link) -> tuple[Any, ...]:
     c = t.link.c
     return (c.connection == link.connection, c.kind == link.kind, c.remote_id == link.remote_id)
@@ -140,6 +156,7 @@ _SAVE = (
         gone_at=bindparam("b_gone_at"),
         altered=bindparam("b_altered"),
         warnings=bindparam("b_warnings"),
+        address_of=bindparam("b_address_of"),
     )
 )
 

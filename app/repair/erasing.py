@@ -14,6 +14,7 @@ from app.core.clock import from_ms
 from app.core.db import Database, dumps, now_ms
 from app.core.errors import NotFound
 from app.records import blocks, proposals, tombstones
+from app.records import links as pairs
 from app.repair import subject
 from app.repair.subject import Subject
 from app.sync.connection import Connection, Connections
@@ -130,6 +131,8 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
     removed["proposal"] += proposals.forget(db, ids)
     for name, of in records.items():
         removed["alias"] += _gone(db, t.alias, subject.aliases_of(name, of))
+    for contact in ids:
+        pairs.address_is_of(db, contact, None)
     by_contact = (t.work, t.withheld, t.dead, t.conflict, t.history, t.link, t.contact_key)
     for table in by_contact:
         removed[str(table.name)] += _gone(db, table, table.c.contact_id.in_(ids))

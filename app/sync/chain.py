@@ -230,7 +230,9 @@ def _merge(
 ) -> Result:
     fresh = not link.shadow and link.rev == 0
     said_by_record = claim
-    claim, taken_key = _without_others_keys(state, connections, contact, claim)
+    claim, taken_key, owner = _without_others_keys(state, connections, contact, claim)
+    holds = owner if taken_key == "email" else None
+    new_address = holds is not None and holds != link.address_of
     if taken_key is not None:
         warnings = [*warnings, {"field": taken_key, "code": "belongs_to_another", "message": "another contact has it"}]
 
@@ -256,10 +258,11 @@ def _merge(
     said = consenting.written(state, connection, arrival, contact, said_by_record, shadow, values, at)
     moved = shadow != link.shadow
     notes = warnings if warnings else None
-    if moved or link.warnings != notes or link.gone_at is not None or modified != link.modified:
+    kept = (link.warnings, link.address_of, link.gone_at, link.modified)
+    if moved or kept != (notes, holds, None, modified):
         if link.gone_at is not None:
             state.back.append((link.remote_id, contact.id))
-        link.shadow, link.warnings, link.gone_at = shadow, notes, None
+        link.shadow, link.warnings, link.address_of, link.gone_at = shadow, notes, holds, None
         link.rev += moved
         if modified is not None:
             link.modified = modified
@@ -280,6 +283,11 @@ def _merge(
         said |= consenting.carried(state, connections, contact, old_address, at, arrival.event)
     if said or (fresh and changed):
         consenting.mark(state, connections, contact, since)
+    if said and owner is not None and owner in state.contacts:
+        consenting.mark(state, connections, state.contacts[owner], since)
+    if new_address:  # what the address's owner objected to has to be said of the record, too
+        state.mark(connection.name, contact, since)
+        state.urgent[connection.name].add(contact.id)
     return Result(End.CHANGED if changed or said else End.SAME)
 
 
@@ -298,15 +306,19 @@ def _with_former_address(contact: Contact, verdict: Verdict, source: str, at: in
 
 def _without_others_keys(
     state: Batch, connections: Connections, contact: Contact, claim: Claim
-) -> tuple[Claim, str | None]:
-    """The claim without a strong key that another contact owns: two people are never made one by an edit."""
+) -> tuple[Claim, str | None, int | None]:
+    """The claim without a strong key that another contact owns: two people are never made one by an edit.
+
+    With the name of that key, and its owner.
+    """
     for name in connections.strong:
         value = claim.get(name)
         if not isinstance(value, str):
             continue
-        if any(strong and owner != contact.id for owner, strong in state.owners.get((name, value), ())):
-            return {n: v for n, v in claim.items() if n != name}, name
-    return claim, None
+        for owner, strong in state.owners.get((name, value), ()):
+            if strong and owner != contact.id:
+                return {n: v for n, v in claim.items() if n != name}, name, owner
+    return claim, None, None
 
 
 def _change(state: Batch, contact: Contact, verdict: Verdict, strong: Collection[str] | None) -> None:
@@ -367,6 +379,8 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
     )
     if state.likely is not None:
         whose.file(db, state, final)
+    for link in (*state.moved.values(), *(link for link, _ in state.new_links)):
+        link.address_of = final.get(link.address_of, link.address_of) if link.address_of is not None else None
     pairs.rename(db, connection.name, connection.kind, state.renamed)
     for former, record_id in state.renamed:
         merges.alias(db, connection.name, connection.kind, former, record_id, now)

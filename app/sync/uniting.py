@@ -91,6 +91,7 @@ def unite(
     before = _fill(first, second)
     identity.refile(db, connections, was, {winner: first.values()})
     proposals.follow(db, winner, loser)
+    pairs.address_is_of(db, loser, winner)
     second.merged_into = winner
     people.set_keys(db, {loser: ()}, keys)
     people.save(db, [first], now)

@@ -291,8 +291,17 @@ def upgrade() -> None:
         sa.Column("altered", JSON, nullable=True),
         sa.Column("warnings", JSON, nullable=True),
         sa.Column("origin", JSON, nullable=True),
+        sa.Column("address_of", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "kind", "remote_id", name=op.f("pk_link")),
+    )
+    op.create_index(
+        "ix_link_address_of",
+        "link",
+        ["address_of"],
+        unique=False,
+        postgresql_where=sa.text("address_of IS NOT NULL"),
+        sqlite_where=sa.text("address_of IS NOT NULL"),
     )
     op.create_index("uq_link_contact", "link", ["contact_id", "connection", "kind"], unique=True)
     op.create_table(

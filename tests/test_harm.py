@@ -538,6 +538,15 @@ LIVES: dict[str, list[tuple[Any, ...]]] = {
         ("deliver", "hub", 0),
         *[("fetch", "hub"), ("push", "hub"), ("push", "hub")],
     ],
+    "an objection that a renamed record keeps": [
+        ("new", "desk", 0, {}),
+        ("new", "chimp", 0, {"mailing": "no"}),
+        ("operator", "chimp", 0),
+        ("new", "hub", 0, {}),
+        ("first_sync", "hub"),
+        ("new", "hub", 1, {}),
+        ("merge", "hub", 1, 0),
+    ],
     "an address that is another's, who objects": [
         ("new", "hub", 0, {}),
         ("new", "chimp", 2, {"mailing": "no"}),

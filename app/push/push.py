@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection as Db
@@ -19,7 +20,7 @@ from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import EVERYTHING, Brake, Channel, Entry, Reason, Status, Writes
+from app.core.words import EVERYTHING, STOPPING, Brake, Channel, Entry, Reason, Status, Writes
 from app.entry import inbox
 from app.push import brake, withheld, work
 from app.push.gather import Gathered, gather
@@ -373,11 +374,21 @@ class Push:
             # A reading moved the shadow while our call was under way: only a look can say which came first there.
             out.looks.append(_look(connection, Ref(link.remote_id), f"crossed:{link.rev}:{now}", now))
         else:
-            link.shadow = {**link.shadow, **held}
+            link.shadow = {**_without_former(connection, link.shadow, held), **held}
             kept = {n: v for n, v in (link.altered if link.altered is not None else {}).items() if n not in held}
             link.altered = {**kept, **altered} if kept or altered else None
             link.rev += 1
         pairs.save(db, [link])
+
+
+def _without_former(connection: Connection, shadow: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
+    """The shadow without the objections that were shown of an address which the record has no more.
+
+    The vendor keeps them for the new one.  When it shows them again, they are the new address's.
+    """
+    moved = {c for c, name in consent.FIELDS.items() if name in held and held[name] != shadow.get(name)}
+    said = {r.name for r in connection.map.consents if r.channel in moved and shadow.get(r.name) in STOPPING}
+    return {n: v for n, v in shadow.items() if n not in said}
 
 
 def _first_tries(planned: Collection[Planned]) -> Counter[Writes]:

@@ -547,6 +547,18 @@ LIVES: dict[str, list[tuple[Any, ...]]] = {
         ("new", "hub", 1, {}),
         ("merge", "hub", 1, 0),
     ],
+    "merged into a record that was never read": [
+        ("new", "hub", 0, {}),
+        ("new", "desk", 1, {}),
+        ("edit", "hub", 3, {"mailing": "no"}),
+        ("first_sync", "hub"),
+        ("rename", "hub", 0),
+        ("new", "hub", 0, {}),
+        ("new", "hub", 2, {}),
+        ("new", "hub", 1, {}),
+        ("first_sync", "desk"),
+        ("merge", "hub", 3, 1),
+    ],
     "an address that is another's, who objects": [
         ("new", "hub", 0, {}),
         ("new", "chimp", 2, {"mailing": "no"}),

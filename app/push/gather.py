@@ -87,9 +87,9 @@ def _of_the_address(
     links: Mapping[int, Link],
     consents: Mapping[int, dict[str, State]],
 ) -> dict[int, dict[str, State]]:
-    """What holds for contacts whose record holds the address of another one: what either of the two objected to.
+    """What holds for contacts whose record holds the address of another one: what that one objected to.
 
-    A consent given under the contact's own address is none for that one, and no consent of the other's is ours to say.
+    What the contact said under its own address is about that one, and no consent of the other's is ours to say.
     """
     owners = {i: k.address_of for i, k in links.items() if k.address_of is not None}
     if not owners:
@@ -99,8 +99,6 @@ def _of_the_address(
     found: dict[int, dict[str, State]] = {}
     for contact, owner in owners.items():
         own, other = consents.get(contact, {}), theirs.get(owner, {})
-        strict = {n: consent.strictest([of[n] for of in (own, other) if n in of]) for n in sorted({*own, *other})}
-        found[contact] = {n: held for n, held in own.items() if n not in mail} | {
-            n: held for n, held in strict.items() if n in mail and held.stops
-        }
+        stops = {n: held for n, held in other.items() if n in mail and held.stops}
+        found[contact] = {n: held for n, held in own.items() if n not in mail} | stops
     return found

@@ -55,7 +55,8 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
     """Walk records of one connection through the stations; one result per arrival, in their order."""
     now: int = db.execute(select(now_ms())).scalar_one()
     links = _links(db, connection, arrivals)
-    if uniting.followed(db, connection, connections, arrivals, links, now):
+    united = uniting.followed(db, connection, connections, arrivals, links, now)
+    if united is not None:
         links = _links(db, connection, arrivals)
     claims = [_claim(connection, a.record) for a in arrivals]
     state = _gather(db, connection, connections, arrivals, [c for c, _ in claims], links)
@@ -68,6 +69,8 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
         results.append((result, contact))
     _store(db, state, connection, connections, now)
+    if united:
+        uniting.bind(db, connections, united, now)
     return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
 
 

@@ -22,7 +22,7 @@ from app.records.links import Link
 from app.sync import consent, identity, matching
 from app.sync.batch import Arrival
 from app.sync.connection import Connection, Connections
-from connectors.contract import Can
+from connectors.contract import Can, Record
 
 RULE = "merge"
 
@@ -34,13 +34,15 @@ def followed(
     arrivals: Iterable[Arrival],
     links: Mapping[str, Link],
     now: int,
-) -> bool:
+) -> list[int] | None:
     """Follow what the vendor merged: the contacts of records that live on in one of the arrivals become one.
 
-    ``links``: of these records and their former ids, locked.  True where they are others now.
+    ``links``: of these records and their former ids, locked.  None where they are as before; otherwise the numbers
+    of the merges.
     """
     known = dict(links)
     changed = False
+    united: list[int | None] = []
     for record in [a.record for a in arrivals if a.record.former_ids]:
         here = [known[i] for i in (record.id, *record.former_ids) if i in known and known[i].remote_id == i]
         if record.id not in known:
@@ -51,8 +53,12 @@ def followed(
         tombstones.back(db, connection.name, [k.remote_id for k in here if k.gone_at is not None], now)
         survivor, rest = here[0], here[1:]
         changed |= bool(rest)
+        if record.id not in known:
+            united += _with_the_unread(db, connection, connections, record, survivor.contact_id, now)
         for link in rest:
-            unite(db, connections, survivor.contact_id, link.contact_id, by=connection.name, now=now, away=link)
+            united.append(
+                unite(db, connections, survivor.contact_id, link.contact_id, by=connection.name, now=now, away=link)
+            )
             pairs.remove(db, link)
             merges.alias(db, connection.name, connection.kind, link.remote_id, record.id, now)
             del known[link.remote_id]
@@ -63,7 +69,36 @@ def followed(
             and connection.name not in {k.connection for k in pairs.of_contact(db, root)}
         ):
             pairs.give(db, survivor, root)  # the record that lives on was one too many here until now
-    return changed
+    return [number for number in united if number is not None] if changed or united else None
+
+
+def bind(db: Db, connections: Connections, numbers: Iterable[int], now: int) -> None:
+    """What the batch that told of these merges wrote down about either person binds both, too."""
+    for number in numbers:
+        row = merges.one(db, number)
+        first, second = people.load(db, {row.winner, row.loser}).values()
+        if _strictest(db, connections, first, second, number, now):
+            work.mark_at(db, connections, {first.id, second.id, merges.standing_for(db, row.winner)}, now, lane=0)
+
+
+def _with_the_unread(
+    db: Db, connection: Connection, connections: Connections, record: Record, contact: int, now: int
+) -> list[int | None]:
+    """The record that lives on was never read here, but its address is that of somebody known: they are one now, too.
+
+    Unless that one has a record of its own there: whose address it is has to be decided by a person then.
+    """
+    keys = matching.keys_of(connection.map.read(record.fields).claim, connections.strong)
+    owners = people.owners(db, [(k.key, k.value) for k in keys if k.strong])
+    first = {merges.standing_for(db, c) for of in owners.values() for c, strong in of if strong}
+    mine = merges.standing_for(db, contact)
+    if len(first) != 1 or first == {mine}:
+        return []
+    (other,) = first
+    if connection.name in {k.connection for k in pairs.of_contact(db, other)}:
+        return []
+    winner, loser = sorted((mine, other))
+    return [unite(db, connections, winner, loser, by=connection.name, now=now)]
 
 
 @dataclass(slots=True)

@@ -463,6 +463,7 @@ class Life(RuleBasedStateMachine):
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
+@pytest.mark.timeout(600)
 def test_nobody_is_harmed() -> None:
     """Two hundred lives."""
     run_state_machine_as_test(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from sqlalchemy import Connection, TextClause, bindparam, delete, text
 
 from app.core import tables as t
 from app.core.db import dumps, loads, upsert
+from app.core.words import Value
 from app.records.contacts import chunks
 
 b = t.block.c
@@ -36,6 +38,19 @@ _POSTGRESQL_OLDER = text(
     "SELECT k.key, array_agg(x.contact_id) AS contacts FROM unnest(CAST(:keys AS bigint[])) AS k(key) "
     "CROSS JOIN LATERAL (SELECT contact_id FROM block WHERE block.key = k.key AND contact_id < :below "
     "ORDER BY contact_id DESC LIMIT :most) AS x GROUP BY k.key"
+)
+
+
+# What candidates say, and of whom each was told apart: one statement, since each costs a lookup a tenth of its time.
+_SQLITE_KNOWN = text(
+    "SELECT contact.id, contact.facts, (SELECT json_group_array(json_array(p.older, p.newer)) FROM proposal AS p "
+    "WHERE (p.older = contact.id OR p.newer = contact.id) AND p.status = 'different') AS apart "
+    "FROM json_each(:ids) AS j JOIN contact ON contact.id = j.value"
+)
+_POSTGRESQL_KNOWN = text(
+    "SELECT contact.id, contact.facts, ARRAY(SELECT ARRAY[p.older, p.newer] FROM proposal AS p "
+    "WHERE (p.older = contact.id OR p.newer = contact.id) AND p.status = 'different') AS apart "
+    "FROM unnest(CAST(:ids AS bigint[])) AS j(id) JOIN contact ON contact.id = j.id"
 )
 
 
@@ -65,6 +80,21 @@ def _found(db: Connection, statement: TextClause, keys: Collection[int], said: d
             rows = db.execute(statement, {**said, "keys": dumps(list(chunk))})
             found.update((row.key, loads(row.contacts)) for row in rows)
     return {key: contacts for key, contacts in found.items() if contacts}
+
+
+def known(
+    db: Connection, contacts: Collection[int], fields: Collection[str]
+) -> tuple[dict[int, dict[str, Value]], set[tuple[int, int]]]:
+    """The values of contacts, of these fields; and the pairs (older, newer) with one of them that are two people."""
+    values: dict[int, dict[str, Value]] = {}
+    apart: set[tuple[int, int]] = set()
+    postgresql = db.dialect.name == "postgresql"
+    for chunk in chunks(sorted(contacts)):
+        ids: Any = list(chunk) if postgresql else dumps(list(chunk))
+        for number, facts, pairs in db.execute(_POSTGRESQL_KNOWN if postgresql else _SQLITE_KNOWN, {"ids": ids}):
+            values[number] = {name: fact["v"] for name, fact in loads(facts).items() if name in fields}
+            apart.update((older, newer) for older, newer in loads(pairs))
+    return values, apart
 
 
 def refile(db: Connection, before: Mapping[int, Iterable[int]], after: Mapping[int, Iterable[int]]) -> None:

@@ -20,8 +20,7 @@ from app.match.normalise import FIELDS, Evidence, evidence
 from app.match.reach import is_placeholder
 from app.match.score import Band, Score, compare
 from app.match.weights import Weights
-from app.records import blocks, proposals
-from app.records import contacts as people
+from app.records import blocks
 from app.records.proposals import Proposal
 from app.sync.connection import Connections
 
@@ -33,14 +32,14 @@ CANDIDATES: Final = 12
 READ: Final = frozenset(FIELDS)
 
 
-def hashes(e: Evidence) -> list[int]:
-    """The keys of a record as they are filed, the most telling first."""
-    return [blocks.hashed(key) for key in keys.blocking(e)]
+def hashed(e: Evidence) -> dict[str, int]:
+    """The keys of a record, the most telling first, each with the number under which it is filed."""
+    return {key: blocks.hashed(key) for key in keys.blocking(e)}
 
 
 def filed(values: Mapping[str, Value]) -> frozenset[int]:
     """The hashed keys under which a contact with these values is found."""
-    return frozenset(hashes(evidence(values)))
+    return frozenset(hashed(evidence(values)).values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +60,14 @@ class Likely:
 
     evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of contacts
     said: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of claims, by their id()
+    keyed: dict[int, dict[str, int]] = field(default_factory=dict, repr=False)  # of claims: key -> as it is filed
     under: dict[int, list[int]] = field(default_factory=dict)  # key -> contacts, the newest first
     apart: set[tuple[int, int]] = field(default_factory=set)  # pairs that a person said are two people
 
     def learn(self, contact: int, values: Mapping[str, Value]) -> None:
         """A contact that this batch made or changed: later records of the batch may be the same person."""
         self.evidence[contact] = evidence(values)
-        for key in hashes(self.evidence[contact]):
+        for key in hashed(self.evidence[contact]).values():
             having = self.under.setdefault(key, [])
             if contact not in having:
                 having.insert(0, contact)
@@ -81,18 +81,16 @@ class Likely:
 def gather(db: Db, claims: Sequence[Claim]) -> Likely:
     """Everything that deciding about these claims may need; two statements, however many they are."""
     found = Likely()
-    keyed: dict[int, list[int]] = {}
     for claim in claims:
         found.said[id(claim)] = evidence(claim)
-        keyed[id(claim)] = hashes(found.said[id(claim)])
-    wanted = {key for of in keyed.values() for key in of}
+        found.keyed[id(claim)] = hashed(found.said[id(claim)])
+    wanted = {key for of in found.keyed.values() for key in of.values()}
     if not wanted:
         return found
     found.under = blocks.of(db, wanted, keys.BLOCK + 1)
-    near = {contact for of in keyed.values() for contact in found.shared(of)}
-    for contact in people.load(db, near).values():
-        found.evidence[contact.id] = evidence(contact.values())
-    found.apart = proposals.different(db, near)
+    near = {contact for of in found.keyed.values() for contact in found.shared(of.values())}
+    values, found.apart = blocks.known(db, near, READ)
+    found.evidence = {contact: evidence(said) for contact, said in values.items()}
     return found
 
 
@@ -101,11 +99,13 @@ def decide(claim: Claim, likely: Likely, weights: Weights | None = None) -> Verd
     mine = likely.said.get(id(claim))
     if mine is None:
         mine = evidence(claim)
-    names = keys.blocking(mine)
-    near = [c for c in likely.shared(map(blocks.hashed, names)) if c in likely.evidence]
+    keyed = likely.keyed.get(id(claim))
+    if keyed is None:
+        keyed = hashed(mine)
+    near = [c for c in likely.shared(keyed.values()) if c in likely.evidence]
     if not near:
         return Verdict(None)
-    crowds = {name: len(likely.under.get(blocks.hashed(name), ())) for name in names}
+    crowds = {name: len(likely.under.get(key, ())) for name, key in keyed.items()}
     scores = rank(mine, [likely.evidence[c] for c in near], weights, crowds)
     scored = list(zip(near, scores, strict=True))
     choice = choose(scored, lambda a, b: _apart(likely, a, b, weights))

@@ -32,6 +32,11 @@ CANDIDATES: Final = 12
 READ: Final = frozenset(FIELDS)
 
 
+def read(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, Value]:
+    """What facts at rest say about who it is."""
+    return {name: fact["v"] for name, fact in facts.items() if name in READ}
+
+
 def hashed(e: Evidence) -> dict[str, int]:
     """The keys of a record, the most telling first, each with the number under which it is filed."""
     return {key: blocks.hashed(key) for key in keys.blocking(e)}

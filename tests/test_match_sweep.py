@@ -166,9 +166,9 @@ def test_no_chain_leads_to_a_stranger(database: Database) -> None:
 def test_an_over_full_key_alone_leads_to_nobody() -> None:
     """Of those who share only what a crowd has chance would say who is looked at."""
     crowd = list(range(200, 200 - keys.BLOCK - 1, -1))
-    assert looking.nearest({1: crowd}, [1]) == []
-    assert looking.nearest({1: crowd, 2: [160, 5]}, [1, 2]) == [160, 5]
-    assert len(looking.nearest({1: crowd[:-1]}, [1])) == identity.CANDIDATES
+    assert identity.nearest({1: crowd}, [1], crowds=False) == []
+    assert identity.nearest({1: crowd, 2: [160, 5]}, [1, 2], crowds=False) == [160, 5]
+    assert len(identity.nearest({1: crowd[:-1]}, [1], crowds=False)) == identity.CANDIDATES
 
 
 def test_what_this_process_has_not_seen_is_read(database: Database) -> None:

@@ -14,8 +14,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
@@ -154,7 +154,7 @@ def look(db: Db, known: Known, batch: Batch, weights: Weights | None) -> list[Pr
     near, crowds = {}, {}
     for number in batch.rows:
         keyed = batch.keyed[number]
-        near[number] = nearest(under, keyed.values())
+        near[number] = identity.nearest(under, keyed.values(), crowds=False)
         crowds[number] = {name: len(under.get(key, ())) for name, key in keyed.items()}
         for key in keyed.values():
             under.setdefault(key, []).insert(0, number)
@@ -170,19 +170,6 @@ def look(db: Db, known: Known, batch: Batch, weights: Weights | None) -> list[Pr
         kept = _one_person(number, {n: s for n, s in likely.items() if (n, number) not in apart}, said, weights)
         found += [identity.proposal(n, number, likely[n], KIND) for n in kept]
     return found
-
-
-def nearest(under: Mapping[int, Sequence[int]], hashes: Iterable[int]) -> list[int]:
-    """The older contacts that share most keys.  One over-full key alone leads to nobody: chance says whom it shows."""
-    times: Counter[int] = Counter()
-    telling: set[int] = set()
-    for key in hashes:
-        having = under.get(key, ())
-        times.update(having[: keys.BLOCK])
-        if len(having) <= keys.BLOCK:
-            telling.update(having)
-    several = [(-many, -n) for n, many in times.items() if many > 1 or n in telling]
-    return [-n for _, n in sorted(several)[: identity.CANDIDATES]]
 
 
 def _one_person(

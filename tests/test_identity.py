@@ -84,6 +84,8 @@ def decide(w: World, decision: Decision, **choices: Any) -> matches.Answer:
             {"mail": "x@private.example", "last": "Lindqvist Jr", "born": None}, 2, 1, id="junior and senior: asked"
         ),
         pytest.param({"first": "Bo", "born": "1979-01-30"}, 2, 1, id="one address, two people: asked"),
+        pytest.param({"last": "Lindqvist Jr", "born": None}, 2, 1, id="one address, one of them a junior: asked"),
+        pytest.param({"last": "Lindqvist Jr"}, 1, 0, id="one address and birth, one side says junior: linked"),
         pytest.param(
             {
                 "mail": "eva.roth@else.example",

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import phonenumbers
 import pytest
-from hypothesis import given
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from app.match import reach
 from app.match.employers import company_name, site_of
 from app.match.fold import fold, said
 from app.match.normalise import evidence
 from app.match.people import Birth, Name, birth_of, name_of
 from app.match.places import postcode_of, street_of, town_of
-from app.match.reach import email_of, is_shared, phone_of
+from app.match.reach import Phone, email_of, is_plain, is_shared, phone_of
 
 
 @pytest.mark.parametrize(
@@ -255,3 +258,86 @@ _ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.lis
 def test_no_value_is_an_error(values: dict[str, Any]) -> None:
     """What has a wrong shape is no evidence."""
     evidence(values, "DE")
+
+
+# What stands beside the libraries for the usual case has to agree with them on every input that it takes on.
+
+_PIECE = st.text("ab1x-n_+.*'@", max_size=6)
+_LABELS = st.lists(st.one_of(st.text("abn1x-", max_size=5), st.sampled_from(["xn--a", "ab--c", "a" * 63, "a" * 64])))
+_TOPS = st.sampled_from(["com", "de", "c", "1", "c1", "1c", "test", "local", "arpa", "onion", "xn--p1ai", "c-", ""])
+_ADDRESSES = st.one_of(
+    st.emails().map(str.lower),
+    st.builds(lambda a, b, c: f"{a}@{'.'.join([*b, c])}", _PIECE, _LABELS, _TOPS),
+    st.text("ab.@1-", max_size=12),
+)
+
+
+def library_says(text: str) -> tuple[str, str] | None:
+    try:
+        found = validate_email(text, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        return None
+    return found.local_part, found.domain
+
+
+@given(_ADDRESSES)
+@example("a" * 190 + "@" + "b" * 60 + ".de")
+@example("a" * 180 + "@" + ".".join(["b" * 40] * 3))
+@example("ann@mail.localhost")
+@example("ann@b.de\n")
+@example("ann@-b.de")
+@example("a..b@c.de")
+def test_a_usual_address_is_one_for_the_library_too(text: str) -> None:
+    """What is taken for valid without asking is valid, and comes back as it was."""
+    if is_plain(text):
+        assert library_says(text) == tuple(text.split("@"))
+
+
+@given(st.builds(lambda a, b, c: f"{a}@{b}.{c}", *(st.from_regex(r"[a-z0-9]{1,12}", fullmatch=True),) * 2, _TOPS))
+def test_an_address_is_read_as_the_library_reads_it(text: str) -> None:
+    """Also those that go the short way: letters and digits, and tops of all kinds."""
+    found, email = library_says(text), email_of(text)
+    if email is not None and not email.masked:
+        assert email.valid == (found is not None)
+        assert found is None or (email.local, email.domain) == found
+
+
+def test_usual_addresses_do_not_ask_the_library() -> None:
+    """Or it would be for nothing."""
+    for text in ("ann.lee@example.com", "a@b.de", "ann+news@mail.example.co.uk", "x_1@a-b.de", "0.a@1.org"):
+        assert is_plain(text)
+    for text in ("ann@xn--mnchen-3ya.de", "ann@b.test", "o'neil@b.de", "ann@ab--c.de", "ann@b", "ann@b.c1", "@b.de"):
+        assert not is_plain(text)
+
+
+def library_reads(value: str) -> Phone | None:
+    """What ``phone_of`` makes of it without its short way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reach, "_plain_phone", lambda _: None)
+        return phone_of(value, None)
+
+
+_CODES = st.sampled_from(sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
+
+
+@given(st.builds(lambda code, rest: f"+{code}{rest}", _CODES, st.text("0123456789", min_size=2, max_size=14)))
+@example("+390612345678")
+@example("+4930123456")
+@example("+5491123456789")
+@example("+5215512345678")
+@example("+78005553535")
+@example("+18005550199")
+@example("+80012345678")
+@example("+999123456789")
+def test_a_number_in_e164_is_read_as_the_library_reads_it(value: str) -> None:
+    """Whatever its plan strips, fills in or refuses."""
+    assert phone_of(value, None) == library_reads(value)
+
+
+def test_usual_numbers_do_not_ask_the_library() -> None:
+    """Or it would be for nothing."""
+    for code in (1, 33, 44, 49):
+        number = phonenumbers.example_number(phonenumbers.region_code_for_country_code(code))
+        value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        assert reach._plain_phone(value) == Phone(value[1:], value)
+    assert [reach._plain_phone(v) for v in ("030 123456", "+49 30 123456", "+0123456789", "+49301")] == [None] * 4

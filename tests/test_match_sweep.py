@@ -11,10 +11,11 @@ from app.core import tables as t
 from app.core.db import Database
 from app.core.errors import NotPossible
 from app.match import keys
+from app.match.normalise import evidence
 from app.match.weights import shipped
 from app.records import blocks, proposals
 from app.records.proposals import Decision
-from app.repair import learning, sweep
+from app.repair import learning, looking, sweep
 from app.sync import identity
 from app.sync.connection import Connections
 from tests.apihelp import add_contacts, rows_of
@@ -165,18 +166,18 @@ def test_no_chain_leads_to_a_stranger(database: Database) -> None:
 def test_an_over_full_key_alone_leads_to_nobody() -> None:
     """Of those who share only what a crowd has chance would say who is looked at."""
     crowd = list(range(200, 200 - keys.BLOCK - 1, -1))
-    assert sweep._near({1: crowd}, [1]) == []
-    assert sweep._near({1: crowd, 2: [160, 5]}, [1, 2]) == [160, 5]
-    assert len(sweep._near({1: crowd[:-1]}, [1])) == identity.CANDIDATES
+    assert identity.nearest({1: crowd}, [1], crowds=False) == []
+    assert identity.nearest({1: crowd, 2: [160, 5]}, [1, 2], crowds=False) == [160, 5]
+    assert len(identity.nearest({1: crowd[:-1]}, [1], crowds=False)) == identity.CANDIDATES
 
 
 def test_what_this_process_has_not_seen_is_read(database: Database) -> None:
     """After a restart the older ones come from the store; long ones come back whole."""
     long = {**ANN, "street": "x" * 150 + " 12", "company_name": "y" * 190, "region": "z" * 190, "city": "w" * 190}
     (number,) = stored(database, long)
-    with sweep._Known(database) as known, database.read() as db:
+    with looking.Known() as known, database.read() as db:
         for _ in range(2):
-            assert known.of(db, [number, 77]) == {number: sweep.evidence(long)}
+            assert known.of(db, [number, 77]) == {number: evidence(long)}
 
 
 def test_weights_are_learnt_from_a_sample(database: Database) -> None:

@@ -74,7 +74,8 @@ class Unfit(ValueError):
 _TABLE: Final = (
     Field("email", Type.TEXT, "the address under which the person is known", Form.EMAIL),
     Field("email_alternates", Type.LIST, "further addresses of the same person", Form.EMAIL),
-    Field("given_name", Type.TEXT, "given name, with middle names"),
+    Field("given_name", Type.TEXT, "given name, with middle names where they are not kept apart"),
+    Field("middle_name", Type.TEXT, "middle names, where a system keeps them apart"),
     Field("family_name", Type.TEXT, "family name"),
     Field("full_name", Type.TEXT, "the whole name, where it is never split"),
     Field("phone", Type.TEXT, "main phone, E.164", Form.PHONE),

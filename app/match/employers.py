@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, Final
 
 from cleanco.termdata import terms_by_type
 from publicsuffixlist import PublicSuffixList
 
-from app.match.fold import fold, said, text_of
+from app.match.fold import fold, meant, text_of
 
 # Legal forms that the package does not list, or lists under another spelling; folded.
 _MORE: Final = """
@@ -32,7 +32,13 @@ def _forms() -> frozenset[tuple[str, ...]]:
 
 def company_name(value: Any) -> str:
     """A company's name without its legal form ("Acme GmbH & Co. KG" → "acme"), folded; "" for none."""
-    words = said(value).split()
+    text = text_of(value)
+    return _company(text) if text else ""
+
+
+@lru_cache(maxsize=20_000)
+def _company(text: str) -> str:
+    words = meant(text).split()
     while len(words) > 1 and (words[0] == "the" or words[0] in _FORMS_BEFORE):
         words = words[1:]
     while size := _form_at_end(words):
@@ -55,8 +61,13 @@ def _suffixes() -> PublicSuffixList:
 
 def site_of(value: Any) -> str:
     """The registrable domain of a web address or a host ("https://www.acme.co.uk/x" → "acme.co.uk"); "" for none."""
-    text = text_of(value).lower()
-    host = re.split(r"[/?#:]", _WWW.sub("", text), maxsplit=1)[0].strip(".") if text else ""
+    text = text_of(value)
+    return _site(text.lower()) if text else ""
+
+
+@lru_cache(maxsize=20_000)
+def _site(text: str) -> str:
+    host = re.split(r"[/?#:]", _WWW.sub("", text), maxsplit=1)[0].strip(".")
     if "." not in host:
         return ""
     found = _suffixes().privatesuffix(host)

@@ -33,13 +33,23 @@ def fold(text: str) -> str:
 
 def is_placeholder(text: str) -> bool:
     """Whether this stands where a value should: "n/a", "Unknown", "xxx", "---"."""
+    return not meant(text)
+
+
+def meant(text: str) -> str:
+    """The folded text of one that says something; "" for a placeholder."""
     if text.strip().lower() in PLACEHOLDER_SPELLINGS:
-        return True
-    folded = fold(text).replace(" ", "")
-    return not folded or folded in PLACEHOLDERS or (len(folded) > 2 and _ALIKE.fullmatch(folded) is not None)
+        return ""
+    folded = fold(text)
+    joined = folded.replace(" ", "")
+    if not joined or joined in PLACEHOLDERS:
+        return ""
+    # the first three tell nearly always that not all are alike
+    alike = len(joined) > 2 and joined[0] == joined[1] == joined[2] and _ALIKE.fullmatch(joined) is not None
+    return "" if alike else folded
 
 
 def said(value: Any) -> str:
     """The folded text of a value that says something; "" for a placeholder."""
     text = text_of(value)
-    return "" if not text or is_placeholder(text) else fold(text)
+    return meant(text) if text else ""

@@ -6,7 +6,7 @@ of ``John Smith`` is also found by phone, by post code, by birth date, by employ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from app.match.likeness import sound
@@ -27,16 +27,21 @@ def blocking(e: Evidence) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key[:LONGEST] for key in _keys(e)))[:MOST]
 
 
+def short(found: Iterable[str]) -> set[str]:
+    """Keys in the length in which they are filed."""
+    return {key[:LONGEST] for key in found}
+
+
 def _keys(e: Evidence) -> Iterator[str]:
     yield from _reach(e)
     first, last = e.name.first, e.name.last
     if e.birth is not None and e.birth.year:
         yield f"b:{e.birth.digits}"
+    yield from of_names(e)
     if first and last:
-        yield f"n:{'|'.join(sorted((first, last)))}"
         yield f"s:{'|'.join(sorted((sound(first)[:4], sound(last)[:5])))}"
+    yield from of_street(e)
     if e.street is not None and e.street.numbers:
-        yield f"o:{e.street.text}"
         place = f"{e.street.numbers[0]}|{e.street.words[:5]}"
         for mark, name in (("a", last), ("f", first)):
             if name:
@@ -52,6 +57,30 @@ def _keys(e: Evidence) -> Iterator[str]:
     if last and e.postcode:
         yield f"z:{last[:4]}|{e.postcode}"
     yield from _sparse(e)
+
+
+def of_mailboxes(e: Evidence) -> Iterator[str]:
+    """The keys of its addresses."""
+    for email in e.emails[:2]:
+        yield f"m:{email.mailbox}"
+
+
+def of_phones(e: Evidence) -> Iterator[str]:
+    """The keys of its phones, each in full."""
+    for phone in e.phones[:2]:
+        yield f"p:{phone.number[1:] if phone.number else phone.digits}"
+
+
+def of_street(e: Evidence) -> Iterator[str]:
+    """The key of its street with the house number."""
+    if e.street is not None and e.street.numbers:
+        yield f"o:{e.street.text}"
+
+
+def of_names(e: Evidence) -> Iterator[str]:
+    """The key of both names, in either order."""
+    if e.name.first and e.name.last:
+        yield f"n:{'|'.join(sorted((e.name.first, e.name.last)))}"
 
 
 def _reach(e: Evidence) -> Iterator[str]:

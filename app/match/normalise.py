@@ -35,7 +35,7 @@ FIELDS = [
     "company_name",
     "website",
 ]
-"""What is read of a record.  ``middle_name`` and ``birth_date`` are no canonical fields; they are taken where given."""
+"""What is read of a record.  ``birth_date`` is no canonical field; it is taken where given."""
 
 
 @dataclass(frozen=True, slots=True)

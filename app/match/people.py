@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from nameparser import HumanName
 
-from app.match.fold import fold, is_placeholder, text_of
+from app.match.fold import is_placeholder, meant, text_of
 from app.match.lists import GENERATIONS, PLACEHOLDERS, ROLE_NAMES, TITLES
 
 
@@ -54,21 +55,20 @@ def name_of(values: Mapping[str, Any]) -> Name:
         given_words, family_words = given_words[:-1], given_words[-1:]
     return Name(
         given_words[0] if given_words else "",
-        tuple(given_words[1:] + middle_words),
+        given_words[1:] + middle_words,
         " ".join(family_words),
         generation_f if generation_f else generation_g if generation_g else generation_m,
     )
 
 
-def _words(text: str) -> tuple[list[str], str]:
+@lru_cache(maxsize=50_000)  # half of all people bear one of few names
+def _words(text: str) -> tuple[tuple[str, ...], str]:
     """The words of a name without titles and placeholders, and the generation that stood at its end."""
-    if not text or is_placeholder(text):
-        return [], ""
-    words, generation = fold(text).split(), ""
+    words, generation = meant(text).split(), ""
     if len(words) > 1 and words[-1] in GENERATIONS:
         generation = GENERATIONS[words.pop()]
-    kept = [w for w in words if w not in TITLES and w not in PLACEHOLDERS]
-    return ([] if kept and kept[0] in ROLE_NAMES else kept), generation
+    kept = tuple(w for w in words if w not in TITLES and w not in PLACEHOLDERS)
+    return (() if kept and kept[0] in ROLE_NAMES else kept), generation
 
 
 _PARTS: Final = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
-from app.match.fold import fold, is_placeholder, said, text_of
+from app.match.fold import meant, said, text_of
 from app.match.lists import PLACEHOLDER_PLACES, STREET_WORDS
 
 
@@ -49,16 +50,22 @@ def street_of(value: Any) -> Street | None:
 
 def town_of(value: Any) -> str:
     """A town or region, folded; "" for none and for the towns of examples."""
-    folded = said(value)
+    text = text_of(value)
+    return _town(text) if text else ""
+
+
+@lru_cache(maxsize=20_000)
+def _town(text: str) -> str:
+    folded = meant(text)
     return "" if folded.replace(" ", "") in PLACEHOLDER_PLACES else folded
 
 
 def postcode_of(value: Any) -> str:
     """A post code without blanks; "" for none, for "00000" and for what has no digit.  ZIP+4 loses its tail."""
     text = text_of(value)
-    if not text or is_placeholder(text):
+    code = meant(text).replace(" ", "") if text else ""
+    if not code:
         return ""
-    code = fold(text).replace(" ", "")
     if len(code) == 9 and code.isdigit():
         code = code[:5]
     return "" if _ZEROS.fullmatch(code) or not any(c.isdigit() for c in code) else code
@@ -66,4 +73,10 @@ def postcode_of(value: Any) -> str:
 
 def country_of(value: Any) -> str:
     """A country as it is said, folded: the canonical form is ISO 3166-1 alpha-2."""
-    return said(value)
+    text = text_of(value)
+    return _country(text) if text else ""
+
+
+@lru_cache(maxsize=1_000)
+def _country(text: str) -> str:
+    return meant(text)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import phonenumbers
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from phonenumbers.phonemetadata import PhoneMetadata
 
 from app.match.fold import fold, text_of
 from app.match.lists import DOTS_IGNORED, PLACEHOLDER_LOCALS, PLUS_IGNORED, ROLE_LOCALS, ROLE_STEMS, SAME_PROVIDER
@@ -67,15 +69,34 @@ def email_of(value: str) -> Email | None:
     if _MASK.search(local):
         shown = _MASK.split(local)[0]
         return Email(shown, domain, f"{shown}@{domain}", valid=False, masked=True) if shown else None
-    valid = True
-    try:
-        found = validate_email(text, check_deliverability=False, test_environment=True)
-        local, domain = found.local_part.lower(), found.domain.lower()
-    except EmailNotValidError:
-        valid = False
+    valid = is_plain(text)
+    if not valid:
+        try:
+            found = validate_email(text, check_deliverability=False, test_environment=True)
+            local, domain, valid = found.local_part.lower(), found.domain.lower(), True
+        except EmailNotValidError:
+            pass
     if is_placeholder(text):
         return None
     return Email(local, domain, _mailbox(local, domain), valid)
+
+
+_LABEL: Final = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_PLAIN: Final = re.compile(
+    rf"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:{_LABEL}\.)+(?P<top>(?!..--)[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z])|[a-z])"
+)
+_LONGEST_ADDRESS: Final = 254  # RFC 5321 4.5.3.1.3 with erratum 1690 to RFC 3696
+_RESERVED_TOPS: Final = frozenset(name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES)
+
+
+def is_plain(text: str) -> bool:
+    """Whether this lower-case address is one of the usual shape, which the library accepts and leaves as it is.
+
+    Says False of all that it cannot tell (quoted, international, reserved): the library knows, at thirty times the
+    cost.  A test holds the two beside each other.
+    """
+    found = _PLAIN.fullmatch(text) if len(text) <= _LONGEST_ADDRESS else None
+    return found is not None and found["top"] not in _RESERVED_TOPS
 
 
 def is_masked(value: str) -> bool:
@@ -116,6 +137,8 @@ def phone_of(value: str, country: str | None) -> Phone | None:
     digits = _NOT_A_DIGIT.sub("", value)
     if not SHORTEST_PHONE <= len(digits) <= 24 or _PLACEHOLDER_DIGITS.search(digits[-10:]):
         return None
+    if (plain := _plain_phone(value)) is not None:
+        return plain
     try:
         parsed = phonenumbers.parse(value, country)
     except phonenumbers.NumberParseException:
@@ -125,6 +148,38 @@ def phone_of(value: str, country: str | None) -> Phone | None:
     number = f"+{parsed.country_code}{phonenumbers.national_significant_number(parsed)}"
     extension = parsed.extension if parsed.extension is not None else ""
     return Phone(number[1:] + extension, number, extension)
+
+
+_E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
+_CODES: Final = frozenset(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
+
+
+def _plain_phone(value: str) -> Phone | None:
+    """A number in E.164 that its plan leaves as it is, as the library would read it; None: ask the library.
+
+    The store holds nearly nothing else, and the library takes ten times as long.  A test holds the two beside each
+    other.
+    """
+    if _E164.fullmatch(value) is None:
+        return None
+    code = next((value[1:n] for n in (2, 3, 4) if value[1:n] in _CODES), None)
+    if code is None:
+        return None
+    national = value[1 + len(code) :]
+    prefix, lengths = _plan(int(code))
+    if len(national) not in lengths or national[0] == "0" or (prefix is not None and prefix.match(national)):
+        return None
+    return Phone(value[1:], value)
+
+
+@lru_cache(maxsize=300)
+def _plan(code: int) -> tuple[re.Pattern[str] | None, frozenset[int]]:
+    """Of a country code: what may stand before a number within the country, and how long its numbers are."""
+    plan = PhoneMetadata.metadata_for_region_or_calling_code(code, phonenumbers.region_code_for_country_code(code))
+    if plan is None or plan.general_desc is None:
+        return None, frozenset()
+    prefix = plan.national_prefix_for_parsing
+    return re.compile(prefix) if prefix else None, frozenset(plan.general_desc.possible_length)
 
 
 def _texts(values: Mapping[str, Any], *names: str) -> Iterator[str]:

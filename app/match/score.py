@@ -14,9 +14,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from app.match import rules
+from app.match import keys, rules
 from app.match.compare import Finding, findings
-from app.match.keys import blocking
 from app.match.normalise import Evidence
 from app.match.weights import Weights, shipped
 from app.match.wording import words_of
@@ -74,8 +73,17 @@ class Score:
 HOUSEHOLD: Final = 1.0
 """Log-odds that being of one household or office brings at most: about as many of its pairs are one person as two."""
 
-CROWDED: Final = MappingProxyType({"email": ("m:", 6), "phone": ("p:", 6), "street": ("o:", 12), "last": ("n:", 6)})
-"""Field → the mark of its key, and how many records may have the same one without being a crowd."""
+CROWDED: Final = MappingProxyType(
+    {
+        "email": (keys.of_mailboxes, 6),
+        "phone": (keys.of_phones, 6),
+        "street": (keys.of_street, 12),
+        "last": (keys.of_names, 6),
+    }
+)
+"""Field → its keys, and how many records may have the same one without being a crowd."""
+
+_IN_COMMON: Final = frozenset({"exact", "mailbox", "office"})
 
 
 def compare(a: Evidence, b: Evidence, weights: Weights | None = None, crowds: Mapping[str, int] | None = None) -> Score:
@@ -114,10 +122,10 @@ def score_of(weighed: Sequence[tuple[str, str, float]], against: str | None, sur
 def _crowding(
     a: Evidence, b: Evidence, levels: Mapping[str, str], crowds: Mapping[str, int]
 ) -> Iterator[tuple[str, str, float]]:
-    least = min(most for _, most in CROWDED.values())
-    full = [key for key, many in crowds.items() if many > least]
-    both = set(full).intersection(blocking(a)).intersection(blocking(b)) if full else set()
-    for field_, (mark, usual) in CROWDED.items():
-        many = max((crowds[key] for key in both if key.startswith(mark)), default=0)
-        if many > usual and levels.get(field_) in {"exact", "mailbox", "office"}:
+    for field_, (keys_of, usual) in CROWDED.items():
+        if levels.get(field_) not in _IN_COMMON:
+            continue
+        both = keys.short(keys_of(a)) & keys.short(keys_of(b))
+        many = max((crowds.get(key, 0) for key in both), default=0)
+        if many > usual:
             yield field_, "shared by many", -math.log2(many / usual)

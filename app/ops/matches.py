@@ -46,7 +46,7 @@ ByContact = Annotated[int | None, Query(ge=1, le=BIGGEST, description="Only thos
 PROPOSED: Final = "proposed"
 HOME: Final[Mapping[str, tuple[str, ...]]] = {
     "first": ("given_name", "full_name"),
-    "middle": ("given_name", "full_name"),
+    "middle": ("middle_name", "given_name", "full_name"),
     "last": ("family_name", "full_name"),
     "generation": ("family_name", "given_name", "full_name"),
     "email": ("email", "email_alternates"),

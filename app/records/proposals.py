@@ -65,8 +65,7 @@ def propose(db: Connection, proposals: Iterable[Proposal]) -> int:
         return 0
     now: int = db.execute(select(NOW)).scalar_one()
     statement = upsert(db.dialect.name, t.proposal).on_conflict_do_nothing(index_elements=["older", "newer"])
-    statement = statement.returning(p.id)
-    return sum(db.execute(statement.values(**rows[key], at=now)).first() is not None for key in sorted(rows))
+    return len(db.execute(statement.returning(p.id), [{**rows[key], "at": now} for key in sorted(rows)]).all())
 
 
 def undecided(db: Connection, contacts: Collection[int]) -> set[int]:

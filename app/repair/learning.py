@@ -16,7 +16,7 @@ from app.match.normalise import Evidence, evidence
 from app.match.training import train
 from app.match.weights import Weights, shipped
 from app.records import contacts as people
-from app.repair.sweep import values_of
+from app.sync import identity
 from app.sync.connection import Connections
 
 STEP: Final = 10_000  # ids read at a time
@@ -51,7 +51,7 @@ def trained(database: Database, connections: Connections, most: int, seed: int =
                     chosen[place] = number
         for chunk in people.chunks(sorted(chosen)):
             rows = select(c.id, c.facts).where(c.id.in_(chunk)).order_by(c.id)
-            said += [evidence(values_of(row)) for row in db.execute(rows).mappings()]
+            said += [evidence(identity.read(row["facts"])) for row in db.execute(rows).mappings()]
     return len(said), train(said, weights_of(connections), seed=seed)
 
 

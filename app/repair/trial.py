@@ -39,6 +39,7 @@ from connectors.contract import Connector, Kind, Limits, Record, Side
 FIELDS: Final = (
     "email",
     "given_name",
+    "middle_name",
     "family_name",
     "phone",
     "birthday",
@@ -158,11 +159,8 @@ def _map(country: str | None) -> Map:
 
 
 def record_of(row: Row, country: str | None = None) -> dict[str, Any]:
-    """The fields of a row as a vendor would say them: middle names with the given ones, births in ISO 8601."""
+    """The fields of a row as a vendor would say them: births in ISO 8601."""
     values = evaluate.values_of(row)
-    given = [name for n in ("given_name", "middle_name") if (name := values.pop(n, None)) is not None]
-    if given:
-        values["given_name"] = " ".join(given)
     born = values.pop("birth_date", None)
     birth = birth_of(born, land_of(values, country)) if born is not None else None
     if birth is not None:

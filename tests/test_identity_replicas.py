@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.core import tables as t
 from app.core.db import Database
-from tests.replica import TWO, persons
+from tests.reader_process import TWO, persons
 
 MANY = 200
 PATIENCE = 60  # s, on a busy machine; it takes three
@@ -23,7 +23,7 @@ def meet(database: Database, *how: str) -> None:
     url = database.url.render_as_string(hide_password=False)
     replicas = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.replica", url, name, str(MANY), *how],
+            [sys.executable, "-m", "tests.reader_process", url, name, str(MANY), *how],
             cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -39,6 +39,7 @@ from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push.push import Push
 from app.records import state
+from app.records.budgets import Budgets
 from app.records.migrate import upgrade
 from app.repair.erase import Erase
 from app.repair.poll import Poll
@@ -78,6 +79,8 @@ class Tandem:
         env = environment() if env is None else env
         url = config.database if config.database is not None else settings.database
         self.database = Database(url, pool=4 + 2 * settings.workers)
+        shared = settings.shared_budget
+        self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
         self.clients: dict[str, Http] = {}
         self.connections = Connections(
@@ -191,6 +194,7 @@ class Tandem:
             headers=kind.headers(values),
             share=config.call_share,
             timeout=max(self.settings.http_timeout, kind.timeout),
+            ledger=Budgets(self.database, config.name) if self.shares_budgets else None,
             on_call=count,
         )
 

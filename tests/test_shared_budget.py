@@ -1,4 +1,4 @@
-"""The budget that several processes keep together: whatever they do, no window of the vendor's holds more than it allows."""
+"""The budget that several processes keep together: no window of the vendor's ever holds more than it allows."""
 
 from __future__ import annotations
 

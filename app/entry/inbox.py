@@ -226,10 +226,10 @@ def pending(db: Connection, connection: str, limit: int) -> Sequence[RowMapping]
     return db.execute(_PENDING, {"b_connection": connection, "b_limit": limit}).mappings().all()
 
 
-def waiting(db: Connection, names: Collection[str]) -> list[str]:
-    """The connections that have due events."""
+def waiting(db: Connection, names: Sequence[str]) -> list[str]:
+    """Those of these connections that have due events, in the order given."""
     found = []
-    for name in sorted(names):
+    for name in names:
         query = select(literal(1)).where(i.connection == name, i.status == "pending", i.due_at <= NOW).limit(1)
         if db.execute(query).first() is not None:
             found.append(name)

@@ -18,6 +18,7 @@ import connectors
 from app import logs
 from app.console.pages import console
 from app.core import clock, leases
+from app.core.bell import Listener
 from app.core.db import Database
 from app.core.errors import ConfigError
 from app.core.retry import Schedule
@@ -90,6 +91,7 @@ class Tandem:
             weights=weights_of(config.matching.weights),
         )
         self.wake = Wake()
+        self.listener = Listener(self.database, self.wake)
         self.worker_id = leases.new_worker_id()
         self.writer = GroupCommit(self.database, self.wake)
         public = config.public_url if config.public_url is not None else settings.public_url
@@ -209,6 +211,7 @@ class Tandem:
         if door:
             self.writer.start()
         if workers:
+            self.listener.start()
             self.workers.start()
         log.info("tandem.started", connections=list(self.connections), door=door, workers=workers)
 
@@ -218,6 +221,7 @@ class Tandem:
             self.writer.stop()
         if workers:
             self.workers.stop()
+            self.listener.stop()
         for client in self.clients.values():
             client.close()
         self.database.close()

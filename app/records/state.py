@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, func, select, update
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import now_ms, ring, upsert
 
 NOW = now_ms()
 s = t.connection_state.c
@@ -47,6 +47,7 @@ def resume(db: Connection, name: str) -> bool:
         .values(paused=0, paused_why=None, paused_by=None, paused_at=None)
         .returning(s.name)
     )
+    ring(db)
     return found.first() is not None
 
 

@@ -128,7 +128,8 @@ class Tandem:
         )
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
-        self.prune = Prune(self.database, Retention(settings.keep_events_days, settings.keep_history_days))
+        retention = Retention(settings.keep_events_days, settings.keep_history_days)
+        self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
         self.workers = Workers(
             self.database,
             self.worker_id,

@@ -18,6 +18,7 @@ import connectors
 from app import logs
 from app.console.pages import console
 from app.core import clock, leases
+from app.core.bell import Listener
 from app.core.db import Database
 from app.core.errors import ConfigError
 from app.core.retry import Schedule
@@ -39,6 +40,7 @@ from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push.push import Push
 from app.records import state
+from app.records.budgets import Budgets
 from app.records.migrate import upgrade
 from app.repair.erase import Erase
 from app.repair.poll import Poll
@@ -78,6 +80,8 @@ class Tandem:
         env = environment() if env is None else env
         url = config.database if config.database is not None else settings.database
         self.database = Database(url, pool=4 + 2 * settings.workers)
+        shared = settings.shared_budget
+        self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
         self.clients: dict[str, Http] = {}
         self.connections = Connections(
@@ -87,6 +91,7 @@ class Tandem:
             weights=weights_of(config.matching.weights),
         )
         self.wake = Wake()
+        self.listener = Listener(self.database, self.wake)
         self.worker_id = leases.new_worker_id()
         self.writer = GroupCommit(self.database, self.wake)
         public = config.public_url if config.public_url is not None else settings.public_url
@@ -123,7 +128,8 @@ class Tandem:
         )
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
-        self.prune = Prune(self.database, Retention(settings.keep_events_days, settings.keep_history_days))
+        retention = Retention(settings.keep_events_days, settings.keep_history_days)
+        self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
         self.workers = Workers(
             self.database,
             self.worker_id,
@@ -191,6 +197,7 @@ class Tandem:
             headers=kind.headers(values),
             share=config.call_share,
             timeout=max(self.settings.http_timeout, kind.timeout),
+            ledger=Budgets(self.database, config.name) if self.shares_budgets else None,
             on_call=count,
         )
 
@@ -205,6 +212,7 @@ class Tandem:
         if door:
             self.writer.start()
         if workers:
+            self.listener.start()
             self.workers.start()
         log.info("tandem.started", connections=list(self.connections), door=door, workers=workers)
 
@@ -214,6 +222,7 @@ class Tandem:
             self.writer.stop()
         if workers:
             self.workers.stop()
+            self.listener.stop()
         for client in self.clients.values():
             client.close()
         self.database.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -44,33 +45,16 @@ class _Log:
         self._bucket.put(self._last)
 
 
-class Budget:
-    """The rates of one connection, in general and per endpoint family, and the vendor's own word to wait.
+class Counting(ABC):
+    """What the client asks before each call.  Safe for threads."""
 
-    Of each published rate ``share`` is used.  Ordinary calls get ``1 - reserve`` of that, urgent ones all of it.
-    """
-
-    def __init__(
-        self,
-        limits: Limits,
-        *,
-        share: float,
-        reserve: float,
-        patience: float,
-        now: Callable[[], float],
-        sleep: Callable[[float], None],
-    ) -> None:
-        """See the class.  ``patience``: seconds that a call may be held back.  ``now``: monotonic seconds."""
-        if not (0 < share <= 1 and 0 <= reserve < 1):
-            raise ValueError(f"share {share} is not in (0, 1], or reserve {reserve} not in [0, 1)")
+    def __init__(self, *, patience: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        """``patience``: seconds that a call may be held back.  ``now``: monotonic seconds."""
         self._patience = patience
         self._now = now
         self._sleep = sleep
         self._lock = threading.Lock()
         self._closed_until = -math.inf
-        rates = {"": limits.rates, **{family: own for family, own in limits.keys.items() if family}}
-        self._all = {family: _logs(own, share) for family, own in rates.items()}
-        self._ordinary = {family: _logs(own, share * (1 - reserve)) for family, own in rates.items()}
 
     def pause(self, span: timedelta) -> None:
         """No call for so long; a longer pause that is already in force stays."""
@@ -92,14 +76,45 @@ class Budget:
                 raise TryLater("call budget used up", after=timedelta(seconds=wait))
             self._sleep(wait)
 
+    @abstractmethod
     def _try(self, family: str, *, urgent: bool) -> float:
         """Count one call where it fits (0), else say after how many seconds it may."""
+
+    def _open(self) -> float:
+        """The time.  TryLater while the vendor has asked us to stay away."""
+        now = self._now()
+        if now < self._closed_until:
+            raise TryLater("the vendor asked to wait", after=timedelta(seconds=self._closed_until - now))
+        return now
+
+
+class Budget(Counting):
+    """The rates of one connection, in general and per endpoint family, and the vendor's own word to wait.
+
+    Of each published rate ``share`` is used.  Ordinary calls get ``1 - reserve`` of that, urgent ones all of it.
+    Counted in this process alone; ``_shared_budget`` counts for several.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        share: float,
+        reserve: float,
+        patience: float,
+        now: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        """See the class.  ``patience``: seconds that a call may be held back.  ``now``: monotonic seconds."""
+        super().__init__(patience=patience, now=now, sleep=sleep)
+        checked(share, reserve)
+        rates = {"": limits.rates, **{family: own for family, own in limits.keys.items() if family}}
+        self._all = {family: _logs(own, share) for family, own in rates.items()}
+        self._ordinary = {family: _logs(own, share * (1 - reserve)) for family, own in rates.items()}
+
+    def _try(self, family: str, *, urgent: bool) -> float:
         with self._lock:
-            now = self._now()
-            if now < self._closed_until:
-                left = timedelta(seconds=self._closed_until - now)
-                raise TryLater("the vendor asked to wait", after=left)
-            at = int(now * 1000)
+            at = int(self._open() * 1000)
             lanes = [self._all] if urgent else [self._all, self._ordinary]
             logs = [log for lane in lanes for name in {"", family} for log in lane.get(name, ())]
             wait = max((log.wait(at) for log in logs), default=0)
@@ -107,6 +122,12 @@ class Budget:
                 for log in logs:
                     log.put(at)
             return wait / 1000
+
+
+def checked(share: float, reserve: float) -> None:
+    """Raise ValueError for parts of a rate that make no sense."""
+    if not (0 < share <= 1 and 0 <= reserve < 1):
+        raise ValueError(f"share {share} is not in (0, 1], or reserve {reserve} not in [0, 1)")
 
 
 def _logs(rates: tuple[Rate, ...], share: float) -> tuple[_Log, ...]:

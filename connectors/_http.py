@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ import tenacity
 from connectors._answers import GATEWAY, LONGEST_WAIT, PAUSES, SAFE, STEPS, Step, retry_after, step
 from connectors._breaker import Breaker
 from connectors._budget import Budget
+from connectors._shared_budget import Ledger, SharedBudget
 from connectors._wording import excerpt, masked_path
 from connectors.contract import Limits, NeedsHuman, Refused, TryLater
 
@@ -94,6 +96,7 @@ class Http:
         max_bytes: int = 32 * 1024 * 1024,
         breaker_failures: int = 5,
         breaker_seconds: float = 30.0,
+        ledger: Ledger | None = None,
         on_call: Callable[[str, str, int, float], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
@@ -104,6 +107,7 @@ class Http:
         port always may.  ``share``: the part of the published rate that we use; the rest is left for humans.
         ``reserve``: the part of our share that only urgent calls get.  ``patience``: seconds that a call may be held
         back by budget, and by concurrency.  ``timeout``: seconds that all tries of a call may take together.
+        ``ledger``: where several processes count their calls together; None: this one is alone.
         ``steps``: overrides of STEPS, by status.  ``on_call(method, family, status, seconds)`` hears of each try; the
         status is 0 where no answer came.  ``now``: monotonic seconds.
         """
@@ -128,7 +132,8 @@ class Http:
             sleep=sleep,
             reraise=True,
         )
-        self._budget = Budget(limits, share=share, reserve=reserve, patience=patience, now=now, sleep=sleep)
+        counted = Budget if ledger is None else partial(SharedBudget, ledger=ledger)
+        self._budget = counted(limits, share=share, reserve=reserve, patience=patience, now=now, sleep=sleep)
         self._breaker = Breaker(failures=breaker_failures, seconds=breaker_seconds, now=now)
         self._slots = threading.BoundedSemaphore(max(1, limits.concurrency))
         self._client = httpx.Client(

@@ -82,10 +82,12 @@ def test_small_batches_until_nothing_is_left(database: Database, monkeypatch: py
     """Each step is a short transaction; then it rests, and another worker does not begin again."""
     monkeypatch.setattr(prune, "BATCH", 2)
     fill(database, [("done", 40)] * 5)
-    station = Prune(database, Retention(events=30))
+    station = Prune(database, Retention(events=30), "me", lease_ms=60_000)
     assert [station.step() for _ in range(4)] == [4, 4, 2, 0]
     assert left(database) == (0, 0)
-    assert Prune(database, Retention(events=30)).step() == 0
+    fill(database, [("done", 40)])
+    assert Prune(database, Retention(events=30), "other", lease_ms=60_000).step() == 0
+    assert left(database) == (1, 1)
 
 
 def test_bytes_of_what_is_unprocessed_are_missed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

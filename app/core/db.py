@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import BigInteger, Connection, Engine, Table, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, Table, bindparam, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -34,6 +35,12 @@ TRIES = 6  # a transaction that lost a race is tried this often in a fresh trans
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _AGAIN = {"40001", "40P01"}
 _UNIQUE = "23505"
+CHANNEL = "tandem_work"
+_RUNG = "tandem.rung"  # in the info of a connection, which outlives the transaction
+_NOTIFY = select(func.pg_notify(CHANNEL, bindparam("b_from")))
+# A process that is stopped in the middle of a transaction would hold its rows for ever: PostgreSQL ends its session.
+# https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT
+_FROZEN = "SET idle_in_transaction_session_timeout = '300s'"
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
@@ -87,6 +94,16 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
+def ring(db: Connection) -> None:
+    """Wake the workers of all processes when the caller's transaction commits: something is there for them to do.
+
+    On PostgreSQL one NOTIFY in that transaction, however often this is called.  On SQLite other processes look for
+    themselves.
+    """
+    if db.dialect.name == "postgresql":
+        db.info[_RUNG] = True
+
+
 def upsert(dialect: str, table: Table) -> Any:
     """The dialect's INSERT, which knows ON CONFLICT; ``dialect`` is a connection's ``dialect.name``."""
     return (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
@@ -103,6 +120,7 @@ class Database:
         if self.dialect not in {"sqlite", "postgresql"}:
             raise ConfigError(f"database: {self.dialect!r} is not supported; use sqlite:///FILE or postgresql://…")
         self.url = parsed
+        self.sender = uuid.uuid4().hex  # by whom a NOTIFY is, so that nobody is woken by himself
         self._lock = threading.Lock()
         self._kept: Connection | None = None
         if self.dialect == "sqlite":
@@ -121,6 +139,7 @@ class Database:
                 json_serializer=dumps,
                 json_deserializer=loads,
             )
+            event.listen(self._writer, "connect", _thaw)
 
     def __repr__(self) -> str:
         return f"<database {self.url.render_as_string(hide_password=True)}>"
@@ -176,7 +195,10 @@ class Database:
                     yield connection
         else:
             with self._writer.begin() as connection:
+                connection.info.pop(_RUNG, None)
                 yield connection
+                if connection.info.pop(_RUNG, False):
+                    connection.execute(_NOTIFY, {"b_from": self.sender})
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -236,6 +258,12 @@ class Database:
             self._kept = None
         self._writer.dispose()
         self._reader.dispose()
+
+
+def _thaw(raw: Any, _record: Any) -> None:
+    raw.autocommit = True
+    raw.execute(_FROZEN)
+    raw.autocommit = False
 
 
 def _lost_race(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from app.core import tables as t
 from app.core.db import now_ms, upsert
 from app.core.errors import LeaseLost
 
+RESTS = "rests"  # the token of a right that nobody has for a while
 NOW = now_ms()
 c = t.lease.c
 wk = t.worker.c
@@ -32,6 +33,16 @@ def acquire(db: Connection, name: str, holder: str, ttl_ms: int) -> str | None:
         where=c.until <= NOW,
     ).returning(c.token)
     return token if db.execute(statement).scalar() == token else None
+
+
+def held(db: Connection, name: str) -> bool:
+    """Whether somebody holds the right now, or it rests."""
+    return db.execute(select(c.name).where(c.name == name, c.until > NOW)).first() is not None
+
+
+def rest(db: Connection, name: str, token: str, ms: int) -> None:
+    """End the right and let nobody have it for ``ms``: in nobody's name, so that no heart renews it."""
+    db.execute(update(t.lease).where(c.name == name, c.token == token).values(token=RESTS, until=NOW + ms))
 
 
 def verify(db: Connection, name: str, token: str) -> None:

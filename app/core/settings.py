@@ -156,6 +156,7 @@ class Settings(BaseSettings):
     erasure_key: SecretStr | None = None  # keys the hashes of removed addresses; None = one is made and kept
     body_limit: int = Field(default=2 * 1024 * 1024, ge=1024)  # bytes of one delivery
     workers: int = Field(default=2, ge=1, le=64)  # threads for reading, and as many for writing
+    shared_budget: bool | None = None  # count calls with the other processes; None = on PostgreSQL only
     lease_seconds: float = Field(default=180, ge=5)  # longer than the longest vendor call
     retry_hours: float = Field(default=28, ge=0)  # how long a write is tried before it becomes a dead letter
     retry_base_seconds: float = Field(default=2, gt=0)

@@ -24,6 +24,7 @@ from app.core._tables_care import (
     Tombstone,
     Withheld,
 )
+from app.core._tables_replicas import CallBudget
 
 
 class Delivery(Base, table=True):
@@ -262,6 +263,7 @@ class ConnectionState(Base, table=True):
     failure: str | None = words(null=True)
     last_event_at: int | None = big(null=True)
     last_push_at: int | None = big(null=True)
+    fetched_at: int = Field(default=0, sa_type=BigInteger)  # a batch of events was taken last: fairness
 
 
 class Lease(Base, table=True):
@@ -331,6 +333,7 @@ consent = _table(Consent)
 dead = _table(Dead)
 connection_state = _table(ConnectionState)
 lease = _table(Lease)
+call_budget = _table(CallBudget)
 worker = _table(Worker)
 run = _table(Run)
 tombstone = _table(Tombstone)

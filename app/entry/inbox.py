@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, Text, bindparam, cast, delete, fu
 
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.core.db import dumps, now_ms, upsert, without_nul
+from app.core.db import dumps, now_ms, ring, upsert, without_nul
 from app.records.contacts import chunks
 from connectors.contract import Delivery, Event, Record
 
@@ -79,6 +79,7 @@ def store_events(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Store event rows; those whose (connection, dedupe) is known already are left out silently."""
     if rows:
         db.execute(_STORE[db.dialect.name], rows)
+        ring(db)
 
 
 # The door's own statements, on the driver: SQLAlchemy's share of a commit was as long as the database's
@@ -148,6 +149,7 @@ def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
     if stored != len(events):  # some were known: only what brought something new keeps its bytes
         deliveries = _new(db, events, deliveries)
     if deliveries:
+        ring(db)
         _store(db, "delivery", [raw[d] for d in sorted(deliveries)])
         cursor = db.connection.cursor()
         for name, at in sorted(latest.items()):
@@ -226,10 +228,10 @@ def pending(db: Connection, connection: str, limit: int) -> Sequence[RowMapping]
     return db.execute(_PENDING, {"b_connection": connection, "b_limit": limit}).mappings().all()
 
 
-def waiting(db: Connection, names: Collection[str]) -> list[str]:
-    """The connections that have due events."""
+def waiting(db: Connection, names: Sequence[str]) -> list[str]:
+    """Those of these connections that have due events, in the order given."""
     found = []
-    for name in sorted(names):
+    for name in names:
         query = select(literal(1)).where(i.connection == name, i.status == "pending", i.due_at <= NOW).limit(1)
         if db.execute(query).first() is not None:
             found.append(name)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import update
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, now_ms, ring
 from app.core.words import Writes
 from app.push import brake, withheld, work
 from app.push.gather import gather
@@ -27,6 +27,7 @@ w = t.work.c
 def release(db: Db, connection: str, kind: Writes, by: str) -> int:
     """Let everything through that waits; how many links.  Raises NotFound where the brake is not on."""
     brake.end(db, connection, kind, by, RELEASED)
+    ring(db)
     return db.execute(
         update(t.work)
         .where(w.connection == connection, w.held == str(kind))

@@ -54,6 +54,9 @@ log = structlog.get_logger(__name__)
 GAP_PER_ROW_MS = 15
 GAP_LEAST_MS = 40
 GAP_MOST_MS = 1_500
+REST_MOST_MS = (
+    1_000  # a vendor that has nobody in now is not asked for each of its batches, and gets no thread meanwhile
+)
 COMPLIANCE = frozenset({"compliance", "forgotten"})  # codes by which a vendor says that it may not mail somebody
 EXISTS_TRIES = 5
 EXISTS_DELAY_MS = 3_000
@@ -220,6 +223,9 @@ class Push:
         if outcome.human is not None:
             log.error("push.needs_human", connection=connection.name, reason=outcome.human)
             state.pause(db, connection.name, outcome.human)
+        rest = _rest(receipts)
+        if rest:
+            work.pace(db, connection.name, rest)
         if outcome.trouble is not None:
             state.failing(db, connection.name, outcome.trouble)
         elif landed:
@@ -394,6 +400,14 @@ def _without_former(connection: Connection, shadow: Mapping[str, Any], held: Map
 def _first_tries(planned: Collection[Planned]) -> Counter[Writes]:
     """What a brake counts: a write that is tried again, or that a person let through, is not another one."""
     return Counter(k for p in planned if p.row.attempts <= 1 for k in p.kinds if k is not p.row.let)
+
+
+def _rest(receipts: Sequence[Receipt]) -> int:
+    """For how many ms nothing more is worth sending: the whole batch was put off, and it was said for how long."""
+    waits = [r.problem.after for r in receipts if isinstance(r, Failed) and isinstance(r.problem, TryLater)]
+    if len(waits) < len(receipts):
+        return 0
+    return min([REST_MOST_MS, *(int(wait.total_seconds() * 1000) for wait in waits if wait)]) if any(waits) else 0
 
 
 def _look(connection: Connection, ref: Ref, why: str, now: int) -> Event:

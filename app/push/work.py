@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, Integer, and_, bindparam, case, delete, exists, func, select, update
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import now_ms, ring, upsert
 from app.core.words import Writes
 from app.records import links as pairs
 
@@ -88,6 +88,7 @@ def mark(db: Connection, connection: str, contacts: Mapping[int, int], *, delay_
             for c in sorted(contacts)
         ],
     )
+    ring(db)
 
 
 def mark_at(db: Connection, names: Iterable[str], contacts: Iterable[int], since: int, *, lane: int = 1) -> None:
@@ -232,6 +233,8 @@ def release(db: Connection, holder: str) -> int:
         .values(lease=None, due_at=NOW)
         .returning(w.contact_id)
     ).all()
+    if rows:
+        ring(db)
     return len(rows)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, func, select, update
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import now_ms, ring, upsert
 
 NOW = now_ms()
 s = t.connection_state.c
@@ -16,7 +16,7 @@ s = t.connection_state.c
 def ensure(db: Connection, names: Iterable[str]) -> None:
     """Give every configured connection its row; lift pauses that Tandem itself set (a restart may bring a new key)."""
     statement = upsert(db.dialect.name, t.connection_state).on_conflict_do_nothing(index_elements=["name"])
-    rows = [{"name": n, "next_at": 0, "poll_due_at": 0, "paused": 0} for n in sorted(names)]
+    rows = [{"name": n, "next_at": 0, "poll_due_at": 0, "paused": 0, "fetched_at": 0} for n in sorted(names)]
     if rows:
         db.execute(statement, rows)
         own = update(t.connection_state).where(s.name.in_([r["name"] for r in rows]), s.paused_by == "tandem")
@@ -47,7 +47,18 @@ def resume(db: Connection, name: str) -> bool:
         .values(paused=0, paused_why=None, paused_by=None, paused_at=None)
         .returning(s.name)
     )
+    ring(db)
     return found.first() is not None
+
+
+def in_turn(db: Connection, names: Iterable[str]) -> list[str]:
+    """These connections, the one from which events were taken longest ago first; for all replicas alike."""
+    return list(db.execute(select(s.name).where(s.name.in_(sorted(names))).order_by(s.fetched_at, s.name)).scalars())
+
+
+def served(db: Connection, name: str) -> None:
+    """Events of this connection are taken now: the others come first next time."""
+    db.execute(update(t.connection_state).where(s.name == name).values(fetched_at=NOW))
 
 
 def failing(db: Connection, name: str, why: str) -> None:

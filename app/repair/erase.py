@@ -12,6 +12,7 @@ from sqlalchemy import RowMapping, exists, select, update
 from app.core import leases
 from app.core import tables as t
 from app.core.db import Database, now_ms
+from app.core.errors import LeaseLost
 from app.core.retry import Schedule
 from app.records import state
 from app.records.contacts import chunks
@@ -54,7 +55,10 @@ class Erase:
         if token is None:
             return 0
         try:
-            return self._call() or self._close()
+            return self._call(token) or self._close()
+        except LeaseLost:
+            log.warning("erase.lease_lost")
+            return 0
         finally:
             with self._database.write() as db:
                 leases.give_back(db, "erase", token)
@@ -66,7 +70,7 @@ class Erase:
         values = {"status": BY_HAND, "answer": "cannot be asked any more: erase there by hand", "answered_at": NOW}
         db.execute(update(t.erasure_step).where(*left).values(**values))
 
-    def _call(self) -> int:
+    def _call(self, token: str) -> int:
         """Ask one vendor once."""
         with self._database.read() as db:
             resting = state.paused(db)
@@ -88,7 +92,12 @@ class Erase:
                 (receipt,) = connection.connector.write([order])
         except (TryLater, NeedsHuman, Refused) as problem:
             receipt = Failed(key, problem)
-        self._database.transact(lambda db: self._answered(db, connection, step, receipt, found))
+
+        def answered(db: Db) -> None:
+            leases.verify(db, "erase", token)
+            self._answered(db, connection, step, receipt, found)
+
+        self._database.transact(answered)
         return 1
 
     def _look(self, connection: Connection, who: Subject) -> list[str]:

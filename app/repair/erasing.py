@@ -11,7 +11,7 @@ from sqlalchemy import Table, delete, insert, select, update
 
 from app.core import tables as t
 from app.core.clock import from_ms
-from app.core.db import Database, dumps, now_ms
+from app.core.db import Database, dumps, now_ms, ring
 from app.core.errors import NotFound
 from app.records import blocks, proposals, tombstones
 from app.records import links as pairs
@@ -63,6 +63,7 @@ def start(db: Db, connections: Connections, address: str, by: str) -> int:
     for name in sorted(set(found.records) - set(connections)):
         _step(db, number, name, None, now, BY_HAND, "not configured any more: erase there by hand")
     add_records(db, connections, number, found.records)
+    ring(db)
     return number
 
 

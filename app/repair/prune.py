@@ -13,9 +13,9 @@ import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import Table, delete, func, select
 
-from app.core import leases
 from app.core import tables as t
 from app.core.db import Database, now_ms
+from app.core.duties import Duty
 
 log = structlog.get_logger(__name__)
 
@@ -51,27 +51,19 @@ class Pruned:
 class Prune:
     """The station.  One worker prunes at a time; a step removes one batch of each kind, then rests for an hour."""
 
-    def __init__(self, database: Database, retention: Retention) -> None:
-        self._database = database
+    def __init__(self, database: Database, retention: Retention, worker: str, *, lease_ms: int) -> None:
         self._retention = retention
-        self._token: str | None = None
+        self._duty = Duty(database, NAME, worker, self._batch, every_ms=EVERY_MS, lease_ms=lease_ms)
 
     def step(self) -> int:
         """Remove one batch; how many rows, 0 = nothing (more) to remove in this round."""
-        with self._database.write() as db:
-            if self._token is None:
-                # Not in the worker's name: its other rights are renewed while it lives, this one has to end.
-                self._token = leases.acquire(db, NAME, NAME, EVERY_MS)
-            if self._token is None:
-                return 0
-        with self._database.write() as db:
-            removed = prune(db, self._retention).total
+        removed = self._duty.step()
         if removed:
             log.info("prune.removed", rows=removed)
-        else:
-            # The right is kept until its time is over: nobody looks again for an hour.
-            self._token = None
         return removed
+
+    def _batch(self, db: Db) -> int:
+        return prune(db, self._retention).total
 
 
 def prune(db: Db, retention: Retention) -> Pruned:

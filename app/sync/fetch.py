@@ -76,7 +76,9 @@ class Fetch:
         """Process one batch of one connection that has due events; how many events were taken, 0 = nothing to do."""
         with self._database.read() as db:
             resting = state.paused(db)
-            waiting = inbox.waiting(db, [n for n in self._connections if n not in resting])
+            # The one that was served longest ago first: a backlog of one connection holds up no other.
+            turns = state.in_turn(db, [n for n in self._connections if n not in resting])
+            waiting = inbox.waiting(db, turns)
         for name in waiting:
             taken = self._take(self._connections[name])
             if taken is None:
@@ -96,6 +98,7 @@ class Fetch:
             if token is None:
                 return None
             read_at: int = db.execute(select(now_ms())).scalar_one()
+            state.served(db, connection.name)
             events = inbox.pending(db, connection.name, BATCH)
             ids = {row["ref_value"] for row in events if row["ref_key"] == "id" and row["record"] is None}
             return Taken(read_at, token, events, merges.aliases(db, connection.name, connection.kind, ids))

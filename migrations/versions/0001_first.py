@@ -71,6 +71,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "kind", "slice", name=op.f("pk_brake_count")),
     )
     op.create_table(
+        "call_budget",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", name=op.f("pk_call_budget")),
+    )
+    op.create_table(
         "conflict",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
@@ -99,6 +106,7 @@ def upgrade() -> None:
         sa.Column("failure", sa.Text(), nullable=True),
         sa.Column("last_event_at", sa.BigInteger(), nullable=True),
         sa.Column("last_push_at", sa.BigInteger(), nullable=True),
+        sa.Column("fetched_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_connection_state")),
     )
     op.create_table(

@@ -1,0 +1,17 @@
+"""Tables by which the processes that share one database agree: what calls they made.  No people's data."""
+
+from __future__ import annotations
+
+from sqlalchemy import Text
+from sqlmodel import Field
+
+from app.core._tables_base import Base, big, words
+
+
+class CallBudget(Base, table=True):
+    """The calls that all processes drew for one connection.  Hot: one row, replaced in place, no index but its key."""
+
+    __tablename__ = "call_budget"
+    connection: str = Field(primary_key=True, sa_type=Text)
+    state: str = words()  # written and read by connectors._shared_budget
+    at: int = big()

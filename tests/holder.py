@@ -1,0 +1,94 @@
+"""A process that holds a right and can be killed or stopped with it.  The database is ``TANDEM_DATABASE``.
+
+``python -m tests.holder duty NAME``: a worker with one duty, each step of which leaves a row of its name.
+``python -m tests.holder stopped NAME``: the same duty without a worker: three steps, stops itself (SIGSTOP), then tries
+twenty more.
+``python -m tests.holder push``: leases the dirty links of ``hubspot``, stops itself, then completes them and says how
+many were no more its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from sqlalchemy import Connection as Db
+from sqlalchemy import insert
+
+from app import logs, worker
+from app.core import tables as t
+from app.core.db import Database, now_ms
+from app.core.duties import Duty
+from app.push import work
+from app.worker import Wake, Workers
+
+LEASE_MS = 1_500
+LONG_MS = 3_600_000
+
+
+def stop() -> None:
+    """Until somebody sends SIGCONT."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def duty(database: Database, name: str) -> Duty:
+    def row(db: Db) -> int:
+        values = {"kind": name, "params": {}, "status": "done", "total": 0, "done": 0, "started_at": now_ms()}
+        db.execute(insert(t.run).values(**values))
+        return 1
+
+    return Duty(database, "test", name, row, every_ms=LONG_MS, lease_ms=LEASE_MS)
+
+
+def serve(database: Database, name: str) -> None:
+    """A worker process, until standard input ends."""
+    held = duty(database, name)
+
+    def step() -> int:
+        time.sleep(0.02)
+        return held.step()
+
+    worker.BEAT = 0.2
+    workers = Workers(database, name, {"station": (step, 1)}, Wake(), lease_ms=LEASE_MS)
+    print("ready", flush=True)
+    workers.start()
+    sys.stdin.read()
+    workers.stop()
+
+
+def stopped(database: Database, name: str) -> None:
+    # Without a heart: stopped in the middle of a transaction of its own, the process would hold up all of SQLite.
+    held = duty(database, name)
+    steps = [held.step() for _ in range(3)]
+    print(sum(steps), flush=True)
+    stop()
+    print(sum(held.step() for _ in range(20)), flush=True)
+
+
+def push(database: Database) -> None:
+    with database.write() as db:
+        token, rows = work.lease(db, "hubspot", "frozen", 10, LONG_MS)
+    print(len(rows), flush=True)
+    stop()
+    with database.write() as db:
+        lost = work.complete(db, "hubspot", token, [row.contact_id for row in rows], {}, {})
+    print(len(lost), flush=True)
+
+
+def main() -> None:
+    logs.set_up("ERROR", json=False)
+    database = Database(os.environ["TANDEM_DATABASE"], pool=2)
+    match sys.argv[1:]:
+        case ["duty", name]:
+            serve(database, name)
+        case ["stopped", name]:
+            stopped(database, name)
+        case ["push"]:
+            push(database)
+    database.close()
+
+
+if __name__ == "__main__":
+    main()

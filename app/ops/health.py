@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import tables as t
 from app.core.db import Database, now_ms
+from app.core.words import LANES
 from app.ops import brakes
 from app.ops.auth import admits, allowed
 from app.ops.brakes import BrakeOn
@@ -173,14 +174,16 @@ class Examiner:
 
     def _overdue_ms(self, db: Db, name: str, now: int) -> int:
         """How long ago the first pending event became due, one that waits for a retry or a replay counted from then."""
-        query = (
-            select(i.due_at)
-            .where(i.connection == name, i.status == "pending", i.due_at <= now_ms())
-            .order_by(i.due_at)
-            .limit(1)
-        )
-        due: int | None = db.execute(query).scalar()
-        return 0 if due is None else max(0, now - due)
+        due = [
+            db.execute(
+                select(i.due_at)
+                .where(i.connection == name, i.status == "pending", i.lane == lane, i.due_at <= now_ms())
+                .order_by(i.due_at)
+                .limit(1)
+            ).scalar()
+            for lane in LANES
+        ]
+        return max(0, now - min((at for at in due if at is not None), default=now))
 
 
 def health(examiner: Examiner, metrics: Metrics) -> APIRouter:

@@ -109,6 +109,7 @@ class Push:
         self._landed = landed
         self._withdrawn = withdrawn
         self._count = count
+        self._headcount = brake.Headcount()
 
     def step(self) -> int:
         """Push one batch of the connection that waited longest; how many links were leased, 0 = nothing is due."""
@@ -167,7 +168,7 @@ class Push:
         stopped: Collection[Writes],
     ) -> None:
         """Count what is about to be written for the first time; where that is too much, stop its kind first."""
-        stops = brake.too_many(db, connection.name, limits, _first_tries(batch.planned))
+        stops = brake.too_many(db, connection.name, limits, _first_tries(batch.planned), self._headcount)
         if stops:
             brake.put_on(db, connection.name, stops)
             for stop in stops:

@@ -25,7 +25,7 @@ MARK = "0000000"  # seven digits that stand for the number of a copy, wherever t
 AWAY = 2**60  # when what waits for a vendor that is away is due
 SOME = 10  # one copy in ten has what few people have
 MERGED = 9  # and one in ten was merged into another, those whose number ends so
-PLAIN = 5  # who is looked at closely has nothing of that
+PLAIN = 7  # who is looked at closely has nothing of that: those whose number ends with 1 to 7
 STEP = 100_000  # copies in one statement
 
 # Tables whose rows grow with people and with time.  The others hold a few rows for each connection or process.
@@ -68,8 +68,8 @@ class Crowd:
             vendor.limits = Limits(read_batch=100, find_batch=100, write_batch=100)  # type: ignore[misc]
         self._first()
         self._copies(waiting=waiting)
-        spread = (2 + n * (many - 2) // sample for n in range(sample))
-        self.sample = [n - n % SOME + PLAIN for n in spread]
+        plain = many * PLAIN // SOME
+        self.sample = [k // PLAIN * SOME + k % PLAIN + 1 for k in (1 + n * (plain - 2) // sample for n in range(sample))]
         self._hand_over()
 
     def _first(self) -> None:

@@ -69,7 +69,9 @@ class Crowd:
         self._first()
         self._copies(waiting=waiting)
         plain = many * PLAIN // SOME
-        self.sample = [k // PLAIN * SOME + k % PLAIN + 1 for k in (1 + n * (plain - 2) // sample for n in range(sample))]
+        self.sample = [
+            k // PLAIN * SOME + k % PLAIN + 1 for k in (1 + n * (plain - 2) // sample for n in range(sample))
+        ]
         self._hand_over()
 
     def _first(self) -> None:

@@ -176,8 +176,9 @@ def require_current(database: Database) -> None:
     file = sqlite_file(database)
     if file is not None and not file.exists():
         raise ConfigError(f"database: there is no {file} yet; `tandem migrate` makes it, and so does `tandem serve`")
-    if migrate.current(database) != migrate.head():
-        raise ConfigError("database: its tables are not those of this version; run `tandem migrate`")
+    found = migrate.standing(database)
+    if not found.usable:
+        raise ConfigError(f"database: {found.why}")
 
 
 def sqlite_file(database: Database) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -45,7 +44,7 @@ class Store(Shape):
     """The database."""
 
     reachable: bool
-    migrated: bool = Field(description="Whether its tables are those of this version.")
+    migrated: bool = Field(description="Whether this version can work with its tables.")
 
 
 class WorkersSeen(Shape):
@@ -99,11 +98,6 @@ def state_of(known: RowMapping | None) -> tuple[State, str | None, datetime | No
     return "ok", None, None
 
 
-@functools.cache
-def _head() -> str:
-    return migrate.head()  # reads the migrations from disk; they do not change while the process runs
-
-
 class Examiner:
     """Finds out whether the service is of use."""
 
@@ -118,8 +112,9 @@ class Examiner:
     def examine(self) -> Ready:
         """Look at everything; never raises for a database that is away."""
         try:
-            if migrate.current(self._database) != _head():
-                why = "the database's tables are not those of this version: run `tandem migrate`"
+            tables = migrate.standing(self._database)
+            if not tables.usable:
+                why = f"the database: {tables.why}"
                 return Ready(status="down", problems=[why], database=Store(reachable=True, migrated=False))
             with self._database.read() as db:
                 return self._look(db)

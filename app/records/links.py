@@ -73,9 +73,8 @@ def of_contacts(
     """
     found: dict[int, Link] = {}
     for chunk in chunks(sorted(ids)):
-        query = (
-            select(*_COLUMNS)
-            .where(t.link.c.contact_id.in_(chunk), t.link.c.connection == connection, t.link.c.kind == kind)
+        query = select(*_COLUMNS).where(
+            t.link.c.contact_id.in_(chunk), t.link.c.connection == connection, t.link.c.kind == kind
         )
         if lock and db.dialect.name == "postgresql":
             # Not on SQLite, which has one writer anyway: to save the sort it would read all links of the connection.

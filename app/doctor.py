@@ -34,6 +34,7 @@ from app.core.settings import (
     ConnectionConfig,
     Settings,
     connection_settings,
+    database_url,
     load_config,
     variable_of,
 )
@@ -179,7 +180,7 @@ def _variables(config: Config) -> list[str]:
 
 def _store(found: list[Finding], settings: Settings, config: Config) -> None:
     area = "database"
-    url = config.database if config.database is not None else settings.database
+    url = database_url(settings, config)
     try:
         database = Database(url, pool=1)
     except (ConfigError, SQLAlchemyError, OSError, ImportError) as error:

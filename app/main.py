@@ -26,6 +26,7 @@ from app.core.settings import (
     ConnectionConfig,
     Settings,
     connection_settings,
+    database_url,
     environment,
     load_config,
     variable_of,
@@ -76,8 +77,7 @@ class Tandem:
         self.settings = settings
         self.config = config
         env = environment() if env is None else env
-        url = config.database if config.database is not None else settings.database
-        self.database = Database(url, pool=4 + 2 * settings.workers)
+        self.database = Database(database_url(settings, config), pool=4 + 2 * settings.workers)
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
         self.clients: dict[str, Http] = {}
         self.connections = Connections(

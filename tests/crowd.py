@@ -37,19 +37,41 @@ GROWING = (
 _FEW: tuple[tuple[Table, dict[str, Any]], ...] = (
     (
         t.work,
-        dict(connection="chimp", lane=1, gen=1, due_at=FAR, since=1, attempts=0, held="overwrites"),
+        {"connection": "chimp", "lane": 1, "gen": 1, "due_at": FAR, "since": 1, "attempts": 0, "held": "overwrites"},
     ),
-    (t.work, dict(connection="hub", lane=0, gen=1, due_at=AWAY, since=1, attempts=3, error="no answer")),
+    (
+        t.work,
+        {"connection": "hub", "lane": 0, "gen": 1, "due_at": AWAY, "since": 1, "attempts": 3, "error": "no answer"},
+    ),
     (
         t.dead,
-        dict(station="push", connection="chimp", event=-1, code="invalid", reason="r", next_step="n", attempts=1, at=1),
+        {
+            "station": "push",
+            "connection": "chimp",
+            "event": -1,
+            "code": "invalid",
+            "reason": "r",
+            "next_step": "n",
+            "attempts": 1,
+            "at": 1,
+        },
     ),
-    (t.tombstone, dict(connection="hub", remote_id=f"gone{MARK}", key_hash=MARK, reason="deleted", actor="hub", at=1)),
-    (t.alias, dict(connection="hub", kind="contact", former=f"old{MARK}", remote_id=f"hub{MARK}", at=1)),
-    (t.conflict, dict(field="city", connection="hub", ours="a", theirs="b", at=1)),
-    (t.withheld, dict(connection="hub", field="city", value="Ulm", by="Kim", at=1)),
-    (t.proposal, dict(score=3.0, reasons=[], source="sweep", at=1)),
-    (t.merge, dict(by="hub", before={}, links=[], at=1)),
+    (
+        t.tombstone,
+        {
+            "connection": "hub",
+            "remote_id": f"gone{MARK}",
+            "key_hash": MARK,
+            "reason": "deleted",
+            "actor": "hub",
+            "at": 1,
+        },
+    ),
+    (t.alias, {"connection": "hub", "kind": "contact", "former": f"old{MARK}", "remote_id": f"hub{MARK}", "at": 1}),
+    (t.conflict, {"field": "city", "connection": "hub", "ours": "a", "theirs": "b", "at": 1}),
+    (t.withheld, {"connection": "hub", "field": "city", "value": "Ulm", "by": "Kim", "at": 1}),
+    (t.proposal, {"score": 3.0, "reasons": [], "source": "sweep", "at": 1}),
+    (t.merge, {"by": "hub", "before": {}, "links": [], "at": 1}),
 )
 
 

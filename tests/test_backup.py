@@ -1,4 +1,4 @@
-"""A backup is whole although the store is in use, and an old one, put back, is brought up to the present without harm."""
+"""A backup is whole although the store is in use, and an old one, put back, catches up without harm."""
 
 from __future__ import annotations
 
@@ -85,6 +85,11 @@ def written(vendor: Vendor, since: int) -> list[Any]:
     return [order.fields["town"] for call in vendor.calls[since:] for order in call if "town" in order.fields]
 
 
+def told(w: World) -> dict[str, dict[str, Any]]:
+    """What each vendor holds about mailing, by address."""
+    return {n: {r.fields["mail"]: r.fields.get("mailing") for r in v.records.values()} for n, v in w.vendors.items()}
+
+
 def live(w: World) -> dict[str, Any]:
     """What people do before and after the backup; the state that all of it leads to."""
     hub, chimp = w.vendors["hub"], w.vendors["chimp"]
@@ -119,9 +124,7 @@ def test_an_old_backup_catches_up_without_harm(
     for vendor in w.vendors.values():
         vendor.events.clear()
     before = {name: w.people(name) for name in TWO}
-    mailing = {
-        name: {r.fields["mail"]: r.fields.get("mailing") for r in v.records.values()} for name, v in w.vendors.items()
-    }
+    mailing = told(w)
     assert before["hub"] == before["chimp"]
     assert before["hub"]["ann@example.org"]["town"] == "Kiel"
     calls = {name: len(v.calls) for name, v in w.vendors.items()}
@@ -145,9 +148,7 @@ def test_an_old_backup_catches_up_without_harm(
     assert "Ulm" not in written(chimp, calls["chimp"])
     assert after == before
     assert [v.fields["mail"] for v in chimp.records.values()].count("eve@example.org") == 1
-    assert {
-        name: {r.fields["mail"]: r.fields.get("mailing") for r in v.records.values()} for name, v in w.vendors.items()
-    } == mailing
+    assert told(w) == mailing
     with database.read() as db:
         held = db.execute(select(t.consent.c.status).where(t.consent.c.address == "cleo@example.org")).scalars().all()
     assert "withdrawn" in held
@@ -159,7 +160,7 @@ def test_an_old_backup_catches_up_without_harm(
 
 @SQLITE
 def test_a_withdrawal_is_not_lost_by_a_backup_that_does_not_know_it(database: Database, tmp_path: Path) -> None:
-    """The vendor that was told keeps it, and a restore makes nobody mailable; a grant that came later needs evidence."""
+    """The vendor that was told keeps it, and a restore makes nobody mailable; a later grant needs evidence."""
     w = world(database)
     live(w)
     moment = "2026-01-01T01:00:00+00:00"

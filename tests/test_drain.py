@@ -103,7 +103,7 @@ def door(database: Database, tmp_path: Path) -> Iterator[tuple[int, dict[str, st
     config.write_text(
         f"connections:\n  - name: hubspot\n    connector: hubspot\n    settings: {{base_url: '{NOBODY}'}}\n"
     )
-    yield (
+    return (
         port,
         {
             **os.environ,

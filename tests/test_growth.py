@@ -6,24 +6,25 @@ end to end, and it must touch as much in the one as in the other.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, bindparam, delete, insert, literal, select
 
 from app.core import leases
+from app.core import tables as t
 from app.core.clock import now
-from app.core.db import Database
+from app.core.db import Database, now_ms
+from app.core.words import Limit
 from app.entry import inbox
-from app.push import work
+from app.push import brake
 from app.records import tombstones
-from connectors.contract import Action, Delivery, Event, Kind, Ref
+from connectors.contract import Delivery
 from tests.conftest import fresh
 from tests.crowd import GROWING, Crowd, counts
-from tests.watch import Watch, plan_of, shape, watching
+from tests.watch import Watch, watching
 
+i = t.inbox.c
 SMALL, LARGE, HUGE = 1_000, 20_000, 200_000
 # A balanced tree grows by a level for some hundredfold of rows; what a store of one size has in one page lies on two
 # in another.  What reads all rows grows by the ratio of the sizes, 20 and 200.
@@ -72,9 +73,12 @@ def settle(crowd: Crowd) -> None:
     raise AssertionError("it does not come to rest")
 
 
-def watched(database: Database, many: int) -> Watch:
-    """A day in a store of so many people."""
+def watched(database: Database, many: int, spoil: str | None = None) -> Watch:
+    """A day in a store of so many people; ``spoil``: a statement that makes it a worse one."""
     crowd = Crowd(database, many)
+    if spoil is not None:
+        with database.write() as db:
+            db.exec_driver_sql(spoil)
     with database.read() as db:
         before = counts(db)
     assert before["contact"] == many
@@ -133,3 +137,54 @@ def test_a_change_costs_the_same_in_a_larger_store(database: Database, other: Da
 def test_a_change_costs_the_same_in_a_huge_store(database: Database, other: Database) -> None:
     """With two hundred times the people, too."""
     compared(database, other, HUGE)
+
+
+def judged(database: Database, other: Database, spoil: str | None = None) -> bool:
+    """Whether a store of several thousand is found to be as good as a small one."""
+    small, large = watched(other, 500, spoil), watched(database, 8_000, spoil)
+    return not large.scans and not grown(small, large, database.dialect)
+
+
+@pytest.mark.parametrize(
+    "index", ["ix_work_due", "ix_inbox_pending", "ix_consent_address", "ix_tombstone_record", "ix_dead_contact"]
+)
+def test_a_missing_index_is_seen(database: Database, other: Database, index: str) -> None:
+    """Guards the guard: without one of the indexes of the hot path the comparison fails."""
+    assert not judged(database, other, f"DROP INDEX {index}")
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_lane_left_open_is_seen(database: Database, other: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur: an idle look that reads all that is not due yet, although its plan names an index."""
+    assert judged(database, other)
+    due = select(literal(1)).where(i.connection == bindparam("c"), i.status == "pending", i.due_at <= now_ms()).limit(1)
+
+    def waiting(db: Connection, names: Collection[str]) -> list[str]:
+        return [name for name in sorted(names) if db.execute(due, {"c": name}).first() is not None]
+
+    monkeypatch.setattr(inbox, "waiting", waiting)
+    assert not judged(*fresh_pair(database, other))
+
+
+def fresh_pair(*stores: Database) -> list[Database]:
+    """The stores, emptied."""
+    for store in stores:
+        with store.write() as db:
+            for table in GROWING:
+                db.exec_driver_sql(f"DELETE FROM {table}")
+    return list(stores)
+
+
+@pytest.mark.parametrize(
+    ("seen", "share", "enough"), [(5, 0.5, True), (6, 0.5, False), (1, 0.1, True), (2, 0.1, False), (1, 0, False)]
+)
+def test_a_brake_counts_no_more_than_it_has_to(database: Database, seen: int, share: float, enough: bool) -> None:
+    """Ten records are known; a further look in the same slice of the window, for no more, counts nothing."""
+    with database.write() as db:
+        row = {"connection": "hub", "kind": "contact", "shadow": {}, "rev": 1, "written_at": 0, "created_at": 1}
+        db.execute(insert(t.link), [{**row, "remote_id": f"r{n}", "contact_id": n} for n in range(10)])
+        headcount = brake.Headcount()
+        assert headcount.enough(db, "hub", 7, Limit(0, share), seen) is enough
+        db.execute(delete(t.link))
+        assert headcount.enough(db, "hub", 7, Limit(0, share), seen) is enough
+        assert not headcount.enough(db, "hub", 8, Limit(0, share), seen), "another slice counts anew"

@@ -37,7 +37,7 @@ CONTRACT = "op.drop_table('brake_count')"
 
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that makes the code one of a later release: its further migrations are added to those that are here."""
+    """A function that makes the code one of a later release: with further migrations beside those that are here."""
     first = tmp_path / "migrations"
     shutil.copytree(migrate.FOLDER, first, ignore=shutil.ignore_patterns("__pycache__"))
     ours = migrate.FOLDER

@@ -131,8 +131,8 @@ def _postgresql(raw: Any, statement: str, parameters: Any) -> tuple[set[str], in
 def _whole(node: dict[str, Any]) -> Iterator[str]:
     """Growing tables that a node reads from end to end: without an index, or all of one."""
     kind, table = node["Node Type"], node.get("Relation Name")
-    if table in GROWING and node["Shared Hit Blocks"] + node["Shared Read Blocks"] > FEW:
-        if kind == "Seq Scan" or (kind in {"Index Scan", "Index Only Scan"} and "Index Cond" not in node):
-            yield table
+    whole = kind == "Seq Scan" or (kind in {"Index Scan", "Index Only Scan"} and "Index Cond" not in node)
+    if whole and table in GROWING and node["Shared Hit Blocks"] + node["Shared Read Blocks"] > FEW:
+        yield table
     for child in node.get("Plans", ()):
         yield from _whole(child)

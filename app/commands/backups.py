@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from app.commands.base import AsJson, ConfigFile, configuration, database_url, moment, print_json, require_current, say
+from app.commands.base import AsJson, ConfigFile, configuration, moment, print_json, require_current, say
 from app.core.db import Database
 from app.core.errors import ConfigError
+from app.core.settings import database_url
 from app.repair import backup as copying
 from app.repair.backup import Copy
 

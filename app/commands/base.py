@@ -27,7 +27,7 @@ from app import logs
 from app.core.clock import from_ms
 from app.core.db import Database
 from app.core.errors import ConfigError, NotFound, NotPossible
-from app.core.settings import Config, Settings, load_config
+from app.core.settings import Config, Settings, database_url, load_config
 from app.core.tables import connection_state
 from app.records import migrate, state
 
@@ -124,11 +124,6 @@ def configuration(config: Path | None) -> tuple[Settings, Config]:
     """The settings and ``tandem.yml``."""
     settings = settings_of(config)
     return settings, load_config(settings.config)
-
-
-def database_url(settings: Settings, config: Config) -> str:
-    """Where the store is: the file's word before the environment's."""
-    return config.database if config.database is not None else settings.database
 
 
 def built(settings: Settings, config: Config | None = None) -> Tandem:

@@ -15,13 +15,13 @@ from app.commands.base import (
     ConfigFile,
     built,
     configuration,
-    database_url,
     print_json,
     say,
     settings_of,
 )
 from app.commands.signals import stoppable, told
 from app.core.db import Database
+from app.core.settings import database_url
 from app.records import migrate as migrations
 
 log = structlog.get_logger(__name__)

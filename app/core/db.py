@@ -231,7 +231,7 @@ class Database:
 
     @contextmanager
     def alone(self) -> Iterator[sqlite3.Connection]:
-        """The driver's own connection to an SQLite file that writes, outside a transaction, while no other thread does."""
+        """The driver's connection that writes to an SQLite file, outside a transaction and for one thread alone."""
         if self.dialect != "sqlite":
             raise TypeError("only SQLite has a file")
         with self._lock:

@@ -59,7 +59,7 @@ class Headcount:
         needed = math.ceil(seen / limit.share)
         counted, least = self._least.get(connection, (current, 0))
         if counted != current or least < needed:
-            # In the order of the primary key: otherwise PostgreSQL reads the table, in hope of such rows near its start.
+            # In the order of the primary key: otherwise PostgreSQL reads the table, hoping for rows near its start.
             some = select(literal(1)).where(*_there(connection)).order_by(k.kind, k.remote_id).limit(2 * needed)
             least = int(db.execute(select(func.count()).select_from(some.subquery())).scalar_one())
             self._least[connection] = (current, least)

@@ -1,8 +1,8 @@
-"""Bring the database up to date, and say whether this code can work with it.  One chain of migrations for both databases.
+"""Bring the database up to date, and say whether this code works with it.  One chain of migrations for both databases.
 
 Processes of two versions work on one database while a new version is rolled out.  So a migration only adds (expands)
-what the older code does not mind; one that takes away (contracts) says so by ``contract``, the oldest revision whose code
-works without what it takes, and is applied only where somebody asks for it.  docs/migrations.md; ``migrations/lint.py``.
+what the older code does not mind; one that takes away (contracts) says so by ``contract``, the oldest revision whose
+code works without what it takes, and is applied only where somebody asks for it.  ``migrations/lint.py`` checks that.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _newer(at: str, needs: str | None) -> Standing:
             "install the newer Tandem here, or restore the backup that was made before the upgrade"
         )
         return Standing(at, head(), usable=False, why=why)
-    why = f"its tables are of a newer version ({at}), which this one ({head()}) can still work with: install the newer one"
+    why = f"its tables are of a newer version ({at}), with which this one ({head()}) still works: install the newer one"
     return Standing(at, head(), usable=True, why=why)
 
 

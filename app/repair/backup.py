@@ -1,4 +1,4 @@
-"""Backups of an SQLite store, made while it is in use, looked at, and put back.  PostgreSQL has tools of its own for it.
+"""Backups of an SQLite store: made while it is in use, looked at, and put back.  PostgreSQL has tools of its own.
 
 After a restore the vendors are ahead of the store.  So nothing is written to any of them until every connection was
 read up to the present (``app.records.state.behind``): what was still to be written when the backup was made may be
@@ -53,7 +53,7 @@ def back_up(database: Database, target: Path, progress: Progress = lambda _done,
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # people's data: for nobody else to read
     try:
         with database.read() as db, closing(sqlite3.connect(part)) as copy:
-            # The first read fixes what this connection sees.  Without it every write of others would begin the copy anew.
+            # The first read fixes what this connection sees; without it each write of others would begin the copy anew.
             # https://www.sqlite.org/backup.html
             db.execute(text("SELECT count(*) FROM sqlite_master")).scalar_one()
             raw = db.connection.driver_connection

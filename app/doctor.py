@@ -34,6 +34,7 @@ from app.core.settings import (
     ConnectionConfig,
     Settings,
     connection_settings,
+    database_url,
     load_config,
     variable_of,
 )
@@ -179,7 +180,7 @@ def _variables(config: Config) -> list[str]:
 
 def _store(found: list[Finding], settings: Settings, config: Config) -> None:
     area = "database"
-    url = config.database if config.database is not None else settings.database
+    url = database_url(settings, config)
     try:
         database = Database(url, pool=1)
     except (ConfigError, SQLAlchemyError, OSError, ImportError) as error:
@@ -209,19 +210,21 @@ def _store(found: list[Finding], settings: Settings, config: Config) -> None:
 
 def _tables(found: list[Finding], database: Database, subject: str) -> None:
     area = "database"
-    current, head = migrate.current(database), migrate.head()
-    if current is None:
+    tables = migrate.standing(database)
+    if tables.current is None:
         found.append(Finding(area, subject, Level.WARN, "empty", "`tandem migrate` or `tandem serve` makes its tables"))
         return
-    if current != head:
-        message = f"its tables are at version {current}, this Tandem needs {head}"
-        advice = "run `tandem migrate`; where the tables are the newer ones, install the newer Tandem"
-        found.append(Finding(area, subject, Level.PROBLEM, message, advice))
+    if not tables.usable:
+        message = f"its tables are at version {tables.current}, this Tandem needs {tables.head}"
+        found.append(Finding(area, subject, Level.PROBLEM, message, tables.why))
         return
+    if tables.why is not None:
+        message = f"its tables are at version {tables.current}, this Tandem is at {tables.head}"
+        found.append(Finding(area, subject, Level.WARN, message, tables.why))
     with contextlib.suppress(_Undo), database.write() as db:
         leases.acquire(db, "doctor", "doctor", 1)
         raise _Undo
-    found.append(Finding(area, subject, Level.OK, f"reachable, writable, at version {head}"))
+    found.append(Finding(area, subject, Level.OK, f"reachable, writable, at version {tables.current}"))
     with database.read() as db:
         before = clock.now()
         theirs = clock.from_ms(db.execute(select(now_ms())).scalar_one())

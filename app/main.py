@@ -27,6 +27,7 @@ from app.core.settings import (
     ConnectionConfig,
     Settings,
     connection_settings,
+    database_url,
     environment,
     load_config,
     variable_of,
@@ -78,8 +79,7 @@ class Tandem:
         self.settings = settings
         self.config = config
         env = environment() if env is None else env
-        url = config.database if config.database is not None else settings.database
-        self.database = Database(url, pool=4 + 2 * settings.workers)
+        self.database = Database(database_url(settings, config), pool=4 + 2 * settings.workers)
         shared = settings.shared_budget
         self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
         self.metrics = Metrics(self.database, [c.name for c in config.connections])

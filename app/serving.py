@@ -12,7 +12,7 @@ from app.core.errors import ConfigError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-GRACE_SECONDS: Final = 20  # for requests in hand at the stop; below the 30 s after which Kubernetes kills
+GRACE_SECONDS: Final = 20  # for requests in hand at the stop; the workers' time comes after it (``app.worker``)
 BACKLOG: Final = 2048
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from app.core import leases
+from app.core import clock, leases
 from app.core.db import Database
 from app.push import work
 
@@ -21,6 +21,9 @@ IDLE_LEAST = 0.02  # seconds between looks right after work was found
 IDLE_MOST = 0.5  # seconds between looks after a while of nothing: other processes cannot wake us
 TROUBLE = 1.0  # seconds after an unexpected error, e.g. a database that is away
 BEAT = 5.0  # seconds between signs of life
+# For what the threads have in hand at the stop.  With the server's own grace before it (``app.serving``) it stays below
+# the 60 s that docs/operate.md, compose.yaml and deploy/kubernetes give a process before it is killed.
+STOP_SECONDS = 30.0
 
 
 class Wake:
@@ -81,13 +84,20 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, seconds: float = 30) -> None:
-        """Let each thread finish what it has in hand (at most ``seconds``), then give back the rest and leave."""
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Let the threads finish what they have in hand (``seconds`` for all together), then give back the rest.
+
+        What a thread still holds then is due at once for others; should its call come through after all, its completion
+        finds the lease lost and marks the link dirty again.
+        """
         self._stop.set()
         self._wake()
-        for thread in self._threads:
-            thread.join(seconds)
-        self._heart.join(seconds)
+        end = clock.monotonic() + seconds
+        for thread in (*self._threads, self._heart):
+            thread.join(max(0.0, end - clock.monotonic()))
+        late = [thread.name for thread in self._threads if thread.is_alive()]
+        if late:
+            log.warning("worker.stopped_late", threads=late)
         with self._database.write() as db:
             work.release(db, self._worker)
             leases.sign_off(db, self._worker)

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -97,23 +98,36 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(params=[pytest.param(d, marks=pytest.mark.postgres if d == "postgresql" else ()) for d in DIALECTS])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """An empty, migrated database: SQLite and PostgreSQL in turn."""
-    if request.param == "sqlite":
-        made = Database(f"sqlite:///{tmp_path / 'tandem.db'}")
-        upgrade(made)
+    with fresh(request.param, request) as made:
         yield made
-        made.close()
+
+
+@contextmanager
+def fresh(dialect: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty, migrated database of one kind."""
+    if dialect == "sqlite":
+        folder: Path = request.getfixturevalue("tmp_path")
+        file = folder / "tandem.db"
+        made = Database(f"sqlite:///{file if not file.exists() else folder / f'tandem{next(_numbers)}.db'}")
+        upgrade(made)
+        try:
+            yield made
+        finally:
+            made.close()
         return
     url = request.getfixturevalue("postgres_url")
     name = f"t{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(f"{url}/postgres", autocommit=True) as db:
         db.execute(f'CREATE DATABASE "{name}" TEMPLATE template_tandem')
     made = Database(f"{url}/{name}")
-    yield made
-    made.close()
-    with psycopg.connect(f"{url}/postgres", autocommit=True) as db:
-        db.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    try:
+        yield made
+    finally:
+        made.close()
+        with psycopg.connect(f"{url}/postgres", autocommit=True) as db:
+            db.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def _count() -> Iterator[int]:

@@ -1,8 +1,8 @@
 """One of several replicas: a process with a database of its own and a fetch station, before vendors that know the same.
 
 ``python -m tests.reader_process URL CONNECTION MANY [blind]``.  Says ``ready``, waits for a line, delivers all that
-happened at its connection, and fetches for whichever connection has something until nothing waits.  ``blind``: it does not ask
-who owns an address.
+happened at its connection, and fetches for whichever connection has something until nothing waits.  ``blind``: it does
+not ask who owns an address.
 """
 
 from __future__ import annotations

@@ -20,22 +20,15 @@ from app.core.db import Database
 from app.core.retry import Schedule
 from app.core.settings import Config, Settings
 from app.main import Tandem
-from app.ops import health
 from app.ops.metrics import Metrics
 from app.push.push import Push
-from app.records import state
+from app.records import migrate, state
 from tests.apihelp import HERE, HOUR, Api, add, add_events, now, token
 from tests.test_consent_travels import ANN
 from tests.test_consent_travels import world as travels
 
 FAR = ("203.0.113.7", 50_000)
 SECRET = "a-token-of-some-length"
-
-
-@pytest.fixture(autouse=True)
-def _migrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.migrate, "current", lambda _database: "0001")
-    monkeypatch.setattr(health, "_head", lambda: "0001")
 
 
 def ready(api: Api, **request: Any) -> tuple[int, dict[str, Any]]:
@@ -150,13 +143,19 @@ def test_a_poor_connection_is_shown_and_does_not_make_it_unready(
     assert any(expected[1] in problem for problem in body["problems"])
 
 
-@pytest.mark.parametrize("revision", [None, "0000"], ids=["empty", "older"])
-def test_tables_of_another_version(database: Database, monkeypatch: pytest.MonkeyPatch, revision: str | None) -> None:
-    """A store that is not migrated is of no use, and the answer says what to do."""
-    monkeypatch.setattr(health.migrate, "current", lambda _database: revision)
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [("DELETE FROM alembic_version", "tandem migrate"), ("UPDATE alembic_version SET version_num = '9999_x'", "newer")],
+    ids=["empty", "newer"],
+)
+def test_tables_of_another_version(database: Database, statement: str, told: str) -> None:
+    """A store with which this version cannot work is of no use, and the answer says what to do."""
+    add(database, t.meta, {"key": migrate.NEEDS, "value": "9998_x"})
+    with database.write() as db:
+        db.exec_driver_sql(statement)
     status, body = ready(Api(database))
     assert (status, body["database"]) == (503, {"reachable": True, "migrated": False})
-    assert "tandem migrate" in body["problems"][0]
+    assert told in body["problems"][0]
 
 
 def test_a_database_that_is_away(database: Database) -> None:

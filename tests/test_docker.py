@@ -291,8 +291,10 @@ def test_compose_offers_both_stores() -> None:
         None,
         ["migrate"],
         ["serve", "--no-workers"],
-        ["work"],
+        ["serve"],  # its door is there for health and metrics only: no port is published
     ]
+    assert "ports" not in SERVICES["worker"]
+    assert [name for name in OURS if SERVICES[name].get("healthcheck", {}).get("disable")] == ["migrate"]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -300,6 +302,7 @@ def test_a_service_holds_no_more_than_it_needs(name: str) -> None:
     """Read-only, without capabilities, reachable from this machine only; secrets come from outside the file."""
     service = SERVICES[name]
     assert service["read_only"] is True
+    assert service["user"] == all_of(FINAL, "USER")[-1]
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
@@ -323,13 +326,29 @@ def test_compose_refers_to_what_it_declares() -> None:
 
 
 def test_compose_holds_no_secret() -> None:
-    """Every password is a reference to the environment or to a file."""
+    """Every password is read from a file, which git does not keep, by whoever declares that secret."""
     said = [
-        (key, str(value))
-        for service in SERVICES.values()
+        (name, key, str(value))
+        for name, service in SERVICES.items()
         for key, value in service.get("environment", {}).items()
         if re.search("PASSWORD|SECRET|TOKEN|DATABASE", key)
     ]
-    assert said
-    for key, value in said:
-        assert value.startswith(("${", "/run/secrets/")) or re.search(r"://\w+(:\$\{[^}]+\})?@", value), key
+    assert {key for _, key, _ in said} == {
+        "POSTGRES_PASSWORD_FILE",
+        "TANDEM_DATABASE",
+        "TANDEM_DATABASE_PASSWORD_FILE",
+    }
+    for name, key, value in said:
+        if key.endswith("_FILE"):
+            assert value.removeprefix("/run/secrets/") in SERVICES[name]["secrets"]
+        else:
+            assert re.fullmatch(r"postgresql://\w+@[\w:/]+", value), "a user, and no password"
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    for secret in COMPOSE["secrets"].values():
+        assert f"{Path(secret['file']).parent.name}/" in ignored
+
+
+def test_replicas_of_the_door_find_a_port() -> None:
+    """``--scale door=N`` publishes one port of a range for each."""
+    (port,) = SERVICES["door"]["ports"]
+    assert re.fullmatch(r"127\.0\.0\.1:8000-80\d\d:8000", port)

@@ -27,7 +27,7 @@ from app import logs
 from app.core.clock import from_ms
 from app.core.db import Database
 from app.core.errors import ConfigError, NotFound, NotPossible
-from app.core.settings import Config, Settings, load_config
+from app.core.settings import Config, Settings, database_url, load_config
 from app.core.tables import connection_state
 from app.records import migrate, state
 
@@ -126,11 +126,6 @@ def configuration(config: Path | None) -> tuple[Settings, Config]:
     return settings, load_config(settings.config)
 
 
-def database_url(settings: Settings, config: Config) -> str:
-    """Where the store is: the file's word before the environment's."""
-    return config.database if config.database is not None else settings.database
-
-
 def built(settings: Settings, config: Config | None = None) -> Tandem:
     """Everything, built but not started.  Raises ConfigError, also for what a connector says of its settings."""
     from app.main import Tandem  # loads all there is, which most commands do not need
@@ -176,8 +171,9 @@ def require_current(database: Database) -> None:
     file = sqlite_file(database)
     if file is not None and not file.exists():
         raise ConfigError(f"database: there is no {file} yet; `tandem migrate` makes it, and so does `tandem serve`")
-    if migrate.current(database) != migrate.head():
-        raise ConfigError("database: its tables are not those of this version; run `tandem migrate`")
+    found = migrate.standing(database)
+    if not found.usable:
+        raise ConfigError(f"database: {found.why}")
 
 
 def sqlite_file(database: Database) -> Path | None:

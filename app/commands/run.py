@@ -15,13 +15,13 @@ from app.commands.base import (
     ConfigFile,
     built,
     configuration,
-    database_url,
     print_json,
     say,
     settings_of,
 )
 from app.commands.signals import stoppable, told
 from app.core.db import Database
+from app.core.settings import database_url
 from app.records import migrate as migrations
 
 log = structlog.get_logger(__name__)
@@ -81,27 +81,38 @@ def work(config: ConfigFile = None) -> None:
             tandem.stop(door=False)
 
 
-def migrate(config: ConfigFile = None, as_json: AsJson = False) -> None:
+def migrate(
+    contract: Annotated[
+        bool,
+        typer.Option("--contract", help="Also take away what only older versions use.  None of them may run any more."),
+    ] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Bring the database up to date.
 
-    `tandem serve` and `tandem work` do the same when they start; run it on its own to see that it works first.
+    `tandem serve` and `tandem work` do the same when they start; run it on its own to see that it works first.  It only
+    adds, so processes of the version before go on meanwhile.  What takes away waits for `--contract`.
 
     ```console
     tandem migrate
+    tandem migrate --contract
     ```
     """
     settings, loaded = configuration(config)
     database = Database(database_url(settings, loaded), pool=1)
     try:
         before = migrations.current(database)
-        migrations.upgrade(database)
-        after = migrations.current(database)
+        found = migrations.upgrade(database, contract=contract)
     finally:
         database.close()
+    after = found.current
     if as_json:
-        print_json({"before": before, "after": after, "changed": before != after})
-    else:
-        typer.echo(f"{database!r}: {'already at' if before == after else 'now at'} version {after}")
+        print_json({"before": before, "after": after, "changed": before != after, "waiting": found.waiting})
+        return
+    typer.echo(f"{database!r}: {'already at' if before == after else 'now at'} version {after}")
+    if found.why is not None:
+        say(found.why)
 
 
 def demo(

@@ -39,7 +39,12 @@ class Tombstone(Base, table=True):
 
     __tablename__ = "tombstone"
     __table_args__ = (
-        Index("ix_tombstone_key_hash", "key_hash"),
+        Index(
+            "ix_tombstone_key_hash",
+            "key_hash",
+            sqlite_where=text("lifted_at IS NULL"),
+            postgresql_where=text("lifted_at IS NULL"),
+        ),
         Index("ix_tombstone_record", "connection", "remote_id"),
     )
     id: int = row_id()
@@ -153,6 +158,7 @@ class Alias(Base, table=True):
     """An id under which a vendor knew a record before it merged it into another one."""
 
     __tablename__ = "alias"
+    __table_args__ = (Index("ix_alias_record", "connection", "kind", "remote_id"),)
     connection: str = Field(primary_key=True, sa_type=Text)
     kind: str = Field(primary_key=True, sa_type=Text)
     former: str = Field(primary_key=True, sa_type=Text)

@@ -251,6 +251,17 @@ class Database:
                 cursor.close()
         return not busy
 
+    @contextmanager
+    def alone(self) -> Iterator[sqlite3.Connection]:
+        """The driver's connection that writes to an SQLite file, outside a transaction and for one thread alone."""
+        if self.dialect != "sqlite":
+            raise TypeError("only SQLite has a file")
+        with self._lock:
+            raw = self._hold().connection.driver_connection
+            if not isinstance(raw, sqlite3.Connection):
+                raise TypeError("not an SQLite connection")
+            yield raw
+
     def close(self) -> None:
         """Close every connection."""
         if self._kept is not None:

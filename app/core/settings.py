@@ -2,7 +2,8 @@
 
 Secrets never stand in ``tandem.yml``: a connection's secret ``access_token`` of the connection ``hubspot`` is read from
 ``TANDEM_HUBSPOT_ACCESS_TOKEN``, or from the file that ``TANDEM_HUBSPOT_ACCESS_TOKEN_FILE`` names (Docker and Kubernetes
-secrets).
+secrets).  So can our own be given: ``TANDEM_DATABASE_FILE``, ``TANDEM_DATABASE_PASSWORD_FILE``,
+``TANDEM_TOKEN_FILE``, ``TANDEM_ERASURE_KEY_FILE``.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigError
 from app.core.words import Brake, Deletes, Duplicates, Likeness, Limit, Mode, Writes
@@ -149,6 +152,7 @@ class Settings(BaseSettings):
 
     config: Path = Path("tandem.yml")
     database: str = "sqlite:///tandem.db"
+    database_password: SecretStr | None = None  # where the URL names a user and no password
     host: str = "127.0.0.1"
     port: int = 8000
     public_url: str | None = None  # how vendors reach the door, when a proxy stands before it
@@ -167,6 +171,52 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     log_json: bool = False
     demo: bool = False  # mounts the demo page's edit forms
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the name is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[Any, ...]:
+        """A file that a variable names comes before the variable itself, as for the secrets of connections."""
+        return init_settings, _from_files, env_settings, dotenv_settings, file_secret_settings
+
+
+FILES: Final = ("database", "database_password", "token", "erasure_key")  # may be given as a file
+
+
+def _from_files() -> dict[str, Any]:
+    """Settings whose text stands in a file that ``TANDEM_<NAME>_FILE`` names.  Raises ConfigError."""
+    env = environment()
+    names = {name: f"TANDEM_{name}_FILE".upper() for name in FILES}
+    return {name: _secret_file(variable, env[variable]) for name, variable in names.items() if env.get(variable)}
+
+
+def _secret_file(variable: str, path: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{variable}: cannot be read: {type(error).__name__}") from None
+    if not text:
+        raise ConfigError(f"{variable}: is empty")
+    return text
+
+
+def database_url(settings: Settings, config: Config) -> str:
+    """Where the store is: the file's word before the environment's, with the password that is given apart from it."""
+    url = config.database if config.database is not None else settings.database
+    if settings.database_password is None:
+        return url
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return url  # whoever opens it says what is wrong with it
+    if parsed.get_backend_name() == "sqlite" or parsed.password is not None:
+        return url
+    return parsed.set(password=settings.database_password.get_secret_value()).render_as_string(hide_password=False)
 
 
 def load_config(path: Path) -> Config:
@@ -249,10 +299,7 @@ def connection_settings(config: ConnectionConfig, names: Mapping[str, bool], env
                 f"connection {config.name}: {name} is a secret; put it into {variable}, not into the file"
             )
         if f"{variable}_FILE" in env:
-            try:
-                values[name] = Path(env[f"{variable}_FILE"]).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{variable}_FILE: cannot be read: {type(error).__name__}") from None
+            values[name] = _secret_file(f"{variable}_FILE", env[f"{variable}_FILE"])
         elif variable in env:
             values[name] = env[variable]
     return values

@@ -74,6 +74,11 @@ class Limit:
         return seen > self.count and seen > self.share * known
 
 
+LANES: Final = (0, 1)
+"""Of work and of events: what is in the first travels first.  Queries name each, so that they go by an index: one that
+leaves the lane open reads all that is not due yet, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Brake:
     """When mass changes stop.  A kind without a limit is never stopped; withdrawals have no kind and never are."""

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, RowMapping, Text, bindparam, cast, delete, fu
 from app.core import tables as t
 from app.core.clock import to_ms
 from app.core.db import dumps, now_ms, ring, upsert, without_nul
+from app.core.words import LANES
 from app.records.contacts import chunks
 from connectors.contract import Delivery, Event, Record
 
@@ -217,23 +218,33 @@ _PENDING = (
         i.attempts,
         i.first_failed_at,
     )
-    .where(i.connection == bindparam("b_connection"), i.status == "pending", i.due_at <= NOW)
-    .order_by(i.lane, i.due_at, i.id)
+    .where(
+        i.connection == bindparam("b_connection"),
+        i.status == "pending",
+        i.lane == bindparam("b_lane"),
+        i.due_at <= NOW,
+    )
+    .order_by(i.due_at, i.id)
     .limit(bindparam("b_limit"))
 )
 
 
 def pending(db: Connection, connection: str, limit: int) -> Sequence[RowMapping]:
-    """The oldest due events of a connection."""
-    return db.execute(_PENDING, {"b_connection": connection, "b_limit": limit}).mappings().all()
+    """The oldest due events of a connection, those of the first lane before the others."""
+    rows: list[RowMapping] = []
+    for lane in LANES:
+        if len(rows) < limit:
+            said = {"b_connection": connection, "b_lane": lane, "b_limit": limit - len(rows)}
+            rows += db.execute(_PENDING, said).mappings()
+    return rows
 
 
 def waiting(db: Connection, names: Sequence[str]) -> list[str]:
     """Those of these connections that have due events, in the order given."""
     found = []
     for name in names:
-        query = select(literal(1)).where(i.connection == name, i.status == "pending", i.due_at <= NOW).limit(1)
-        if db.execute(query).first() is not None:
+        due = (i.connection == name, i.status == "pending", i.lane.in_(LANES), i.due_at <= NOW)
+        if db.execute(select(literal(1)).where(*due).limit(1)).first() is not None:
             found.append(name)
     return found
 

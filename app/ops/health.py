@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -16,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import tables as t
 from app.core.db import Database, now_ms
+from app.core.words import LANES
 from app.ops import brakes
 from app.ops.auth import admits, allowed
 from app.ops.brakes import BrakeOn
@@ -44,7 +44,7 @@ class Store(Shape):
     """The database."""
 
     reachable: bool
-    migrated: bool = Field(description="Whether its tables are those of this version.")
+    migrated: bool = Field(description="Whether this version can work with its tables.")
 
 
 class WorkersSeen(Shape):
@@ -98,11 +98,6 @@ def state_of(known: RowMapping | None) -> tuple[State, str | None, datetime | No
     return "ok", None, None
 
 
-@functools.cache
-def _head() -> str:
-    return migrate.head()  # reads the migrations from disk; they do not change while the process runs
-
-
 class Examiner:
     """Finds out whether the service is of use."""
 
@@ -117,8 +112,9 @@ class Examiner:
     def examine(self) -> Ready:
         """Look at everything; never raises for a database that is away."""
         try:
-            if migrate.current(self._database) != _head():
-                why = "the database's tables are not those of this version: run `tandem migrate`"
+            tables = migrate.standing(self._database)
+            if not tables.usable:
+                why = f"the database: {tables.why}"
                 return Ready(status="down", problems=[why], database=Store(reachable=True, migrated=False))
             with self._database.read() as db:
                 return self._look(db)
@@ -173,14 +169,16 @@ class Examiner:
 
     def _overdue_ms(self, db: Db, name: str, now: int) -> int:
         """How long ago the first pending event became due, one that waits for a retry or a replay counted from then."""
-        query = (
-            select(i.due_at)
-            .where(i.connection == name, i.status == "pending", i.due_at <= now_ms())
-            .order_by(i.due_at)
-            .limit(1)
-        )
-        due: int | None = db.execute(query).scalar()
-        return 0 if due is None else max(0, now - due)
+        due = [
+            db.execute(
+                select(i.due_at)
+                .where(i.connection == name, i.status == "pending", i.lane == lane, i.due_at <= now_ms())
+                .order_by(i.due_at)
+                .limit(1)
+            ).scalar()
+            for lane in LANES
+        ]
+        return max(0, now - min((at for at in due if at is not None), default=now))
 
 
 def health(examiner: Examiner, metrics: Metrics) -> APIRouter:

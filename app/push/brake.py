@@ -7,16 +7,17 @@ A named operator lets it through or decides that it is not to be written (``app.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, literal, select, update
 
 from app.core import tables as t
 from app.core.db import now_ms, upsert
 from app.core.errors import NotFound
-from app.core.words import Brake, Writes
+from app.core.words import Brake, Limit, Writes
 
 NOW = now_ms()
 SLICES: Final = 12  # the window slides by a twelfth of its length
@@ -41,18 +42,45 @@ def on(db: Connection, connection: str) -> frozenset[Writes]:
     return frozenset(Writes(kind) for kind in rows)
 
 
-def too_many(db: Connection, connection: str, brake: Brake, wanted: Mapping[Writes, int]) -> list[Stop]:
+class Headcount:
+    """Whether so many records are known at a connection that a brake need not stop.
+
+    Counts as far as it has to, and twice as far, so that a busy hour counts each record a few times, however many
+    writes it has and however many records there are.  What was counted holds for a slice of the window.
+    """
+
+    def __init__(self) -> None:
+        self._least: dict[str, tuple[int, int]] = {}  # connection -> (slice, at least so many)
+
+    def enough(self, db: Connection, connection: str, current: int, limit: Limit, seen: int) -> bool:
+        """Whether ``seen`` writes are within the limit's share of the known records; ``current``: the slice."""
+        if limit.share <= 0:
+            return False
+        needed = math.ceil(seen / limit.share)
+        counted, least = self._least.get(connection, (current, 0))
+        if counted != current or least < needed:
+            # In the order of the primary key: otherwise PostgreSQL reads the table, hoping for rows near its start.
+            some = select(literal(1)).where(*_there(connection)).order_by(k.kind, k.remote_id).limit(2 * needed)
+            least = int(db.execute(select(func.count()).select_from(some.subquery())).scalar_one())
+            self._least[connection] = (current, least)
+        return not limit.exceeded(seen, least)
+
+
+def too_many(
+    db: Connection, connection: str, brake: Brake, wanted: Mapping[Writes, int], headcount: Headcount
+) -> list[Stop]:
     """Those of the wanted writes that would be too many on top of what was written within the window."""
     limited = {kind: count for kind, count in wanted.items() if kind in brake.limits and count}
     if not limited:
         return []
-    within = (n.connection == connection, n.slice > _slice(db, brake) - SLICES)
+    current = _slice(db, brake)
+    within = (n.connection == connection, n.slice > current - SLICES)
     query = select(n.kind, func.sum(n.n)).where(*within).group_by(n.kind)
     before: dict[str, int] = {row[0]: int(row[1]) for row in db.execute(query)}
     stops = []
     for kind, count in sorted(limited.items()):
         limit, seen = brake.limits[kind], before.get(kind, 0) + count
-        if seen <= limit.count:  # the known records are counted only where it may matter: that reads an index
+        if seen <= limit.count or headcount.enough(db, connection, current, limit, seen):
             continue
         known = _known(db, connection)
         if limit.exceeded(seen, known):
@@ -66,8 +94,12 @@ def _slice(db: Connection, brake: Brake) -> int:
     return now // max(1, brake.window_ms // SLICES)
 
 
+def _there(connection: str) -> tuple[ColumnElement[bool], ...]:
+    return k.connection == connection, k.gone_at.is_(None)
+
+
 def _known(db: Connection, connection: str) -> int:
-    query = select(func.count()).where(k.connection == connection, k.gone_at.is_(None))
+    query = select(func.count()).where(*_there(connection))
     return int(db.execute(query).scalar_one())
 
 

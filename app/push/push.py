@@ -34,6 +34,7 @@ from app.sync.connection import Connection, Connections
 from connectors._http import urgently
 from connectors.contract import (
     Action,
+    Can,
     Done,
     Event,
     Exists,
@@ -113,11 +114,15 @@ class Push:
         self._landed = landed
         self._withdrawn = withdrawn
         self._count = count
+        self._headcount = brake.Headcount()
+        self._up_to_date = False
+        self._held_up = False
+        self._told: list[str] = []
 
     def step(self) -> int:
         """Push one batch of the connection that waited longest; how many links were leased, 0 = nothing is due."""
         writable = [c.name for c in self._connections.values() if c.writes]
-        if not writable:
+        if not writable or self._restored():
             return 0
         with self._database.read() as db:
             if work.pick(db, writable) is None:  # look before taking the write lock
@@ -130,6 +135,24 @@ class Push:
         receipts = self._send(batch)
         self._database.transact(lambda db: self._finish(db, batch, receipts))
         return len(batch.rows)
+
+    def _restored(self) -> bool:
+        """Whether the store is an old copy, and not every connection was read up to the present since."""
+        if self._up_to_date:
+            return False
+        readable = [c.name for c in self._connections.values() if Can.CHANGED in c.connector.can]
+        with self._database.read() as db:
+            behind, still = state.behind(db, readable)
+        if behind and behind != self._told:
+            log.warning("push.waits_after_restore", not_read_yet=behind)
+        self._told = behind
+        if not still:
+            if self._held_up:
+                with self._database.write() as db:
+                    state.caught_up(db)
+            self._up_to_date = True  # a restore asks that no process runs: it cannot happen behind our back
+        self._held_up = self._held_up or still
+        return bool(behind)
 
     def _lease(self, db: Db, connection: Connection) -> Batch:
         limit = connection.connector.limits.write_batch
@@ -171,7 +194,7 @@ class Push:
         stopped: Collection[Writes],
     ) -> None:
         """Count what is about to be written for the first time; where that is too much, stop its kind first."""
-        stops = brake.too_many(db, connection.name, limits, _first_tries(batch.planned))
+        stops = brake.too_many(db, connection.name, limits, _first_tries(batch.planned), self._headcount)
         if stops:
             brake.put_on(db, connection.name, stops)
             for stop in stops:

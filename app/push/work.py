@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, and_, bindparam, case
 
 from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
-from app.core.words import Writes
+from app.core.words import LANES, Writes
 from app.records import links as pairs
 
 w = t.work.c
@@ -100,7 +100,7 @@ def mark_at(db: Connection, names: Iterable[str], contacts: Iterable[int], since
 
 def pick(db: Connection, names: Collection[str]) -> str | None:
     """The connection that waited longest among those with due work, not paused and not pacing itself; or None."""
-    due = exists().where(w.connection == s.name, w.due_at <= NOW)
+    due = exists().where(w.connection == s.name, w.lane.in_(LANES), w.due_at <= NOW)
     query = (
         select(s.name)
         .where(s.name.in_(sorted(names)), s.paused == 0, s.next_at <= NOW, due)
@@ -120,8 +120,20 @@ def pace(db: Connection, connection: str, gap_ms: int) -> None:
 def lease(db: Connection, connection: str, holder: str, limit: int, ttl_ms: int) -> tuple[str, list[Leased]]:
     """Lease up to ``limit`` due rows of a connection for ``ttl_ms``; the fencing token and the rows by contact id."""
     token = f"{holder}:{uuid.uuid4().hex}"
+    rows: list[Leased] = []
+    for lane in LANES:
+        if len(rows) < limit:
+            rows += _take(db, connection, lane, token, limit - len(rows), ttl_ms)
+    return token, sorted(rows, key=lambda r: r.contact_id)
+
+
+def _take(db: Connection, connection: str, lane: int, token: str, limit: int, ttl_ms: int) -> list[Leased]:
+    """Lease due rows of one lane, those first that are due longest."""
     query = (
-        select(w.contact_id).where(w.connection == connection, w.due_at <= NOW).order_by(w.lane, w.due_at).limit(limit)
+        select(w.contact_id)
+        .where(w.connection == connection, w.lane == lane, w.due_at <= NOW)
+        .order_by(w.due_at)
+        .limit(limit)
     )
     if db.dialect.name == "postgresql":
         query = query.with_for_update(skip_locked=True)
@@ -132,8 +144,7 @@ def lease(db: Connection, connection: str, holder: str, limit: int, ttl_ms: int)
         .values(lease=token, taken=w.gen, due_at=NOW + ttl_ms, attempts=w.attempts + 1)
         .returning(w.contact_id, w.attempts, w.since, w.first_failed_at, w.held)
     )
-    rows = [Leased(r.contact_id, r.attempts, r.since, r.first_failed_at, _let(r.held)) for r in db.execute(statement)]
-    return token, sorted(rows, key=lambda r: r.contact_id)
+    return [Leased(r.contact_id, r.attempts, r.since, r.first_failed_at, _let(r.held)) for r in db.execute(statement)]
 
 
 def _let(held: str | None) -> Writes | None:

@@ -75,13 +75,12 @@ def of_contacts(
     """
     found: dict[int, Link] = {}
     for chunk in chunks(sorted(ids)):
-        query = (
-            select(*_COLUMNS)
-            .where(t.link.c.contact_id.in_(chunk), t.link.c.connection == connection, t.link.c.kind == kind)
-            .order_by(t.link.c.remote_id)
+        query = select(*_COLUMNS).where(
+            t.link.c.contact_id.in_(chunk), t.link.c.connection == connection, t.link.c.kind == kind
         )
-        if lock:
-            query = query.with_for_update()
+        if lock and db.dialect.name == "postgresql":
+            # Not on SQLite, which has one writer anyway: to save the sort it would read all links of the connection.
+            query = query.order_by(t.link.c.remote_id).with_for_update()
         for row in db.execute(query).mappings():
             found[row["contact_id"]] = _link(row)
     return found

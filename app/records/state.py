@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
+from app.core.words import LANES
 
 NOW = now_ms()
 s = t.connection_state.c
@@ -59,6 +60,43 @@ def in_turn(db: Connection, names: Iterable[str]) -> list[str]:
 def served(db: Connection, name: str) -> None:
     """Events of this connection are taken now: the others come first next time."""
     db.execute(update(t.connection_state).where(s.name == name).values(fetched_at=NOW))
+
+
+_RESTORED = "restored_at"  # key in ``meta``
+
+
+def restored(db: Connection) -> None:
+    """The store is an old copy: every connection has to be read up to the present before anything is written."""
+    statement = upsert(db.dialect.name, t.meta).values(key=_RESTORED, value="")
+    db.execute(statement.on_conflict_do_nothing(index_elements=["key"]))
+    db.execute(update(t.connection_state).values(walked_at=None, poll_due_at=0, next_at=0))
+
+
+def behind(db: Connection, names: Collection[str]) -> tuple[list[str], bool]:
+    """Of these connections those that were not read up to the present since a restore, and whether any may still be.
+
+    Read: a walk came to its end, and nothing of what it brought waits any more.  One that rests holds up nobody until
+    it goes on.
+    """
+    m, i = t.meta.c, t.inbox.c
+    if db.execute(select(m.key).where(m.key == _RESTORED)).first() is None:
+        return [], False
+    known = {row.name: row for row in db.execute(select(s.name, s.walked_at, s.paused))}
+    found, resting = [], False
+    for name in sorted(names):
+        row = known.get(name)
+        waits = select(i.id).where(i.connection == name, i.status == "pending", i.lane.in_(LANES)).limit(1)
+        if row is None or row.walked_at is None or db.execute(waits).first() is not None:
+            if row is not None and row.paused:
+                resting = True
+            else:
+                found.append(name)
+    return found, bool(found) or resting
+
+
+def caught_up(db: Connection) -> None:
+    """Every connection was read: writing goes on as usual."""
+    db.execute(delete(t.meta).where(t.meta.c.key == _RESTORED))
 
 
 def failing(db: Connection, name: str, why: str) -> None:

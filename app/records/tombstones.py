@@ -49,7 +49,8 @@ def digest(key: bytes, address: str) -> str:
 
 def standing(db: Connection, addresses: Collection[str], given: SecretStr | None) -> dict[str, str]:
     """Those of the addresses that have a standing tombstone, each with its reason; an erasure outweighs a deletion."""
-    if not addresses or not db.execute(select(exists().where(s.lifted_at.is_(None)))).scalar():
+    some = exists().where(s.lifted_at.is_(None), s.key_hash.is_not(None))
+    if not addresses or not db.execute(select(some)).scalar():
         return {}
     key = secret(db, given)
     by_hash = {digest(key, a): a for a in addresses}
@@ -78,8 +79,9 @@ def bury(
         s.reason == reason,
         s.lifted_at.is_(None),
         s.connection == connection,
-        s.key_hash.is_not_distinct_from(key_hash),
-        s.remote_id.is_not_distinct_from(remote_id),
+        # Not IS NOT DISTINCT FROM, which goes by no index.
+        s.key_hash.is_(None) if key_hash is None else s.key_hash == key_hash,
+        s.remote_id.is_(None) if remote_id is None else s.remote_id == remote_id,
     )
     if db.execute(same.limit(1)).first() is None:
         db.execute(

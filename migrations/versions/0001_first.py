@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "kind", "former", name=op.f("pk_alias")),
     )
+    op.create_index("ix_alias_record", "alias", ["connection", "kind", "remote_id"], unique=False)
     op.create_table(
         "block",
         sa.Column("key", sa.BigInteger(), nullable=False),
@@ -384,7 +385,14 @@ def upgrade() -> None:
         sa.Column("lifted_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tombstone")),
     )
-    op.create_index("ix_tombstone_key_hash", "tombstone", ["key_hash"], unique=False)
+    op.create_index(
+        "ix_tombstone_key_hash",
+        "tombstone",
+        ["key_hash"],
+        unique=False,
+        sqlite_where=sa.text("lifted_at IS NULL"),
+        postgresql_where=sa.text("lifted_at IS NULL"),
+    )
     op.create_index("ix_tombstone_record", "tombstone", ["connection", "remote_id"], unique=False)
     op.create_table(
         "withheld",

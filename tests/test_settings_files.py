@@ -1,0 +1,67 @@
+"""Secrets as files: as Docker and Kubernetes hand them over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import ConfigError
+from app.core.settings import FILES, Config, Settings, database_url
+
+SECRET = {
+    "database": "postgresql://tandem:geheim@db/tandem",
+    "database_password": "geheim",
+    "token": "a-token-of-some-length",
+    "erasure_key": "a-key-of-some-length",
+}
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def said(settings: Settings, name: str) -> str:
+    value = getattr(settings, name)
+    return str(value if isinstance(value, str) else value.get_secret_value())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_secret_comes_from_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the line's end, and before the variable of the same name; shown by nobody."""
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET[name]}\n", encoding="utf-8")
+    monkeypatch.setenv(f"TANDEM_{name}".upper(), "another")
+    monkeypatch.setenv(f"TANDEM_{name}_FILE".upper(), str(file))
+    settings = Settings()
+    assert said(settings, name) == SECRET[name]
+    if name != "database":
+        assert SECRET[name] not in repr(settings)
+
+
+@pytest.mark.parametrize(("text", "told"), [(None, "cannot be read: FileNotFoundError"), ("", "is empty")])
+def test_a_file_that_is_no_good(text: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is named by its variable; nothing is used in its place."""
+    file = tmp_path / "secret"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("TANDEM_TOKEN_FILE", str(file))
+    with pytest.raises(ConfigError, match=f"^TANDEM_TOKEN_FILE: {told}$"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("postgresql://tandem@db:5432/tandem", "postgresql://tandem:ge%40heim@db:5432/tandem"),
+        ("postgresql://tandem:own@db/tandem", "postgresql://tandem:own@db/tandem"),
+        ("sqlite:///tandem.db", "sqlite:///tandem.db"),
+        ("no url", "no url"),
+    ],
+)
+def test_the_password_stands_apart_from_the_url(url: str, whole: str) -> None:
+    """It is put in where the URL has none; what is no URL is told by whoever opens it."""
+    settings = Settings(_env_file=None, database=url, database_password="ge@heim")
+    assert database_url(settings, Config()) == whole
+    assert database_url(settings, Config(database="sqlite:///other.db")) == "sqlite:///other.db"

@@ -34,6 +34,9 @@ TRIES = 6  # a transaction that lost a race is tried this often in a fresh trans
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _AGAIN = {"40001", "40P01"}
 _UNIQUE = "23505"
+# Connection exception, insufficient resources, operator intervention, system error (same source).
+_UNWELL = {"08", "53", "57", "58"}
+_BROKEN = {"OperationalError", "InterfaceError"}  # the driver's own, without a code
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
@@ -236,6 +239,21 @@ class Database:
             self._kept = None
         self._writer.dispose()
         self._reader.dispose()
+
+
+def unwell(error: BaseException) -> bool:
+    """Whether the database itself is in trouble (away, full, shutting down), so that no row is to blame.
+
+    Classes 08, 53, 57 and 58 of PostgreSQL's error codes, and what has none since the connection broke; of SQLite's, all
+    that are operational.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.OperationalError):
+        return True
+    state = getattr(cause, "sqlstate", None)
+    if state is None:
+        return isinstance(error, DBAPIError) and (error.connection_invalidated or type(cause).__name__ in _BROKEN)
+    return str(state)[:2] in _UNWELL
 
 
 def _lost_race(error: BaseException) -> bool:

@@ -272,6 +272,8 @@ class Push:
                         "conflict",
                         "a record with this key is there, but is not this contact's",
                     )
+            case Gone() if link is not None and link.gone_at is not None:
+                out.done.append(contact_id)  # the vendor told of the deletion meanwhile
             case Gone() if planned.row.attempts == 1:
                 # It may live on under another id (merged, a lead that was converted): look there, then once more.
                 if planned.order.id is not None:

@@ -54,7 +54,8 @@ class Erase:
         if token is None:
             return 0
         try:
-            return self._call() or self._close()
+            with leases.using(token):
+                return self._call() or self._close()
         finally:
             with self._database.write() as db:
                 leases.give_back(db, "erase", token)

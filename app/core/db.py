@@ -244,8 +244,8 @@ class Database:
 def unwell(error: BaseException) -> bool:
     """Whether the database itself is in trouble (away, full, shutting down), so that no row is to blame.
 
-    Classes 08, 53, 57 and 58 of PostgreSQL's error codes, and what has none since the connection broke; of SQLite's, all
-    that are operational.
+    Classes 08, 53, 57 and 58 of PostgreSQL's error codes, and what has none since the connection broke; of SQLite's,
+    all that are operational.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.OperationalError):

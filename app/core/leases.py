@@ -54,8 +54,8 @@ def give_back(db: Connection, name: str, token: str) -> None:
 def using(token: str) -> Iterator[None]:
     """The block works under this right, which is renewed as long as it does.
 
-    Not as long as the worker lives: a right whose ``acquire`` was committed while the answer got lost, or that could not
-    be given back since the database was away, would be held by nobody and never run out.
+    Not as long as the worker lives: a right whose ``acquire`` was committed while the answer got lost, or that could
+    not be given back since the database was away, would be held by nobody and never run out.
     """
     _used.add(token)
     try:

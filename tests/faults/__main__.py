@@ -1,7 +1,7 @@
 """Run the campaign: ``python -m tests.faults --schedules 200 --seed 1``.
 
-The last line says what was lost, doubled, diverged or resurrected; the exit code is 1 unless all are 0.  The line before
-is JSON: each kind of fault, how often it was injected, in how many schedules, and how many calls or events it struck.
+The last line says what was lost, doubled, diverged or resurrected; the exit code is 1 unless all are 0.  The line
+before is JSON: each kind of fault, how often it was injected, in how many schedules, and what it struck.
 """
 
 from __future__ import annotations

@@ -28,7 +28,13 @@ class Campaign:
     """All schedules of one run."""
 
     def __init__(
-        self, seed: int, *, sqlite: bool = False, saboteur: str | None = None, log: Path | None = None, block: int = BLOCK
+        self,
+        seed: int,
+        *,
+        sqlite: bool = False,
+        saboteur: str | None = None,
+        log: Path | None = None,
+        block: int = BLOCK,
     ) -> None:
         self.seed, self._block = seed, block
         self._sqlite, self._saboteur, self._log = sqlite, saboteur, log

@@ -76,9 +76,9 @@ def _texts(person: dict[str, Any]) -> dict[str, Any]:
 def wrongs(expected: Iterable[Expected], found: dict[str, dict[str, list[dict[str, Any]]]]) -> list[Wrong]:
     """Everything that is wrong now.
 
-    lost: the last edit of a field, or a whole person, is missing at some side.  diverged: the sides say different things
-    of somebody.  doubled: a side has somebody twice.  resurrected: somebody who withdrew may be mailed, or somebody who
-    was deleted is there.
+    lost: the last edit of a field, or a whole person, is missing at some side.  diverged: the sides say different
+    things of somebody.  doubled: a side has somebody twice.  resurrected: somebody who withdrew may be mailed, or
+    somebody who was deleted is there.
     """
     out: list[Wrong] = []
     for who in expected:

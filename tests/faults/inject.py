@@ -30,7 +30,11 @@ RULES: Mapping[str, Mapping[str, Any]] = {
     "calls_slow": {"kind": "slow", "delay": 0.5},
     "token_revoked": {"kind": "status", "status": 401, "rate": 0.5},
     # A deletion that no webhook tells is not seen by a poll at HubSpot: its search leaves the archive out.
-    "webhooks_dropped": {"kind": "drop_webhook", "rate": 0.5, "match": "propertyChange|creation|profile|upemail|^subscr"},
+    "webhooks_dropped": {
+        "kind": "drop_webhook",
+        "rate": 0.5,
+        "match": "propertyChange|creation|profile|upemail|^subscr",
+    },
     "webhooks_doubled": {"kind": "duplicate_webhook", "rate": 0.7},
     "webhooks_reordered": {"kind": "reorder_webhooks"},
     "webhooks_delayed": {"kind": "delay_webhook", "rate": 0.5, "delay": 1.0},

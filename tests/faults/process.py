@@ -69,7 +69,7 @@ def acknowledge_before_store() -> None:
     async def quietly(self: GroupCommit, arrived: Any) -> None:
         try:
             await real(self, arrived)
-        except Exception:
+        except Exception:  # noqa: BLE001 - it was acknowledged already, that is the point
             return
 
     async def store(self: GroupCommit, arrived: Any) -> None:

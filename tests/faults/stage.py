@@ -308,16 +308,16 @@ class Stage:
         """What the store says, for whoever looks for the cause of a finding; the checker never asks."""
         if self.pg is None:
             return []
+        ms = "- extract(epoch FROM now()) * 1000"
         queries = (
-            "SELECT 'work', count(*), min(due_at) - extract(epoch FROM now()) * 1000, max(attempts) FROM work",
-            "SELECT 'inbox', status, connection, count(*), min(due_at) - extract(epoch FROM now()) * 1000, max(error)"
-            " FROM inbox WHERE status <> 'done' GROUP BY status, connection",
-            "SELECT 'lease', name, until - extract(epoch FROM now()) * 1000 FROM lease",
-            "SELECT 'worker', pid, beat_at - extract(epoch FROM now()) * 1000 FROM worker",
-            "SELECT 'connection', name, paused, next_at - extract(epoch FROM now()) * 1000,"
-            " poll_due_at - extract(epoch FROM now()) * 1000, failing_since FROM connection_state",
-            "SELECT 'activity', pid, state, wait_event, extract(epoch FROM now() - xact_start), left(query, 90),"
-            " pg_blocking_pids(pid) FROM pg_stat_activity WHERE datname LIKE 'block%' AND state <> 'idle'",
+            f"SELECT 'work', count(*), min(due_at) {ms}, max(attempts) FROM work",
+            f"SELECT 'inbox', status, connection, count(*), min(due_at) {ms}, max(error) FROM inbox "
+            "WHERE status <> 'done' GROUP BY status, connection",
+            f"SELECT 'lease', name, until {ms} FROM lease",
+            f"SELECT 'worker', pid, beat_at {ms} FROM worker",
+            f"SELECT 'connection', name, paused, next_at {ms}, poll_due_at {ms}, failing_since FROM connection_state",
+            "SELECT 'activity', pid, state, wait_event, now() - xact_start, left(query, 90), pg_blocking_pids(pid) "
+            "FROM pg_stat_activity WHERE datname LIKE 'block%' AND state <> 'idle'",
             "SELECT 'dead', connection, code, contact_id, reason FROM dead",
         )
         found = []

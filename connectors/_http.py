@@ -30,7 +30,7 @@ from connectors._shared_budget import Ledger, SharedBudget
 from connectors._wording import excerpt, masked_path
 from connectors.contract import Limits, NeedsHuman, Refused, TryLater
 
-__all__ = ["STEPS", "Http", "Step", "retry_after", "urgently"]
+__all__ = ["STEPS", "Http", "Step", "retry_after", "until", "urgently"]
 
 _CONNECT_SECONDS = 10.0  # ours: a host that does not answer a handshake by then is down
 
@@ -41,6 +41,7 @@ _SAFE = "tandem.safe"  # request extension: whether the request may be sent twic
 _DECODED = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})  # untrue of a body that was read
 
 _urgent: ContextVar[bool] = ContextVar("tandem_urgent_calls", default=False)
+_until: ContextVar[float | None] = ContextVar("tandem_calls_until", default=None)
 
 # Both libraries log whole URLs and answer headers: nothing of a person or a secret belongs in a log.
 for _name in ("httpx", "httpcore"):
@@ -55,6 +56,19 @@ def urgently() -> Iterator[None]:
         yield
     finally:
         _urgent.reset(token)
+
+
+@contextlib.contextmanager
+def until(moment: float) -> Iterator[None]:
+    """No call of this thread in here begins after ``moment`` (monotonic seconds): what it says may be outdated by then.
+
+    A worker that was suspended does not know it; whoever took over its work has written something newer meanwhile.
+    """
+    token = _until.set(moment)
+    try:
+        yield
+    finally:
+        _until.reset(token)
 
 
 class _MissError(Exception):
@@ -242,6 +256,8 @@ class Http:
         def once() -> httpx.Response:
             nonlocal deadline
             with self._slot(request, family, urgent=urgent):
+                if (moment := _until.get()) is not None and self._now() > moment:
+                    raise TryLater(f"{_what(request)}: not sent, the time for this work is over")
                 deadline = self._now() + self._timeout if deadline is None else deadline
                 response = self._timed(request, family, deadline)
             wait = retry_after(response)

@@ -20,8 +20,13 @@ connection for ``delay`` seconds or until the client hangs up.  ``reset`` closes
 with ``after`` only once the call took effect.
 """
 
-WEBHOOK_KINDS = frozenset({"drop_webhook", "duplicate_webhook", "delay_webhook", "reorder_webhooks"})
+EVENT_KINDS = frozenset({"drop_webhook", "duplicate_webhook", "delay_webhook", "reorder_webhooks"})
 """Trouble with single events on their way out; ``match`` is then searched in the event's type."""
+
+DEAF = "deaf_webhook"
+"""Trouble with a whole delivery: the receiver's 2xx is not heard, so that the delivery is tried again."""
+
+WEBHOOK_KINDS = EVENT_KINDS | {DEAF}
 
 _HOLD = 60.0  # seconds that a time-out holds the connection, where the rule does not say
 _DEFAULT_DELAY = {"slow": 0.2, "delay_webhook": 1.0}
@@ -33,7 +38,10 @@ class BadFault(ValueError):
 
 @dataclass(slots=True)
 class Fault:
-    """One rule.  ``left``: how often it may still strike, None = always.  ``delay``, ``retry_after``: seconds."""
+    """One rule.  ``left``: how often it may still strike, None = always.  ``delay``, ``retry_after``: seconds.
+
+    ``agent``: searched in the caller's User-Agent, so that trouble can be kept from whoever prepares or checks a test.
+    """
 
     id: int
     kind: str
@@ -45,6 +53,7 @@ class Fault:
     retry_after: float | None
     delay: float
     after: bool
+    agent: re.Pattern[str]
     struck: int = field(default=0)
 
     def public(self) -> dict[str, Any]:
@@ -60,6 +69,7 @@ class Fault:
             "retry_after": self.retry_after,
             "delay": self.delay,
             "after": self.after,
+            "agent": self.agent.pattern,
             "struck": self.struck,
         }
 
@@ -75,7 +85,7 @@ class Faults:
 
     def add(self, given: Mapping[str, Any]) -> Fault:
         """Add a rule as the control endpoint takes it.  Raises BadFault."""
-        known = {"kind", "match", "method", "rate", "count", "status", "retry_after", "delay", "after"}
+        known = {"kind", "match", "method", "rate", "count", "status", "retry_after", "delay", "after", "agent"}
         if unknown := set(given) - known:
             raise BadFault(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
         kind = given.get("kind")
@@ -93,6 +103,7 @@ class Faults:
                 retry_after=None if given.get("retry_after") is None else float(given["retry_after"]),
                 delay=float(given.get("delay", _DEFAULT_DELAY.get(kind, _HOLD))),
                 after=bool(given.get("after", False)),
+                agent=re.compile(str(given.get("agent", ""))),
             )
         except (re.error, TypeError, ValueError) as error:
             raise BadFault(str(error)) from None
@@ -111,25 +122,30 @@ class Faults:
         """All rules as JSON."""
         return [fault.public() for fault in self._rules.values()]
 
-    def of_call(self, method: str, path: str) -> Fault | None:
-        """The rule that strikes this call."""
-        return self._pick(CALL_KINDS, path, method) if self._rules else None
+    def of_call(self, method: str, path: str, agent: str = "") -> Fault | None:
+        """The rule that strikes this call.  ``agent``: the caller's User-Agent."""
+        return self._pick(CALL_KINDS, path, method, agent) if self._rules else None
 
     def of_event(self, type_: str) -> Fault | None:
         """The rule that strikes this event."""
-        return self._pick(WEBHOOK_KINDS, type_, None) if self._rules else None
+        return self._pick(EVENT_KINDS, type_, None) if self._rules else None
+
+    def unheard(self, types: Collection[str]) -> bool:
+        """Whether the answer to a delivery of events of these types is not heard."""
+        return bool(self._rules) and self._pick({DEAF}, " ".join(sorted(types)), None) is not None
 
     def shuffle(self, items: list[Any]) -> None:
         """Shuffle in place, with the same seed."""
         self._random.shuffle(items)
 
-    def _pick(self, kinds: Collection[str], text: str, method: str | None) -> Fault | None:
+    def _pick(self, kinds: Collection[str], text: str, method: str | None, agent: str = "") -> Fault | None:
         for fault in self._rules.values():
             if (
                 fault.kind in kinds
                 and fault.left != 0
                 and (fault.method is None or fault.method == method)
                 and fault.match.search(text) is not None
+                and fault.agent.search(agent) is not None
                 and (fault.rate >= 1 or self._random.random() < fault.rate)
             ):
                 fault.struck += 1

@@ -129,7 +129,7 @@ class Front:
         call = scope[_CALL] = sim.calls.add(scope, path=called, write=write)
         self._in_flight += 1
         try:
-            fault = sim.faults.of_call(method, called)
+            fault = sim.faults.of_call(method, called, call["user_agent"])
             if fault is None:
                 await self._enter(scope, receive, self._seen(send, call, path))
             else:

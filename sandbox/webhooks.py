@@ -211,6 +211,8 @@ class Webhooks:
             async with self._slots:
                 body, headers = self._encode(target, happenings, attempt)
                 answer = await self._poster.send("POST", target.url, body, headers)
+            if answer is not None and self._faults.unheard(delivery["types"]):
+                answer = None
             delivery["attempts"] = attempt + 1
             delivery["answers"].append(answer)
             if answer is not None and 200 <= answer < 300:

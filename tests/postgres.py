@@ -11,7 +11,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,54 +72,88 @@ def _copied(programs: Path, folder: Path) -> Path:
     return target / programs.name
 
 
-@contextmanager
-def server() -> Iterator[str]:
-    """A fresh server on a free port of this machine; its URL without a database."""
-    programs, who = binaries(), _unprivileged()
-    folder = Path(tempfile.mkdtemp(prefix="tandem-pg-"))
-    if who and not _open_to_all(programs):
-        programs = _copied(programs, folder / "install")
-    data = folder / "data"
-    data.mkdir(mode=0o700)
-    if who:
-        for path in (folder, data):
-            os.chown(path, who["user"], who["group"])
-    env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
-    run: dict[str, Any] = {"cwd": folder, "env": env, **who}
-    try:
+class Server:
+    """A fresh server on a free port of this machine, which can be stopped and started again on the same data.
+
+    ``url`` names no database.  ``env`` is added to the server's environment, ``options`` to its settings.
+    """
+
+    def __init__(self, env: Mapping[str, str] | None = None, options: Mapping[str, str] | None = None) -> None:
+        programs, self._who = binaries(), _unprivileged()
+        self.folder = Path(tempfile.mkdtemp(prefix="tandem-pg-"))
+        if self._who and not _open_to_all(programs):
+            programs = _copied(programs, self.folder / "install")
+        self._programs = programs
+        self._data = self.folder / "data"
+        self._data.mkdir(mode=0o700)
+        if self._who:
+            for path in (self.folder, self._data):
+                os.chown(path, self._who["user"], self._who["group"])
+        clean = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
+        self._run: dict[str, Any] = {"cwd": self.folder, "env": clean, **self._who}
         subprocess.run(
-            [programs / "initdb", "-D", data, "-U", "tandem", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            [programs / "initdb", "-D", self._data, "-U", "tandem", "-A", "trust", "-E", "UTF8", "--no-sync"],
             check=True,
             capture_output=True,
-            **run,
+            **self._run,
         )
+        self._run["env"] = {**clean, **(env if env is not None else {})}
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        options = {
+        self.url = f"postgresql://tandem@127.0.0.1:{port}"
+        settings = {
             "listen_addresses": "127.0.0.1",
             "port": port,
-            "unix_socket_directories": str(folder),
+            "unix_socket_directories": str(self.folder),
             "fsync": "off",  # this data dies with the tests
             "max_connections": 200,
             "log_min_messages": "fatal",
+            **(options if options is not None else {}),
         }
-        arguments = [a for k, v in options.items() for a in ("-c", f"{k}={v}")]
-        process = subprocess.Popen([programs / "postgres", "-D", data, *arguments], stderr=subprocess.DEVNULL, **run)
+        self._arguments = [a for k, v in settings.items() for a in ("-c", f"{k}={v}")]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and return once it answers.  Raises Missing where it does not."""
+        command = [self._programs / "postgres", "-D", self._data, *self._arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **self._run)
+        for _ in range(600):
+            if self.process.poll() is not None:
+                raise Missing(f"the server ended with {self.process.returncode}")
+            if self.answers():
+                return
+            time.sleep(0.05)
+        raise Missing("the server did not answer in time")
+
+    def answers(self) -> bool:
+        """Whether somebody may connect."""
         try:
-            url = f"postgresql://tandem@127.0.0.1:{port}"
-            for _ in range(300):
-                if process.poll() is not None:
-                    raise Missing(f"the server ended with {process.returncode}")
-                try:
-                    psycopg.connect(f"{url}/postgres", connect_timeout=5).close()
-                    break
-                except psycopg.OperationalError:
-                    time.sleep(0.05)
-            else:
-                raise Missing("the server did not answer in time")
-            yield url
+            psycopg.connect(f"{self.url}/postgres", connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """Shut down: SIGINT does not wait for whoever is still connected, SIGQUIT leaves everything to recovery."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(30)
+            self.process = None
+
+    def close(self) -> None:
+        """Stop and remove the data."""
+        try:
+            self.stop()
         finally:
-            process.send_signal(signal.SIGINT)  # its fast shutdown: it does not wait for whoever is still connected
-            process.wait(30)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A fresh server on a free port of this machine; its URL without a database."""
+    made = Server()
+    try:
+        made.start()
+        yield made.url
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        made.close()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.core import tables as t
-from app.core.db import Database
+from app.core.db import Database, unwell
 from app.push import push
+from app.sync import chain, whose
 from connectors.contract import Side
 from tests.world import World
 
@@ -211,6 +215,78 @@ def test_an_address_of_another_contact_is_not_taken(database: Database) -> None:
     links = {(k.connection, k.remote_id): k for k in world.rows(t.link)}
     assert links[("chimp", "chimp2")].warnings[0]["code"] == "belongs_to_another"
     assert world.people("hub")["ben@x.org"]["town"] == "Bonn"
+
+
+def _full(*_: Any, **__: Any) -> Any:
+    raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+
+def _defect(*_: Any, **__: Any) -> Any:
+    raise ValueError("a defect")
+
+
+@pytest.mark.parametrize(("breaks", "waits"), [(_full, True), (_defect, False)])
+def test_a_database_in_trouble_blames_no_record(
+    database: Database, monkeypatch: pytest.MonkeyPatch, breaks: Any, waits: bool
+) -> None:
+    """Where the disk is full or the database away, all events wait; a record that breaks the chain is set aside."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.deliver("hub")
+    with monkeypatch.context() as broken:
+        broken.setattr(chain, "absorb", lambda *a: breaks() if a[3] else [])
+        if waits:
+            with pytest.raises(OperationalError):
+                world.fetch.step()
+        else:
+            world.fetch.step()
+    assert [d.code for d in world.rows(t.dead)] == ([] if waits else ["error"])
+    world.settle(webhooks=False)
+    assert list(world.people("chimp")) == (["ann@x.org"] if waits else [])
+
+
+def test_a_pair_that_a_push_notes_meanwhile_is_no_second_record(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The echo of our own create is read before the create is noted, and stored after: it is read again."""
+    world = World(database, TWO)
+    world.vendors["hub"].put(None, ANN)
+    world.deliver("hub")
+    world.fetch.step()
+    with database.write() as db:
+        batch = world.push._lease(db, world.connections["chimp"])
+    receipts = world.push._send(batch)
+    world.deliver("chimp")
+    real = whose.paired_elsewhere
+
+    def noted_meanwhile(db: Any, *rest: Any) -> Any:
+        if world.rows(t.link)[-1].connection == "hub":
+            world.push._finish(db, batch, receipts)  # on PostgreSQL another transaction, committed in between
+        return real(db, *rest)
+
+    monkeypatch.setattr(whose, "paired_elsewhere", noted_meanwhile)
+    world.fetch.step()
+    world.settle()
+    assert world.rows(t.dead) == []
+    assert world.people("chimp") == world.people("hub")
+
+
+TROUBLE: list[tuple[Any, bool]] = [
+    (psycopg.errors.DiskFull(), True),
+    (psycopg.errors.AdminShutdown(), True),
+    (psycopg.errors.CannotConnectNow(), True),
+    (psycopg.OperationalError("the connection is lost"), True),
+    (psycopg.errors.ProgramLimitExceeded(), False),  # this row is too large for an index
+    (psycopg.errors.UniqueViolation(), False),
+    (sqlite3.OperationalError("database or disk is full"), True),
+    (sqlite3.DataError("string or blob too big"), False),
+]
+
+
+@pytest.mark.parametrize(("cause", "trouble"), TROUBLE, ids=lambda v: type(v).__name__)
+def test_what_is_the_databases_trouble(cause: Exception, trouble: bool) -> None:
+    """Told by the driver's code where there is one; a row that cannot be stored is not the database's trouble."""
+    assert unwell(DBAPIError("INSERT", {}, cause)) is trouble
 
 
 def test_a_lossy_mapping_does_not_loop(database: Database) -> None:

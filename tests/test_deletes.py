@@ -11,7 +11,7 @@ from app.core import tables as t
 from app.core.db import Database
 from app.core.settings import ConnectionConfig
 from app.core.words import Deletes
-from app.records import tombstones
+from app.records import dead, tombstones
 from app.sync import deleting
 from connectors.contract import Action, Side
 from tests.world import World
@@ -74,6 +74,54 @@ def test_an_echo_that_comes_before_our_receipt_is_no_second_deletion(database: D
     database.transact(lambda db: world.push._finish(db, batch, receipts))
     world.settle()
     assert [s.connection for s in world.rows(t.tombstone)] == ["hub"]
+
+
+def met(world: World) -> None:
+    """A write meets a deletion that the vendor has not told yet, and is given up."""
+    hub = world.vendors["hub"]
+    hub.remove("hub1")
+    told, hub.events = hub.events, []
+    world.vendors["chimp"].put("chimp1", {"last": "Lea"})
+    world.settle()
+    assert [d.code for d in world.rows(t.dead)] == ["gone"]
+    hub.events += told
+    world.settle()
+
+
+def test_a_deletion_that_a_write_met_first_counts(database: Database) -> None:
+    """The vendor's word comes later than our failed write: it leads to the same as before it."""
+    world = paired(database, hub=("archive", "ignore"), chimp=("ignore", "archive"))
+    met(world)
+    assert world.people("chimp") == {}
+    assert [(s.connection, s.remote_id) for s in world.rows(t.tombstone)] == [("hub", "hub1")]
+    assert world.rows(t.dead) == [], "the letter is settled: the vendor said what became of the record"
+    assert world.settle() == 0
+
+
+def test_saboteur_what_a_write_met_is_known_already(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the vendor's word no news then, the person would stay at the other side for ever."""
+    monkeypatch.setattr(dead, "gone", lambda *_: set())
+    world = paired(database, hub=("archive", "ignore"), chimp=("ignore", "archive"))
+    met(world)
+    assert world.people("chimp") != {}
+
+
+def test_a_write_that_comes_after_the_vendors_word_is_no_letter(database: Database) -> None:
+    """The record went while our call was under way, and the vendor told it before the call had ended."""
+    world = paired(database, hub=("archive", "ignore"), chimp=("ignore", "archive"))
+    world.vendors["chimp"].put("chimp1", {"last": "Lea"})
+    world.deliver("chimp")
+    world.fetch.step()
+    with database.write() as db:
+        batch = world.push._lease(db, world.connections["hub"])
+    world.vendors["hub"].remove("hub1")
+    receipts = world.push._send(batch)
+    world.deliver("hub")
+    world.fetch.step()
+    database.transact(lambda db: world.push._finish(db, batch, receipts))
+    world.settle()
+    assert world.rows(t.dead) == []
+    assert world.people("chimp") == {}
 
 
 @pytest.mark.parametrize("name", ["hub", "chimp"])

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import respx
 
+from connectors._http import until
 from connectors.contract import TryLater
 from tests.client import BASE, Clock, Connect, connecting, problem
 
@@ -27,6 +28,32 @@ def api() -> respx.MockRouter:
 @pytest.fixture
 def connect(clock: Clock, api: respx.MockRouter) -> Connect:
     return connecting(clock, api)
+
+
+# --- the time for the work that a call belongs to ---------------------------------------------------------------------
+
+
+def test_no_call_begins_after_its_time(api: respx.MockRouter, connect: Connect, clock: Clock) -> None:
+    """A worker that slept through its lease sends nothing more: somebody else may have sent something newer."""
+    route = api.post(f"{BASE}/x").respond(200, json={})
+    http = connect()
+    with until(clock.now + 10):
+        http.send("POST", "/x")
+        clock.now += 11
+        wait = problem(lambda: http.send("POST", "/x"))
+    assert isinstance(wait, TryLater)
+    assert not wait.landed
+    assert route.call_count == 1
+    http.send("POST", "/x")
+    assert route.call_count == 2, "what is not part of such work goes on"
+
+
+def test_no_second_try_begins_after_its_time(api: respx.MockRouter, connect: Connect, clock: Clock) -> None:
+    """Nor does one of the quick tries."""
+    route = api.get(f"{BASE}/x").respond(503)
+    with until(clock.now):
+        problem(lambda: connect().send("GET", "/x"))
+    assert route.call_count == 1
 
 
 # --- tries ------------------------------------------------------------------------------------------------------------

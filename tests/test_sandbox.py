@@ -92,6 +92,24 @@ def test_faults_strike_as_often_as_they_say(hs: httpx.Client) -> None:
     assert [r["struck"] for r in hs.get("/_sandbox/faults").json()["faults"]] == [2, first.count(429)]
 
 
+def test_faults_leave_some_callers_in_peace(hs: httpx.Client) -> None:
+    """Trouble for everybody but those of a given User-Agent, and whoever checks is not disturbed by it."""
+    hs.post("/_sandbox/faults", json={"kind": "status", "status": 500, "agent": "^(?!checker)"})
+    assert hs.get(CONTACTS).status_code == 500
+    assert hs.get(CONTACTS, headers={"user-agent": "checker/1"}).status_code == 200
+
+
+def test_an_answer_that_is_not_heard_is_tried_again(hs: httpx.Client, receiver: Receiver) -> None:
+    """The receiver has taken the delivery, yet it comes again, and counts as delivered once it is heard."""
+    hs.post("/_sandbox/webhooks", json={"url": receiver.url})
+    hs.post("/_sandbox/faults", json={"kind": "deaf_webhook", "count": 1})
+    create(hs, email="a@example.com")
+    state = settled(hs)
+    assert receiver.take().events == [{**e, "attemptNumber": 0} for e in receiver.take().events]
+    assert [d["answers"] for d in state["deliveries"]] == [[None, 200]]
+    assert (state["delivered"], state["failed"]) == (2, 0)
+
+
 @pytest.mark.parametrize(
     "fault", [{"kind": "nonsense"}, {}, {"kind": "status", "match": "("}, {"kind": "status", "rat": 1}], ids=str
 )

@@ -41,6 +41,9 @@ _NOTIFY = select(func.pg_notify(CHANNEL, bindparam("b_from")))
 # A process that is stopped in the middle of a transaction would hold its rows for ever: PostgreSQL ends its session.
 # https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT
 _FROZEN = "SET idle_in_transaction_session_timeout = '300s'"
+# Connection exception, insufficient resources, operator intervention, system error (same source).
+_UNWELL = {"08", "53", "57", "58"}
+_BROKEN = {"OperationalError", "InterfaceError"}  # the driver's own, without a code
 
 
 class now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
@@ -275,6 +278,21 @@ def _thaw(raw: Any, _record: Any) -> None:
     raw.autocommit = True
     raw.execute(_FROZEN)
     raw.autocommit = False
+
+
+def unwell(error: BaseException) -> bool:
+    """Whether the database itself is in trouble (away, full, shutting down), so that no row is to blame.
+
+    Classes 08, 53, 57 and 58 of PostgreSQL's error codes, and what has none since the connection broke; of SQLite's,
+    all that are operational.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.OperationalError):
+        return True
+    state = getattr(cause, "sqlstate", None)
+    if state is None:
+        return isinstance(error, DBAPIError) and (error.connection_invalidated or type(cause).__name__ in _BROKEN)
+    return str(state)[:2] in _UNWELL
 
 
 def _lost_race(error: BaseException) -> bool:

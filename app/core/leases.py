@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
@@ -16,6 +19,7 @@ RESTS = "rests"  # the token of a right that nobody has for a while
 NOW = now_ms()
 c = t.lease.c
 wk = t.worker.c
+_used: Final[set[str]] = set()  # tokens under which this process works right now
 
 
 def new_worker_id() -> str:
@@ -57,13 +61,25 @@ def give_back(db: Connection, name: str, token: str) -> None:
     db.execute(delete(t.lease).where(c.name == name, c.token == token))
 
 
+@contextmanager
+def using(token: str) -> Iterator[None]:
+    """The block works under this right, which is renewed as long as it does.
+
+    Not as long as the worker lives: a right whose ``acquire`` was committed while the answer got lost, or that could
+    not be given back since the database was away, would be held by nobody and never run out.
+    """
+    _used.add(token)
+    try:
+        yield
+    finally:
+        _used.discard(token)
+
+
 def renew(db: Connection, holder: str, ttl_ms: int) -> None:
-    """Extend every right of a worker by ``ttl_ms`` from now."""
-    db.execute(
-        update(t.lease)
-        .where(c.token.startswith(f"{holder}:", autoescape=True), c.until > NOW)
-        .values(until=NOW + ttl_ms)
-    )
+    """Extend every right that a worker is using by ``ttl_ms`` from now."""
+    used = sorted(token for token in _used.copy() if token.startswith(f"{holder}:"))
+    if used:
+        db.execute(update(t.lease).where(c.token.in_(used), c.until > NOW).values(until=NOW + ttl_ms))
 
 
 def register(db: Connection, holder: str) -> list[str]:

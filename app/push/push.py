@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import select, update
 
+from app.core import clock
 from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
@@ -31,7 +32,7 @@ from app.records import links as pairs
 from app.records.links import Link
 from app.sync import consent
 from app.sync.connection import Connection, Connections
-from connectors._http import urgently
+from connectors._http import until, urgently
 from connectors.contract import (
     Action,
     Can,
@@ -127,12 +128,14 @@ class Push:
         with self._database.read() as db:
             if work.pick(db, writable) is None:  # look before taking the write lock
                 return 0
+        ends = clock.monotonic() + self._lease_ms / 1000
         with self._database.write() as db:
             name = work.pick(db, writable)
             if name is None:
                 return 0
             batch = self._lease(db, self._connections[name])
-        receipts = self._send(batch)
+        with until(ends):
+            receipts = self._send(batch)
         self._database.transact(lambda db: self._finish(db, batch, receipts))
         return len(batch.rows)
 
@@ -229,10 +232,11 @@ class Push:
         links = pairs.of_contacts(
             db, connection.name, connection.kind, [p.contact.id for p in batch.planned], lock=True
         )
+        mine = work.still(db, connection.name, batch.token, [p.contact.id for p in batch.planned])
         outcome = _Outcome(done=list(batch.idle), held=dict(batch.held))
         for planned, receipt in zip(batch.planned, receipts, strict=True):
             self._count(connection.name, type(receipt).__name__.lower())
-            self._one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now)
+            self._one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)
         lost = work.complete(db, connection.name, batch.token, outcome.done, outcome.failed, outcome.held)
         if lost:
             log.warning("push.lease_lost", connection=connection.name, links=len(lost))
@@ -270,8 +274,9 @@ class Push:
         link: Link | None,
         out: _Outcome,
         now: int,
+        mine: Collection[int],
     ) -> None:
-        """What one receipt leads to."""
+        """What one receipt leads to.  ``mine``: the contacts whose lease still holds."""
         contact_id = planned.contact.id
         match receipt:
             case Done() | Gone() if planned.order.verb is Verb.ARCHIVE:
@@ -282,7 +287,7 @@ class Push:
                 out.looks.append(_look(connection, Ref(survivor), f"merged:{contact_id}:{now}", now))
                 out.done.append(contact_id)
             case Done():
-                self._landed_at(db, connection, planned, receipt, link, out, now)
+                self._landed_at(db, connection, planned, receipt, link, out, now, late=contact_id not in mine)
                 if planned.held is not None:
                     out.held[contact_id] = planned.held
                 else:
@@ -302,6 +307,8 @@ class Push:
                         "conflict",
                         "a record with this key is there, but is not this contact's",
                     )
+            case Gone() if link is not None and link.gone_at is not None:
+                out.done.append(contact_id)  # the vendor told of the deletion meanwhile
             case Gone() if planned.row.attempts == 1:
                 # It may live on under another id (merged, a lead that was converted): look there, then once more.
                 if planned.order.id is not None:
@@ -381,8 +388,15 @@ class Push:
         link: Link | None,
         out: _Outcome,
         now: int,
+        *,
+        late: bool,
     ) -> None:
-        """Move the shadow to what the vendor holds now."""
+        """Move the shadow to what the vendor holds now.
+
+        ``late``: the lease was lost, so that another worker may have written something newer before this landed.  What
+        landed is then believed to stand there all the same: it is ours and no edit of theirs, and since the link is
+        dirty again, the newest is brought once more.
+        """
         modified = to_ms(receipt.modified) if receipt.modified is not None else None
         held, altered = held_now(connection, planned, receipt)
         if link is None:
@@ -399,7 +413,7 @@ class Push:
         link.written_at = now
         if modified is not None:
             link.modified = modified if link.modified is None else max(modified, link.modified)
-        if moved_meanwhile:
+        if moved_meanwhile and not late:
             # A reading moved the shadow while our call was under way: only a look can say which came first there.
             out.looks.append(_look(connection, Ref(link.remote_id), f"crossed:{link.rev}:{now}", now))
         else:

@@ -235,6 +235,14 @@ def complete(
     return frozenset(lost)
 
 
+def still(db: Connection, connection: str, token: str, contacts: Collection[int]) -> frozenset[int]:
+    """Those of the contacts whose rows this lease still holds; they are locked until the end of the transaction."""
+    query = select(w.contact_id).where(w.connection == connection, w.lease == token, w.contact_id.in_(sorted(contacts)))
+    if db.dialect.name == "postgresql":
+        query = query.order_by(w.contact_id).with_for_update()
+    return frozenset(db.execute(query).scalars())
+
+
 def release(db: Connection, holder: str) -> int:
     """Give back everything a worker holds: at its clean stop, or after its death."""
     prefix = f"{holder}:"

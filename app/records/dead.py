@@ -71,6 +71,19 @@ def settle(db: Connection, connection: str, contacts: Iterable[int]) -> None:
         db.execute(delete(t.dead).where(d.contact_id.in_(chunk), d.connection == connection, d.station == "push"))
 
 
+def gone(db: Connection, connection: str, contacts: Iterable[int]) -> set[int]:
+    """Those of the contacts whose record a write did not find any more, which are settled by this: the vendor says so.
+
+    A write may learn of a deletion before the vendor tells it.
+    """
+    found: set[int] = set()
+    for chunk in chunks(sorted(contacts)):
+        mine = (d.contact_id.in_(chunk), d.connection == connection, d.station == "push", d.code == "gone")
+        found |= {int(i) for i in db.execute(select(d.contact_id).where(*mine)).scalars() if i is not None}
+        db.execute(delete(t.dead).where(*mine))
+    return found
+
+
 def counts(db: Connection) -> dict[str, int]:
     """How many dead letters each connection has, where it has any."""
     return {row[0]: row[1] for row in db.execute(select(d.connection, func.count()).group_by(d.connection))}

@@ -55,7 +55,8 @@ class Erase:
         if token is None:
             return 0
         try:
-            return self._call(token) or self._close()
+            with leases.using(token):
+                return self._call(token) or self._close()
         except LeaseLost:
             log.warning("erase.lease_lost")
             return 0

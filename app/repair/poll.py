@@ -65,7 +65,8 @@ class Poll:
                 read_at: int = db.execute(select(NOW)).scalar_one()
                 cursor = db.execute(select(s.cursor).where(s.name == name)).scalar()
             try:
-                return self._page(connection, token, cursor, read_at)
+                with leases.using(token):
+                    return self._page(connection, token, cursor, read_at)
             finally:
                 with self._database.write() as db:
                     leases.give_back(db, f"poll:{name}", token)

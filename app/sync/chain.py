@@ -163,6 +163,9 @@ def _one(
         else:
             contact = owner
             other = whose.paired_elsewhere(db, state, connection, contact)
+            if other is not None and other.remote_id == record.id:
+                # A push that made the record noted so while we read: the pair is known, with its shadow, from now on.
+                return Result(End.UNSURE, reason="paired while it was read"), contact
             if other is not None:
                 consenting.objections(state, connection, connections, arrival, record, at)
                 reason = (

@@ -11,8 +11,8 @@ from app.core.db import now_ms
 from app.core.words import Channel, Deletes
 from app.push import work
 from app.records import contacts as people
+from app.records import dead, tombstones
 from app.records import links as pairs
-from app.records import tombstones
 from app.sync import consent
 from app.sync.connection import Connection, Connections
 
@@ -31,6 +31,10 @@ def deleted(db: Db, connection: Connection, connections: Connections, remote_ids
     for link in fresh:
         link.gone_at = now
     pairs.save(db, fresh)
+    # A write may have met the deletion before the vendor told it; what was merged away is gone too, but not deleted.
+    missed = {link.contact_id for link in links.values() if link not in fresh}
+    met = dead.gone(db, connection.name, missed) if missed else set()
+    fresh += [link for link in links.values() if link not in fresh and link.contact_id in met]
     if connection.deletes_in is Deletes.IGNORE or not fresh:
         return len(fresh)
     owners = {link.contact_id for link in fresh}

@@ -17,7 +17,7 @@ from sqlalchemy import RowMapping, select
 
 from app.core import leases
 from app.core.clock import from_ms
-from app.core.db import Database, now_ms
+from app.core.db import Database, now_ms, unwell
 from app.core.errors import LeaseLost
 from app.core.retry import Schedule
 from app.entry import inbox
@@ -84,7 +84,8 @@ class Fetch:
             if taken is None:
                 continue
             try:
-                self._process(self._connections[name], taken)
+                with leases.using(taken.token):
+                    self._process(self._connections[name], taken)
             finally:
                 with self._database.write() as db:
                     leases.give_back(db, f"sync:{name}", taken.token)
@@ -113,7 +114,9 @@ class Fetch:
             self._absorb(connection, taken, taken.arrivals, rest=True)
         except LeaseLost:
             log.warning("sync.lease_lost", connection=connection.name)
-        except Exception as error:  # noqa: BLE001 - one bad record must not hold the others: take them one by one
+        except Exception as error:  # one bad record must not hold the others: take them one by one
+            if unwell(error):
+                raise  # no record is to blame: all of them wait
             log.error("sync.batch_failed", connection=connection.name, error=type(error).__name__)
             self._one_by_one(connection, taken)
 
@@ -294,7 +297,9 @@ class Fetch:
                 self._absorb(connection, taken, [arrival], rest=False)
             except LeaseLost:
                 return
-            except Exception as error:  # noqa: BLE001 - this record is set aside with its reason, the others go on
+            except Exception as error:  # this record is set aside with its reason, the others go on
+                if unwell(error):
+                    raise
                 reason = f"{type(error).__name__} while it was stored"
                 ids = [row["id"] for row in taken.of[arrival.record.id]]
                 log.error("sync.record_failed", connection=connection.name, events=ids, error=type(error).__name__)

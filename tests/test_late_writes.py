@@ -1,0 +1,73 @@
+"""A worker that slept through its lease: what it still sends must not become somebody's edit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.core import tables as t
+from app.core.db import Database
+from app.push import work
+from app.push.push import Batch
+from connectors.contract import Side
+from tests.world import World
+
+SIDES = {"hub": Side.CRM, "chimp": Side.MARKETING}
+
+
+def leased(world: World) -> Batch:
+    """What a worker has in hand when it falls asleep, just before its call."""
+    with world.database.write() as db:
+        batch = world.push._lease(db, world.connections["chimp"])
+        db.execute(update(t.work).values(due_at=0))  # so much time goes by
+    assert batch.planned
+    return batch
+
+
+def woken(world: World, batch: Batch) -> None:
+    """It wakes, sends, and notes what came of it."""
+    receipts = world.push._send(batch)
+    world.database.transact(lambda db: world.push._finish(db, batch, receipts))
+
+
+def town(world: World) -> dict[str, Any]:
+    return {name: [r.fields.get("town") for r in v.records.values()] for name, v in world.vendors.items()}
+
+
+@pytest.fixture
+def world(database: Database) -> World:
+    made = World(database, SIDES)
+    made.vendors["hub"].put(None, {"mail": "ann@x.org", "first": "Ann", "town": "Ulm"})
+    made.deliver("hub")
+    made.settle()
+    return made
+
+
+def asleep_and_overtaken(world: World) -> None:
+    hub = world.vendors["hub"]
+    (person,) = hub.records
+    hub.put(person, {"town": "Bonn"})
+    world.deliver("hub")
+    world.fetch.step()
+    batch = leased(world)
+    hub.put(person, {"town": "Kiel"})
+    world.deliver("hub")
+    world.settle()  # another worker takes the row and brings the newer town
+    assert town(world)["chimp"] == ["Kiel"]
+    woken(world, batch)
+    world.settle()
+
+
+def test_a_late_write_is_no_edit(world: World) -> None:
+    """It overwrites the vendor for a moment; the newest value is brought again, and all sides say it."""
+    asleep_and_overtaken(world)
+    assert town(world) == {"hub": ["Kiel"], "chimp": ["Kiel"]}
+
+
+def test_saboteur_a_late_write_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without knowing that its lease was lost, what it wrote comes back as the vendor's own edit, and wins."""
+    monkeypatch.setattr(work, "still", lambda _db, _connection, _token, contacts: frozenset(contacts))
+    asleep_and_overtaken(world)
+    assert town(world) != {"hub": ["Kiel"], "chimp": ["Kiel"]}

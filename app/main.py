@@ -178,6 +178,7 @@ class Tandem:
             deletes_out=config.deletes.out,
             duplicates=config.duplicates,
             brake=config.brake.value(),
+            watch=config.watch(),
         )
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:

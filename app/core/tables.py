@@ -24,6 +24,16 @@ from app.core._tables_care import (
     Tombstone,
     Withheld,
 )
+from app.core._tables_watch import (
+    Alarm,
+    Described,
+    Disagreement,
+    Drift,
+    Landed,
+    Rhythm,
+    Sighting,
+    Suspended,
+)
 
 
 class Delivery(Base, table=True):
@@ -328,3 +338,11 @@ tombstone = _table(Tombstone)
 meta = _table(Meta)
 erasure = _table(Erasure)
 erasure_step = _table(ErasureStep)
+alarm = _table(Alarm)
+suspended = _table(Suspended)
+described = _table(Described)
+disagreement = _table(Disagreement)
+sighting = _table(Sighting)
+drift = _table(Drift)
+landed = _table(Landed)
+rhythm = _table(Rhythm)

@@ -38,11 +38,14 @@ from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push.push import Push
-from app.records import state
+from app.records import state, suspended
 from app.records.migrate import upgrade
 from app.repair.erase import Erase
+from app.repair.freshness import Recorder
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
+from app.repair.reconcile import Reconcile
+from app.repair.watch import Watch
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
@@ -79,6 +82,7 @@ class Tandem:
         url = config.database if config.database is not None else settings.database
         self.database = Database(url, pool=4 + 2 * settings.workers)
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
+        self.recorder = Recorder()
         self.clients: dict[str, Http] = {}
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
@@ -114,7 +118,7 @@ class Tandem:
             self.worker_id,
             lease_ms=lease_ms,
             schedule=schedule,
-            landed=self.metrics.landed,
+            landed=self._landed,
             withdrawn=self.metrics.withdrawn,
             count=self.metrics.receipt,
         )
@@ -123,6 +127,10 @@ class Tandem:
         )
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
+        self.reconcile = Reconcile(
+            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
+        )
+        self.watch = Watch(self.database, self.connections, self.recorder)
         self.prune = Prune(self.database, Retention(settings.keep_events_days, settings.keep_history_days))
         self.workers = Workers(
             self.database,
@@ -132,6 +140,8 @@ class Tandem:
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, 1),
                 "replay": (self.replay.step, 1),
+                "reconcile": (self.reconcile.step, 1),
+                "watch": (self.watch.step, 1),
                 "erase": (self.erase.step, 1),
                 "prune": (self.prune.step, 1),
             },
@@ -181,6 +191,10 @@ class Tandem:
             watch=config.watch(),
         )
 
+    def _landed(self, connection: str, seconds: float) -> None:
+        self.metrics.landed(connection, seconds)
+        self.recorder(connection, seconds)
+
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
         def count(method: str, _family: str, status: int, seconds: float) -> None:
             self.metrics.call(config.name, method, status, seconds)
@@ -200,6 +214,7 @@ class Tandem:
         upgrade(self.database)
         with self.database.write() as db:
             state.ensure(db, self.connections)
+            self.connections.suspend(suspended.fields(db))
 
     def start(self, *, door: bool = True, workers: bool = True) -> None:
         """Start the threads."""

@@ -62,12 +62,14 @@ class Disagreement(Base, table=True):
 
     __tablename__ = "disagreement"
     __table_args__ = (
+        Index("uq_disagreement_field", "connection", "remote_id", "field", unique=True),
         Index("ix_disagreement_contact", "contact_id"),
         Index("ix_disagreement_field", "connection", "field", "first_seen"),
     )
-    connection: str = Field(primary_key=True, sa_type=Text)
-    remote_id: str = Field(primary_key=True, sa_type=Text)
-    field: str = Field(primary_key=True, sa_type=Text)  # canonical; "" = the record itself
+    id: int = row_id()
+    connection: str = words()
+    remote_id: str = words()
+    field: str = words()  # canonical; "" = the record itself
     why: str = words()
     contact_id: int | None = big(null=True)
     first_seen: int = big()

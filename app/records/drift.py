@@ -164,25 +164,22 @@ def measured(db: Connection) -> Sequence[RowMapping]:
     return db.execute(select(t.drift, oldest).order_by(d.connection, d.field)).mappings().all()
 
 
+def compared_at(db: Connection) -> dict[str, int]:
+    """When each connection was last compared completely."""
+    return {row[0]: int(row[1]) for row in db.execute(select(d.connection, func.max(d.at)).group_by(d.connection))}
+
+
 def listed(
-    db: Connection,
-    connection: str | None,
-    field: str | None,
-    limit: int,
-    after: tuple[str, str, str] | None = None,
+    db: Connection, connection: str | None, field: str | None, limit: int, after: int | None = None
 ) -> Sequence[RowMapping]:
-    """Disagreements in the order of connection, record and field, behind ``after``."""
-    query = select(t.disagreement).order_by(g.connection, g.remote_id, g.field).limit(limit)
+    """Disagreements in the order in which they were found, behind the id ``after``."""
+    query = select(t.disagreement).order_by(g.id).limit(limit)
     if connection is not None:
         query = query.where(g.connection == connection)
     if field is not None:
         query = query.where(g.field == field)
     if after is not None:
-        name, record, last = after
-        behind = (g.connection > name) | (
-            (g.connection == name) & ((g.remote_id > record) | ((g.remote_id == record) & (g.field > last)))
-        )
-        query = query.where(behind)
+        query = query.where(g.id > after)
     return db.execute(query).mappings().all()
 
 

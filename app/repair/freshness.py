@@ -119,14 +119,13 @@ def ages(db: Db, names: Iterable[str], window_ms: int = WINDOW_MS) -> dict[str, 
 
 
 def judge(db: Db, connections: Connections) -> list[str]:
-    """Raise an alarm for each connection that misses its objective, clear it where it keeps it again; those that miss."""
-    promised = {
-        n: c.watch.freshness_ms for n, c in connections.items() if c.watch.freshness_ms is not None and c.writes
-    }
+    """Raise an alarm for each connection that misses its promise, clear it where it keeps it; those that miss."""
+    wanted = {n: c.watch.freshness_ms for n, c in connections.items() if c.writes}
+    promised = {name: most for name, most in wanted.items() if most is not None}
     late = []
     now = ages(db, promised) if promised else {}
     for name, most in promised.items():
-        one, limit = now[name], (most if most is not None else 0) / 1000
+        one, limit = now[name], most / 1000
         words = []
         if one.n >= ENOUGH and one.p95 is not None and one.p95 > limit:
             words.append(f"95 of 100 changes of the last hour landed within {one.p95:.0f} s")

@@ -174,7 +174,9 @@ class Reconcile:
                 compared={n: c for n, c in plan.compared.items() if n not in names},
             )
         doubt = verified.short(plan.seen, plan.totals, left)
-        return self._doubted(db, number, connection, plan, doubt) if doubt is not None else plan
+        if doubt is None:
+            return plan
+        return self._compared(db, number, connection, self._doubted(db, number, connection, plan, doubt))
 
     def _lacked(self, number: int, token: str, connection: Connection, plan: Plan) -> int:
         name, kind = connection.name, connection.kind

@@ -2,8 +2,8 @@
 
 For each hour of the week the usual number of deliveries is learned (an exponentially weighted mean over the weeks).  A
 gap is measured in deliveries that were to be expected in it, so a quiet weekend counts for nothing where weekends are
-quiet.  What is usual of gaps is learned too, as their 95 % quantile in that measure: vendors send in bursts, so the mean
-gap says little.  Silent for three such intervals: an alarm.
+quiet.  What is usual of gaps is learned too, as their 95 % quantile in that measure: vendors send in bursts, so the
+mean gap says little.  Silent for three such intervals: an alarm.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Rhythm:
                 self._learn(self.expected(self.last, at))
             self.count += 1
             self.last = at if self.last is None else max(self.last, at)
-        self._close(now // HOUR)
+        # Hours since the last delivery are learned from at the next one: silence must not make itself usual.
         self.last = now if self.last is None else self.last
         self.looked = now
 

@@ -215,6 +215,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "disagreement",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("remote_id", sa.Text(), nullable=False),
         sa.Column("field", sa.Text(), nullable=False),
@@ -223,10 +224,11 @@ def upgrade() -> None:
         sa.Column("first_seen", sa.BigInteger(), nullable=False),
         sa.Column("last_seen", sa.BigInteger(), nullable=False),
         sa.Column("run", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("connection", "remote_id", "field", name=op.f("pk_disagreement")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_disagreement")),
     )
     op.create_index("ix_disagreement_contact", "disagreement", ["contact_id"], unique=False)
     op.create_index("ix_disagreement_field", "disagreement", ["connection", "field", "first_seen"], unique=False)
+    op.create_index("uq_disagreement_field", "disagreement", ["connection", "remote_id", "field"], unique=True)
     op.create_table(
         "drift",
         sa.Column("connection", sa.Text(), nullable=False),

@@ -66,7 +66,7 @@ class Reconcile:
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._wake = wake
-        self._recent_ms = recent_ms
+        self.recent_ms = recent_ms
         self.patience_ms = patience_ms
         self._paged_at = 0
         self._looked_at = 0
@@ -134,7 +134,7 @@ class Reconcile:
 
         def work_(db: Db) -> None:
             leases.verify(db, KIND, token)
-            found = comparing.page(db, connection, self._connections, page.records, read_at, self._recent_ms)
+            found = comparing.page(db, connection, self._connections, page.records, read_at, self.recent_ms)
             drift.note(db, connection.name, number, found.found)
             drift.still(db, connection.name, number, found.in_flight)
             new = drift.saw(db, connection.name, [r.id for r in page.records])
@@ -250,7 +250,7 @@ class Reconcile:
 
     def _hand_over(self, db: Db, connection: Connection, number: int, records: Sequence[Record], read_at: int) -> int:
         """Give what disagrees to the inbox, as a poll does; correct what we believe of fields that are only written."""
-        now = comparing.page(db, connection, self._connections, records, read_at, self._recent_ms)
+        now = comparing.page(db, connection, self._connections, records, read_at, self.recent_ms)
         drift.note(db, connection.name, number, now.found)
         drift.still(db, connection.name, number, now.in_flight)
         wanted = {f.remote_id: f for f in now.found if set(f.fields.values()) - {drift.HELD}}
@@ -289,7 +289,7 @@ class Reconcile:
 
         def work_(db: Db) -> int:
             leases.verify(db, KIND, token)
-            found = comparing.page(db, connection, self._connections, records, read_at, self._recent_ms)
+            found = comparing.page(db, connection, self._connections, records, read_at, self.recent_ms)
             now: int = db.execute(select(NOW)).scalar_one()
             if found.in_flight and now - plan.repaired_at < SETTLE_MS:
                 self._keep(db, number, replace(plan, wait_until=now + 1_000))

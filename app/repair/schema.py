@@ -18,6 +18,7 @@ from sqlalchemy import select, update
 from app.core import tables as t
 from app.core.db import Database, now_ms, upsert
 from app.records import alarms, state, suspended
+from app.repair import runs
 from app.sync.connection import Connection, Connections
 from app.sync.hiding import shows, vital_fields
 from connectors.contract import Can, NeedsHuman, Property, Refused, Schema, TryLater
@@ -173,7 +174,14 @@ class Describe:
             suspended.back(db, name, field)
         if over:
             alarms.cleared(db, alarms.Kind.FIELD, name, over)
+            _catch_up(db, self._connections, name)
         return taken
+
+
+def _catch_up(db: Db, connections: Connections, name: str) -> None:
+    """A field is read and written again: what it missed meanwhile is found and repaired by a complete compare."""
+    if runs.obstacle(db, connections[name]) is None:
+        runs.begin(db, connections, name, repair=True)
 
 
 def _open(db: Db, name: str) -> list[str]:
@@ -197,4 +205,5 @@ def resume(db: Db, connections: Connections, connection: str, field: str, by: st
     suspended.resume(db, connection, field, by)
     alarms.cleared(db, alarms.Kind.FIELD, connection, [field])
     db.execute(update(t.described).where(y.connection == connection).values(due_at=0))
+    _catch_up(db, connections, connection)
     connections.suspend(suspended.fields(db))

@@ -85,7 +85,7 @@ def _span(value: Any) -> Any:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-Span = Annotated[int | None, BeforeValidator(_span), Field(ge=1_000, le=366 * 86_400_000)]
+Span = Annotated[Annotated[int, Field(ge=1_000, le=366 * 86_400_000)] | None, BeforeValidator(_span)]
 """A length of time, in ms."""
 
 

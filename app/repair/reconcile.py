@@ -338,7 +338,7 @@ class Reconcile:
         values = {"status": "done", "ended_at": NOW}
         db.execute(update(t.run).where(r.id == number).values(**values))
         log.info("reconcile.done", run=number, connection=name, mismatched=wrong, doubt=plan.doubt)
-        return replace(plan, phase=DONE)
+        return replace(plan, phase=DONE, cursor=None, after="")  # they may name a record, which is a person
 
     def _keep(self, db: Db, number: int, plan: Plan) -> None:
         values = {"params": asdict(plan), "done": plan.seen}
@@ -375,7 +375,9 @@ class Reconcile:
     def _end(self, number: int, token: str, error: str) -> None:
         def work_(db: Db) -> None:
             leases.verify(db, KIND, token)
-            values = {"status": "failed", "error": error[:500], "ended_at": NOW}
+            row = db.execute(select(r.params).where(r.id == number)).scalar_one()
+            params = {**row, "cursor": None, "after": ""}
+            values = {"status": "failed", "error": error[:500], "ended_at": NOW, "params": params}
             db.execute(update(t.run).where(r.id == number).values(**values))
 
         self._database.transact(work_)

@@ -13,6 +13,7 @@ from app.commands import (
     connector,
     consents,
     contacts,
+    drift,
     init,
     look,
     mapping,
@@ -42,11 +43,12 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
     _SET_UP: (init.init, setup.doctor, run.migrate, backups.backup, backups.restore, setup.prune, setup.version),
-    _LOOK: (look.status, contacts.contact, contacts.merges),
+    _LOOK: (look.status, contacts.contact, contacts.merges, drift.alarms, drift.freshness),
     _ACT: (
         act.replay,
         act.pause,
         act.resume,
+        drift.reconcile,
         contacts.split,
         privacy.erase,
         privacy.erasure,
@@ -63,6 +65,7 @@ app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
 app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
+app.add_typer(drift.field, name="field", rich_help_panel=_ACT)
 app.add_typer(privacy.tombstone, name="tombstone", rich_help_panel=_ACT)
 
 

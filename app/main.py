@@ -40,12 +40,15 @@ from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push.push import Push
-from app.records import state
+from app.records import state, suspended
 from app.records.budgets import Budgets
 from app.records.migrate import upgrade
 from app.repair.erase import Erase
+from app.repair.freshness import Recorder
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
+from app.repair.reconcile import Reconcile
+from app.repair.watch import Watch
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
@@ -83,6 +86,7 @@ class Tandem:
         shared = settings.shared_budget
         self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
+        self.recorder = Recorder()
         self.clients: dict[str, Http] = {}
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
@@ -119,7 +123,7 @@ class Tandem:
             self.worker_id,
             lease_ms=lease_ms,
             schedule=schedule,
-            landed=self.metrics.landed,
+            landed=self._landed,
             withdrawn=self.metrics.withdrawn,
             count=self.metrics.receipt,
         )
@@ -128,6 +132,10 @@ class Tandem:
         )
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
+        self.reconcile = Reconcile(
+            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
+        )
+        self.watch = Watch(self.database, self.connections, self.recorder)
         retention = Retention(settings.keep_events_days, settings.keep_history_days)
         self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
         self.workers = Workers(
@@ -138,6 +146,8 @@ class Tandem:
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, 1),
                 "replay": (self.replay.step, 1),
+                "reconcile": (self.reconcile.step, 1),
+                "watch": (self.watch.step, 1),
                 "erase": (self.erase.step, 1),
                 "prune": (self.prune.step, 1),
             },
@@ -184,7 +194,12 @@ class Tandem:
             deletes_out=config.deletes.out,
             duplicates=config.duplicates,
             brake=config.brake.value(),
+            watch=config.watch(),
         )
+
+    def _landed(self, connection: str, seconds: float) -> None:
+        self.metrics.landed(connection, seconds)
+        self.recorder(connection, seconds)
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
         def count(method: str, _family: str, status: int, seconds: float) -> None:
@@ -206,6 +221,7 @@ class Tandem:
         upgrade(self.database)
         with self.database.write() as db:
             state.ensure(db, self.connections)
+            self.connections.suspend(suspended.fields(db))
 
     def start(self, *, door: bool = True, workers: bool = True) -> None:
         """Start the threads."""

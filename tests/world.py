@@ -24,6 +24,7 @@ from app.push.work import FAR
 from app.records import state
 from app.repair.erase import Erase
 from app.repair.poll import Poll
+from app.repair.reconcile import Reconcile
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
@@ -251,6 +252,7 @@ class World:
         self.push = Push(*args, lease_ms=60_000, schedule=schedule)
         self.poll = Poll(*args, lease_ms=60_000, schedule=schedule)
         self.erase = Erase(*args, lease_ms=60_000, schedule=schedule)
+        self.reconcile = Reconcile(*args, lease_ms=60_000, schedule=schedule, recent_ms=0, patience_ms=0)
 
     def deliver(self, name: str, events: Sequence[Event] | None = None) -> None:
         """Deliver events of a vendor; None = all that happened."""

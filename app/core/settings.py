@@ -12,17 +12,17 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigError
-from app.core.words import Brake, Deletes, Duplicates, Likeness, Limit, Mode, Writes
+from app.core.words import Brake, Deletes, Duplicates, Likeness, Limit, Mode, Watch, Writes
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -72,6 +72,34 @@ class BrakeConfig(BaseModel):
         )
 
 
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
+_UNITS = {"ms": 1, "s": 1_000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def _span(value: Any) -> Any:
+    """``90s``, ``15min``, ``24h``, ``7d`` as ms; a bare number is seconds; ``off`` is None."""
+    if value is None or value is False or value == "off":
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return int(value * 1000)
+    found = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("a time is written like 90s, 15min, 24h or 7d; off for never")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+Span = Annotated[Annotated[int, Field(ge=1_000, le=366 * 86_400_000)] | None, BeforeValidator(_span)]
+"""A length of time, in ms."""
+
+
+class EveryConfig(BaseModel):
+    """How often something is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: Span
+
+
 class ConnectionConfig(BaseModel):
     """One configured account at a vendor, as ``tandem.yml`` says it."""
 
@@ -84,12 +112,30 @@ class ConnectionConfig(BaseModel):
     mapping: Path | None = None  # None = the shipped mappings/<connector>.yaml
     settings: dict[str, str] = Field(default_factory=dict)
     call_share: float = Field(default=0.8, gt=0, le=1)  # our part of the vendor's published rate; the rest is humans'
-    poll_seconds: float = Field(default=300, ge=1)
+    poll_seconds: float = Field(default=300, ge=1)  # between polls while they find nothing new
+    poll_least_seconds: float = Field(default=60, ge=1)  # between polls while they find what no webhook told
+    reconcile: EveryConfig = EveryConfig(every="24h")
+    describe: EveryConfig = EveryConfig(every="1h")
+    freshness: Span = None  # how soon 95 of 100 changes have to land here; None = no promise
     may_grant: bool | None = None  # may evidence from here lift a withdrawal; None = where the side is marketing
     default_country: str | None = None
     deletes: DeletesConfig = DeletesConfig()
     duplicates: Duplicates = Duplicates.REPORT  # records that are one too many here, since another vendor merged
     brake: BrakeConfig = BrakeConfig()
+
+    def watch(self) -> Watch:
+        """As the stations see it."""
+        return Watch(
+            self.reconcile.every,
+            self.describe.every,
+            int(min(self.poll_least_seconds, self.poll_seconds) * 1000),
+            self.freshness,
+        )
+
+    @field_validator("reconcile", "describe", mode="before")
+    @classmethod
+    def _every(cls, value: Any) -> Any:
+        return {"every": None} if value is False or value == "off" else value  # YAML reads a bare ``off`` as false
 
     @field_validator("name")
     @classmethod

@@ -25,6 +25,16 @@ from app.core._tables_care import (
     Withheld,
 )
 from app.core._tables_replicas import CallBudget
+from app.core._tables_watch import (
+    Alarm,
+    Described,
+    Disagreement,
+    Drift,
+    Landed,
+    Rhythm,
+    Sighting,
+    Suspended,
+)
 
 
 class Delivery(Base, table=True):
@@ -340,3 +350,11 @@ tombstone = _table(Tombstone)
 meta = _table(Meta)
 erasure = _table(Erasure)
 erasure_step = _table(ErasureStep)
+alarm = _table(Alarm)
+suspended = _table(Suspended)
+described = _table(Described)
+disagreement = _table(Disagreement)
+sighting = _table(Sighting)
+drift = _table(Drift)
+landed = _table(Landed)
+rhythm = _table(Rhythm)

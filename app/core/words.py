@@ -87,6 +87,19 @@ class Brake:
     limits: Mapping[Writes, Limit]
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a connection is looked after.  Times in ms; None = never."""
+
+    reconcile_every_ms: int | None = 24 * 3_600_000
+    describe_every_ms: int | None = 3_600_000
+    poll_least_ms: int = 60_000  # between polls while they find what no webhook told
+    freshness_ms: int | None = None  # the promise: 95 of 100 changes have landed here within this time
+
+
+WATCH: Final = Watch()
+
+
 class Winner(StrEnum):
     """Who wins a true double edit of one field."""
 

@@ -16,12 +16,14 @@ from pydantic import SecretStr
 
 from app.core.db import Database
 from app.ops import problems
+from app.ops.alarms import alarms_api
 from app.ops.auth import protect
 from app.ops.brakes import brakes_api
 from app.ops.connections import connections_api
 from app.ops.consents import consents_api
 from app.ops.contacts import contacts
 from app.ops.deadletters import deadletters
+from app.ops.drift import drift_api
 from app.ops.erasures import erasures
 from app.ops.events import events
 from app.ops.health import EVENT_AGE, Examiner, health
@@ -125,6 +127,8 @@ def build_api(
     api.include_router(events(database, connections, replay, wake))
     api.include_router(deadletters(database, connections, wake))
     api.include_router(brakes_api(database, connections, wake))
+    api.include_router(drift_api(database, connections, wake))
+    api.include_router(alarms_api(database, connections, wake))
     api.include_router(contacts(database, connections))
     api.include_router(consents_api(database, connections, wake))
     api.include_router(merges_api(database, connections, wake))

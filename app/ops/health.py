@@ -21,7 +21,7 @@ from app.ops.auth import admits, allowed
 from app.ops.brakes import BrakeOn
 from app.ops.metrics import Metrics
 from app.ops.shapes import Moment, Shape, clock, moment
-from app.records import migrate
+from app.records import alarms, migrate
 from app.sync.connection import Connections
 from app.worker import BEAT
 
@@ -79,7 +79,8 @@ class Ready(Shape):
     """Whether the service is of use.  Callers that are not authorised see the status only."""
 
     status: Literal["ok", "degraded", "down"] = Field(
-        description="degraded: of use, but a connection rests, its vendor fails, or a brake is on.  "
+        description="degraded: of use, but a connection rests, its vendor fails, a brake is on, or an alarm is "
+        "raised.  "
         "down: answered with 503."
     )
     problems: list[str] = Field(default_factory=list, description="What is wrong, in words.")
@@ -158,6 +159,9 @@ class Examiner:
             if c.state != "ok"
         ]
         poor += [brakes.told(c.name, brake) for c in connections for brake in c.brakes]
+        # Drift is measured and repaired by and by; what else raises an alarm makes the service worse right now.
+        open_ = [row for row in alarms.listed(db) if row["kind"] != alarms.Kind.DRIFT]
+        poor += [row["words"] for row in open_ if row["connection"] in self._connections]
         return Ready(
             status="down" if down else "degraded" if poor else "ok",
             problems=[*down, *poor],

@@ -17,10 +17,10 @@ from app.core.db import Database, now_ms
 from app.core.words import Writes
 from app.entry import inbox
 from app.push import brake, work
+from app.records import alarms, drift, proposals, suspended
 from app.records import dead as dead_letters
-from app.records import proposals
+from app.repair import freshness
 
-FRESHNESS_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 # What counts for an objection are minutes: within a second is good, beyond an hour somebody was written to meanwhile.
 WITHDRAWAL_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
 
@@ -53,7 +53,7 @@ class Metrics:
             "tandem_freshness_seconds",
             "Change at one side until it landed at this one",
             ["connection"],
-            buckets=FRESHNESS_BUCKETS,
+            buckets=freshness.BUCKETS,
             registry=self.registry,
         )
         self.withdrawals = Histogram(
@@ -150,3 +150,59 @@ class _Store(Collector):
         for status, count in asked.items():
             matches.add_metric([status], count)
         yield from (dirty, oldest, pending, waits, dead, paused, failing, brakes, held, matches)
+        yield from self._watched()
+
+    def _watched(self) -> Iterator[GaugeMetricFamily]:
+        """What the safety nets found."""
+        share = GaugeMetricFamily(
+            "tandem_drift",
+            "Mismatched by compared values, at the last complete compare",
+            labels=["connection", "field"],
+        )
+        wrong = GaugeMetricFamily(
+            "tandem_drift_values", "Values that disagree, at the last complete compare", labels=["connection", "field"]
+        )
+        since = GaugeMetricFamily(
+            "tandem_drift_oldest_seconds", "Age of the oldest disagreement", labels=["connection", "field"]
+        )
+        records = GaugeMetricFamily(
+            "tandem_drift_records", "Records that one side lacks: missing or extra", labels=["connection", "why"]
+        )
+        compared = GaugeMetricFamily(
+            "tandem_drift_compared_seconds", "Age of the last complete compare", labels=["connection"]
+        )
+        raised = GaugeMetricFamily("tandem_alarms", "Alarms that are open", labels=["kind", "connection"])
+        left = GaugeMetricFamily("tandem_fields_suspended", "Fields neither read nor written", labels=["connection"])
+        fresh = GaugeMetricFamily(
+            "tandem_freshness_quantile_seconds",
+            "Age of changes when they landed here within the last hour, from all processes",
+            labels=["connection", "quantile"],
+        )
+        missed = GaugeMetricFamily(
+            "tandem_poll_missed", "Changes that polls found and no webhook had told, in all", labels=["connection"]
+        )
+        with self._database.read() as db:
+            now = db.execute(select(now_ms())).scalar_one()
+            ages = freshness.ages(db, self._connections)
+            for row in drift.measured(db):
+                names = [row["connection"], row["field"]]
+                share.add_metric(names, row["mismatched"] / row["compared"] if row["compared"] else 0)
+                wrong.add_metric(names, row["mismatched"])
+                since.add_metric(names, 0 if row["oldest"] is None else max(0, now - row["oldest"]) / 1000)
+            for name, of in drift.of_records(db).items():
+                for why, n in of.items():
+                    records.add_metric([name, why], n)
+            for name, at in drift.compared_at(db).items():
+                compared.add_metric([name], max(0, now - at) / 1000)
+            for (kind, name), n in alarms.counts(db).items():
+                raised.add_metric([kind, name], n)
+            suspensions = suspended.fields(db)
+            h = t.rhythm.c
+            counted = {row.connection: row.missed for row in db.execute(select(h.connection, h.missed))}
+        for name in self._connections:
+            left.add_metric([name], len(suspensions.get(name, ())))
+            missed.add_metric([name], counted.get(name, 0))
+            for quantile, value in (("0.5", ages[name].p50), ("0.95", ages[name].p95), ("0.99", ages[name].p99)):
+                if value is not None:
+                    fresh.add_metric([name, quantile], value)
+        yield from (share, wrong, since, records, compared, raised, left, fresh, missed)

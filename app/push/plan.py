@@ -148,9 +148,8 @@ def _update(
     connection: Connection, row: Leased, contact: Contact, link: Link, known: Known, stopped: Collection[Writes]
 ) -> Planned | Held | None:
     mapping, values = connection.map, contact.values()
-    names = [n for n in _different(connection, values, link) if n not in known.asked]
-    projected = {n: mapping.project(n, values.get(n)) for n in names}
-    names = [n for n in names if not (n in known.withheld and known.withheld[n] == projected[n])]
+    projected = _unwritten(connection, values, link, known)
+    names = list(projected)
     over = [n for n in names if link.shadow.get(n) is not None]
     held = Writes.OVERWRITES if over and Writes.OVERWRITES in stopped else None
     if held is not None:
@@ -167,6 +166,26 @@ def _update(
     order = _order(connection, row, contact, Verb.UPDATE, fields, link)
     kinds = frozenset({*said.kinds, *((Writes.OVERWRITES,) if over and held is None else ())})
     return Planned(row, contact, link, order, {**written.said, **said.said}, kinds, waits, skipped, said.withdrawn)
+
+
+def lacking(connection: Connection, contact: Contact, link: Link, known: Known) -> frozenset[str]:
+    """What the record would have to be told if nothing stopped it: canonical fields, and names of consent rules.
+
+    The comparison of ``plan``, for whoever measures how far the two are apart.
+    """
+    if link.gone_at is not None or (known.buried and connection.deletes_out is not Deletes.IGNORE):
+        return frozenset()
+    if contact.merged_into is not None:
+        return frozenset(_consent(connection, link.shadow, known, {Writes.OPT_INS}).said)
+    said = _consent(connection, link.shadow, known, ()).said
+    return frozenset(_unwritten(connection, contact.values(), link, known)) | frozenset(said)
+
+
+def _unwritten(connection: Connection, values: Mapping[str, Any], link: Link, known: Known) -> dict[str, Any]:
+    """The fields to write, and what the vendor will say back: what a person has to decide, or decided, aside."""
+    names = [n for n in _different(connection, values, link) if n not in known.asked]
+    projected = {n: connection.map.project(n, values.get(n)) for n in names}
+    return {n: v for n, v in projected.items() if not (n in known.withheld and known.withheld[n] == v)}
 
 
 def _different(connection: Connection, values: Mapping[str, Any], link: Link) -> list[str]:

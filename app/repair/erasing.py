@@ -13,7 +13,7 @@ from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.db import Database, dumps, now_ms, ring
 from app.core.errors import NotFound
-from app.records import blocks, proposals, tombstones
+from app.records import blocks, drift, proposals, tombstones
 from app.records import links as pairs
 from app.repair import subject
 from app.repair.subject import Subject
@@ -130,6 +130,7 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
     removed["merge"] += _gone(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))
     removed["block"] += blocks.remove(db, ids)
     removed["proposal"] += proposals.forget(db, ids)
+    removed["disagreement"] += drift.forget(db, ids, records)
     for name, of in records.items():
         removed["alias"] += _gone(db, t.alias, subject.aliases_of(name, of))
     for contact in ids:

@@ -2,6 +2,9 @@
 
 Each page becomes events that carry their records; what was seen before, by its modified time, is stored by nobody.
 The cursor moves in the same transaction as the page's events, so a killed walk goes on where it was.
+
+A poll that finds what no webhook told is followed by the next one soon, one that finds nothing new by a later one:
+between the connection's least and its usual time, twice as long each time.
 """
 
 from __future__ import annotations
@@ -17,18 +20,20 @@ from sqlalchemy import func, select, update
 from app.core import leases
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.core.db import Database, dumps, now_ms
+from app.core.db import Database, dumps, now_ms, upsert
 from app.core.errors import LeaseLost
 from app.core.retry import Schedule
 from app.entry import inbox
 from app.records import state
+from app.records.contacts import chunks
+from app.sync import matching
 from app.sync.connection import Connection, Connections
 from connectors.contract import Action, Can, Event, NeedsHuman, Page, Record, Ref, Refused, TryLater
 
 log = structlog.get_logger(__name__)
 
 NOW = now_ms()
-s = t.connection_state.c
+s, h = t.connection_state.c, t.rhythm.c
 BACKLOG = 5_000  # pending events of a connection above which its walk waits: live changes come first
 
 
@@ -96,12 +101,13 @@ class Poll:
         def work(db: Db) -> None:
             leases.verify(db, f"poll:{connection.name}", token)
             rows = [inbox.event_row(connection.name, e, read_at, None) for e in _events(connection, page)]
+            gap = _gap(db, connection, page, {str(r["dedupe"]) for r in rows})
             inbox.store_events(db, sorted(rows, key=lambda r: str(r["dedupe"])))
             values: dict[str, Any] = {"cursor": page.cursor, "polled_at": NOW}
             if page.more:
                 values["poll_due_at"] = NOW
             else:
-                values["poll_due_at"] = NOW + int(connection.poll_seconds * 1000)
+                values["poll_due_at"] = NOW + gap
                 values["walked_at"] = func.coalesce(s.walked_at, NOW)
             db.execute(update(t.connection_state).where(s.name == connection.name).values(**values))
             state.recovered(db, connection.name)
@@ -130,6 +136,61 @@ class Poll:
                 .where(s.name == connection.name)
                 .values(poll_due_at=NOW + (delay if delay is not None else 60_000))
             )
+
+
+def _gap(db: Db, connection: Connection, page: Page, dedupes: set[str]) -> int:
+    """How long to wait after a walk that ends with this page, ms; keeps the gap, and what no webhook had told."""
+    usual = int(connection.poll_seconds * 1000)
+    least = min(usual, connection.watch.poll_least_ms)
+    row = db.execute(select(h.poll_gap).where(h.connection == connection.name)).one_or_none()
+    before = row.poll_gap if row is not None and row.poll_gap is not None else usual
+    missed = _missed(db, connection, page, dedupes)
+    # 0 marks a walk under way that has found something.
+    gap = 0 if missed or before == 0 else before
+    if not page.more:
+        gap = least if gap == 0 else min(usual, 2 * gap)
+    statement = upsert(db.dialect.name, t.rhythm).values(
+        connection=connection.name, state={}, read_to=0, poll_gap=gap, missed=missed, hooks_due_at=0
+    )
+    statement = statement.on_conflict_do_update(
+        index_elements=["connection"], set_={"poll_gap": gap, "missed": h.missed + missed}
+    )
+    db.execute(statement)
+    return max(least, gap)
+
+
+def _missed(db: Db, connection: Connection, page: Page, dedupes: set[str]) -> int:
+    """How many records of a page are news that no webhook told: not known as they are, and no event waits for them."""
+    i, k = t.inbox.c, t.link.c
+    if db.execute(select(s.walked_at).where(s.name == connection.name)).scalar() is None:
+        return 0  # the first walk: everything is news
+    known: set[str] = set()
+    for chunk in chunks(sorted(dedupes)):
+        known |= set(db.execute(select(i.dedupe).where(i.connection == connection.name, i.dedupe.in_(chunk))).scalars())
+    rows = {r.id: r for r in page.records if not r.archived and _dedupe(r) not in known}
+    for chunk in chunks(sorted(rows)):
+        links = select(k.remote_id, k.modified).where(
+            k.connection == connection.name, k.kind == connection.kind, k.remote_id.in_(chunk)
+        )
+        for link in db.execute(links):
+            modified = rows[link.remote_id].modified
+            if link.modified is not None and modified is not None and to_ms(modified) <= link.modified:
+                del rows[link.remote_id]
+    names = {r.id: r.id for r in rows.values()}
+    for r in rows.values():
+        claim = connection.map.read(r.fields).claim
+        names |= {key.value: r.id for key in matching.keys_of(claim, connection.map.keys)}
+    for chunk in chunks(sorted(names)):
+        told = select(i.ref_value).where(i.connection == connection.name, i.status == "pending", i.ref_value.in_(chunk))
+        for value in db.execute(told).scalars():
+            rows.pop(names[value], None)
+    return len(rows)
+
+
+def _dedupe(record: Record) -> str:
+    """As ``inbox.event_row`` writes it."""
+    moment = to_ms(record.modified) if record.modified is not None else None
+    return _seen(record) if moment is None else f"{moment:012x} {_seen(record)}"
 
 
 def _events(connection: Connection, page: Page) -> list[Event]:

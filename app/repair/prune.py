@@ -16,6 +16,7 @@ from sqlalchemy import Table, delete, func, select
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
+from app.records import alarms
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,8 @@ def prune(db: Db, retention: Retention) -> Pruned:
         cutoff = now - retention.events * DAY_MS
         events = _events(db, cutoff)
         deliveries = _deliveries(db, cutoff)
+    if retention.events is not None:
+        alarms.forget(db, now - retention.events * DAY_MS, BATCH)
     if retention.history is not None:
         h = t.history.c
         old = select(h.id).where(h.stored_at < now - retention.history * DAY_MS).order_by(h.id).limit(BATCH)

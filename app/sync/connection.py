@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
 from app.core.errors import NotFound
-from app.core.words import OPERATOR, Brake, Channel, Deletes, Duplicates, Likeness, Mode
+from app.core.words import OPERATOR, WATCH, Brake, Channel, Deletes, Duplicates, Likeness, Mode, Watch
 from app.match.weights import Weights
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
@@ -30,6 +30,7 @@ class Connection:
     deletes_out: Deletes = Deletes.IGNORE  # what a deletion elsewhere leads to there
     duplicates: Duplicates = Duplicates.REPORT  # a record that is one too many there, since another vendor merged two
     brake: Brake | None = None  # when mass changes stop; None = never
+    watch: Watch = WATCH  # how it is looked after
 
     @property
     def writes(self) -> bool:
@@ -53,6 +54,8 @@ class Connections(Mapping[str, Connection]):
         ``likeness``: what is made of records that look like somebody known; ``weights`` None: the shipped ones.
         """
         self._all = dict(connections)
+        self._whole = {name: one.map for name, one in self._all.items()}
+        self._suspended: dict[str, frozenset[str]] = {}
         self.likeness = likeness
         self.weights = weights
         self.erasure_key = erasure_key
@@ -72,6 +75,21 @@ class Connections(Mapping[str, Connection]):
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def whole(self, name: str) -> Map:
+        """A connection's mapping with the fields that are suspended at present."""
+        return self._whole[name]
+
+    def suspend(self, fields: Mapping[str, Collection[str]]) -> None:
+        """From now on these vendor fields, by connection, are neither read nor written; all others are again.
+
+        Stations see it when they take the connection the next time: what one has in hand it finishes as it began.
+        """
+        for name, one in list(self._all.items()):
+            left = frozenset(fields.get(name, ()))
+            if left != self._suspended.get(name, frozenset()):
+                self._suspended[name] = left
+                self._all[name] = replace(one, map=self._whole[name].without(left))
 
     def may_grant(self, source: str) -> bool:
         """Whether a source may lift withdrawals.  A named operator always may; what is no connection may not."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import RowMapping, select
 
 from app.core import leases
-from app.core.clock import from_ms
+from app.core.clock import from_ms, monotonic
 from app.core.db import Database, now_ms, unwell
 from app.core.errors import LeaseLost
 from app.core.retry import Schedule
@@ -29,6 +29,7 @@ from app.sync import chain, deleting, matching
 from app.sync.batch import Arrival
 from app.sync.chain import End
 from app.sync.connection import Connection, Connections
+from app.sync.hiding import Guard
 from connectors.contract import Action, Kind, NeedsHuman, Record, Refused, TryLater
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ class Fetch:
         self._lease_ms = lease_ms
         self._schedule = schedule
         self._observe = observe
+        self._guard = Guard(database, connections, lambda: monotonic() * 1000)
 
     def step(self) -> int:
         """Process one batch of one connection that has due events; how many events were taken, 0 = nothing to do."""
@@ -107,6 +109,8 @@ class Fetch:
     def _process(self, connection: Connection, taken: Taken) -> None:
         try:
             self._read(connection, taken)
+            if self._guard.look(connection, [a.record for a in taken.arrivals]):
+                connection = self._connections[connection.name]  # without the fields that are suspended now
         except (TryLater, NeedsHuman, Refused) as problem:
             self._fail(connection, taken, problem)
             return

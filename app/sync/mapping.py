@@ -11,6 +11,7 @@ project(x)``.  What cannot be translated is left out with a warning and never ta
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -145,6 +146,31 @@ class Map:
     def policy(self, name: str) -> Policy:
         """How a field travels.  Raises KeyError for a field that is not mapped."""
         return self._policies[name]
+
+    def without(self, theirs: Collection[str]) -> Map:
+        """The same mapping without these vendor fields: neither read nor written.  Keys and consent stay."""
+        left = frozenset(theirs)
+        if not left:
+            return self
+        lost = {name for name, entry in self._entries.items() if entry.theirs in left}
+        writers = {name: entry for name, entry in self._writers.items() if name not in lost}
+        composed = tuple(c for c in self._composed if c.theirs not in left)
+        sources = {name for c in composed for name in c.sources}
+        indirect = {name: field for name, field in self._indirect.items() if name in sources}
+        out = frozenset(writers) | frozenset(indirect)
+        made = copy(self)
+        vars(made).update(
+            _readers_all=tuple(row for row in self._readers_all if row[0] not in lost),
+            _readers=tuple(row for row in self._readers if row[0] not in lost),
+            _writers=writers,
+            _composed=composed,
+            _indirect=indirect,
+            _parts={name: parts for name, parts in self._parts.items() if name not in left},
+            _order=tuple(name for name in self._order if name in out),
+            in_fields=self.in_fields - lost,
+            out_fields=out,
+        )
+        return made
 
     def theirs(self, names: Collection[str] | None = None) -> tuple[str, ...]:
         """The vendor's fields to ask for when these canonical fields (None: all mapped ones) are to be read."""

@@ -25,6 +25,26 @@ HOT = (
 def upgrade() -> None:
     """Create them."""
     op.create_table(
+        "alarm",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen", sa.BigInteger(), nullable=False),
+        sa.Column("cleared_at", sa.BigInteger(), nullable=True),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alarm")),
+    )
+    op.create_index(
+        "uq_alarm_open",
+        "alarm",
+        ["kind", "connection", "subject"],
+        unique=True,
+        sqlite_where=sa.text("cleared_at IS NULL"),
+        postgresql_where=sa.text("cleared_at IS NULL"),
+    )
+    op.create_table(
         "alias",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -195,6 +215,40 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
     )
     op.create_table(
+        "described",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("properties", JSON, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", name=op.f("pk_described")),
+    )
+    op.create_table(
+        "disagreement",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=True),
+        sa.Column("first_seen", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen", sa.BigInteger(), nullable=False),
+        sa.Column("run", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_disagreement")),
+    )
+    op.create_index("ix_disagreement_contact", "disagreement", ["contact_id"], unique=False)
+    op.create_index("ix_disagreement_field", "disagreement", ["connection", "field", "first_seen"], unique=False)
+    op.create_index("uq_disagreement_field", "disagreement", ["connection", "remote_id", "field"], unique=True)
+    op.create_table(
+        "drift",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("compared", sa.BigInteger(), nullable=False),
+        sa.Column("mismatched", sa.BigInteger(), nullable=False),
+        sa.Column("run", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_drift")),
+    )
+    op.create_table(
         "erasure",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("key_hash", sa.Text(), nullable=False),
@@ -280,6 +334,14 @@ def upgrade() -> None:
     )
     op.create_index("uq_inbox_connection_dedupe", "inbox", ["connection", "dedupe"], unique=True)
     op.create_table(
+        "landed",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("slice", sa.BigInteger(), nullable=False),
+        sa.Column("bucket", sa.BigInteger(), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "slice", "bucket", name=op.f("pk_landed")),
+    )
+    op.create_table(
         "lease",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("token", sa.Text(), nullable=False),
@@ -360,6 +422,16 @@ def upgrade() -> None:
     )
     op.create_index("uq_proposal_pair", "proposal", ["older", "newer"], unique=True)
     op.create_table(
+        "rhythm",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("state", JSON, nullable=False),
+        sa.Column("read_to", sa.BigInteger(), nullable=False),
+        sa.Column("poll_gap", sa.BigInteger(), nullable=True),
+        sa.Column("missed", sa.Integer(), nullable=False),
+        sa.Column("hooks_due_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", name=op.f("pk_rhythm")),
+    )
+    op.create_table(
         "run",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -371,6 +443,22 @@ def upgrade() -> None:
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
+    )
+    op.create_table(
+        "sighting",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "remote_id", name=op.f("pk_sighting")),
+    )
+    op.create_table(
+        "suspended",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("resumed_at", sa.BigInteger(), nullable=True),
+        sa.Column("resumed_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_suspended")),
     )
     op.create_table(
         "tombstone",

@@ -122,7 +122,7 @@ class People:
         return done
 
     def _move(self, act: Act, who: Expected) -> bool:
-        """HubSpot keeps an objection with the address: who objected moves once the objection was read, see ``_lift``."""
+        """HubSpot keeps an objection with the address: who objected moves once it was read, see ``_lift``."""
         if who.withdrawn and not self._stopped(who, MAILCHIMP):
             return False
         email = f"{who.name.lower()}.{who.moved + 1}@example.org"

@@ -1,0 +1,144 @@
+"""How old changes are when they land: counted in the process, kept in the store by slices of time, alarmed on.
+
+A change's age is from when it happened at its vendor until the write landed at the other.  What is older than a week
+when it lands is the first walk of a new connection, not a late change, and is left out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from sqlalchemy import Connection as Db
+from sqlalchemy import delete, func, select
+
+from app.core import tables as t
+from app.core.db import now_ms, upsert
+from app.push import work
+from app.records import alarms
+from app.sync.connection import Connections
+
+# Seconds; the last one stands for all that is older.
+BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+OLDEST: Final = 7 * 86_400.0
+SLICE_MS: Final = 300_000
+KEPT_MS: Final = 7 * 86_400_000
+WINDOW_MS: Final = 3_600_000  # what an objective is judged by
+ENOUGH: Final = 5  # changes within it
+
+NOW = now_ms()
+f = t.landed.c
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How old changes were when they landed, in seconds; None where none landed, or nothing waits."""
+
+    n: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    oldest: float | None  # of those that have not landed yet
+
+
+class Recorder:
+    """Counts in memory, so that a write costs nothing more; ``flush`` adds it to the store.  Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, int]] = Counter()
+
+    def __call__(self, connection: str, seconds: float) -> None:
+        """Count a change that landed."""
+        if seconds <= OLDEST:
+            with self._lock:
+                self._counts[(connection, bucket_of(seconds))] += 1
+
+    def flush(self, db: Db) -> int:
+        """Add what was counted since the last time to the present slice; how many changes."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        now: int = db.execute(select(NOW)).scalar_one()
+        statement = upsert(db.dialect.name, t.landed)
+        statement = statement.on_conflict_do_update(
+            index_elements=["connection", "slice", "bucket"], set_={"n": f.n + statement.excluded.n}
+        )
+        rows = [
+            {"connection": name, "slice": now // SLICE_MS, "bucket": bucket, "n": n}
+            for (name, bucket), n in sorted(counts.items())
+        ]
+        if rows:
+            db.execute(statement, rows)
+            db.execute(delete(t.landed).where(f.slice < (now - KEPT_MS) // SLICE_MS))
+        return counts.total()
+
+
+def bucket_of(seconds: float) -> int:
+    """The number of the first bucket that holds it."""
+    return next((i for i, bound in enumerate(BUCKETS) if seconds <= bound), len(BUCKETS))
+
+
+def quantile(counts: Mapping[int, int], q: float) -> float | None:
+    """The age that ``q`` of the changes did not exceed, interpolated within its bucket."""
+    total = sum(counts.values())
+    if not total:
+        return None
+    wanted, passed = q * total, 0
+    bounds = [*pairwise((0.0, *BUCKETS, OLDEST))]
+    for bucket in sorted(counts):
+        low, high = bounds[bucket]
+        if passed + counts[bucket] >= wanted:
+            return low + (high - low) * (wanted - passed) / counts[bucket]
+        passed += counts[bucket]
+    return bounds[max(counts)][1]
+
+
+def ages(db: Db, names: Iterable[str], window_ms: int = WINDOW_MS) -> dict[str, Ages]:
+    """Per connection: the changes that landed there within the window, and the oldest that has not."""
+    names = list(names)
+    now: int = db.execute(select(NOW)).scalar_one()
+    query = (
+        select(f.connection, f.bucket, func.sum(f.n))
+        .where(f.slice > (now - window_ms) // SLICE_MS)
+        .group_by(f.connection, f.bucket)
+    )
+    counts: dict[str, dict[int, int]] = {}
+    for name, bucket, n in db.execute(query):
+        counts.setdefault(name, {})[int(bucket)] = int(n)
+    waits = work.backlog(db, names)
+    found = {}
+    for name in names:
+        of, since = counts.get(name, {}), waits[name][1]
+        oldest = None if since is None else max(0, now - since) / 1000
+        found[name] = Ages(sum(of.values()), quantile(of, 0.5), quantile(of, 0.95), quantile(of, 0.99), oldest)
+    return found
+
+
+def judge(db: Db, connections: Connections) -> list[str]:
+    """Raise an alarm for each connection that misses its promise, clear it where it keeps it; those that miss."""
+    wanted = {n: c.watch.freshness_ms for n, c in connections.items() if c.writes}
+    promised = {name: most for name, most in wanted.items() if most is not None}
+    late = []
+    now = ages(db, promised) if promised else {}
+    for name, most in promised.items():
+        one, limit = now[name], most / 1000
+        words = []
+        if one.n >= ENOUGH and one.p95 is not None and one.p95 > limit:
+            words.append(f"95 of 100 changes of the last hour landed within {one.p95:.0f} s")
+        if one.oldest is not None and one.oldest > limit:
+            words.append(f"a change has been waiting for {one.oldest:.0f} s")
+        if words:
+            late.append(name)
+            advice = (
+                f"promised are {limit:.0f} s; `tandem status` shows what waits, `tandem dead list` what was given up"
+            )
+            alarms.raised(db, alarms.Kind.FRESHNESS, name, "", f"{name}: {' and '.join(words)}; {advice}")
+        else:
+            alarms.cleared(db, alarms.Kind.FRESHNESS, name)
+    for name in set(connections) - set(promised):
+        alarms.cleared(db, alarms.Kind.FRESHNESS, name)
+    return late

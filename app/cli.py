@@ -12,6 +12,7 @@ from app.commands import (
     connector,
     consents,
     contacts,
+    explain,
     init,
     look,
     mapping,
@@ -41,7 +42,7 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
     _SET_UP: (init.init, setup.doctor, run.migrate, setup.prune, setup.version),
-    _LOOK: (look.status, contacts.contact, contacts.merges),
+    _LOOK: (look.status, contacts.contact, explain.explain, contacts.merges),
     _ACT: (
         act.replay,
         act.pause,

@@ -29,6 +29,7 @@ from app.ops.matches import matches_api
 from app.ops.merges import merges_api
 from app.ops.metrics import Metrics
 from app.ops.problems import MEDIA_TYPE, Problem
+from app.ops.provenance import provenance_api
 from app.ops.replay import Replay
 from app.ops.tombstones import tombstones_api
 from app.sync.connection import Connections
@@ -126,6 +127,7 @@ def build_api(
     api.include_router(deadletters(database, connections, wake))
     api.include_router(brakes_api(database, connections, wake))
     api.include_router(contacts(database, connections))
+    api.include_router(provenance_api(database, connections))
     api.include_router(consents_api(database, connections, wake))
     api.include_router(merges_api(database, connections, wake))
     api.include_router(matches_api(database, connections, wake))

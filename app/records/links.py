@@ -26,6 +26,7 @@ class Link:
     written_at: int = 0
     gone_at: int | None = None
     altered: dict[str, Any] | None = field(default=None, repr=False)
+    landed: dict[str, int] | None = None  # field -> when our last write of it landed, by the database's clock
     warnings: list[dict[str, str]] | None = None
     origin: dict[str, Any] | None = field(default=None, repr=False)  # what it said when paired with a known contact
 
@@ -41,6 +42,7 @@ _COLUMNS = (
     t.link.c.written_at,
     t.link.c.gone_at,
     t.link.c.altered,
+    t.link.c.landed,
     t.link.c.warnings,
     t.link.c.origin,
 )
@@ -139,6 +141,7 @@ _SAVE = (
         written_at=bindparam("b_written_at"),
         gone_at=bindparam("b_gone_at"),
         altered=bindparam("b_altered"),
+        landed=bindparam("b_landed"),
         warnings=bindparam("b_warnings"),
     )
 )

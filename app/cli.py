@@ -20,6 +20,7 @@ from app.commands import (
     privacy,
     run,
     setup,
+    undo,
 )
 from app.commands.base import Root
 
@@ -48,6 +49,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         act.pause,
         act.resume,
         contacts.split,
+        undo.undo,
         privacy.erase,
         privacy.erasure,
         privacy.export_person,

@@ -43,6 +43,7 @@ from app.records.migrate import upgrade
 from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
+from app.repair.undoing import Undo
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
@@ -123,6 +124,7 @@ class Tandem:
         )
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
+        self.undo = Undo(self.database, self.connections)
         self.prune = Prune(self.database, Retention(settings.keep_events_days, settings.keep_history_days))
         self.workers = Workers(
             self.database,
@@ -132,6 +134,7 @@ class Tandem:
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, 1),
                 "replay": (self.replay.step, 1),
+                "undo": (self.undo.step, 1),
                 "erase": (self.erase.step, 1),
                 "prune": (self.prune.step, 1),
             },

@@ -117,7 +117,8 @@ class Journey:
             for one in fields:
                 cause, rule = one["cause"], one["rule"]
                 event = http.get(f"/ops/events/{cause['event']}").raise_for_status().json()
-                assert (event["connection"], event["ref"]["value"]) == (cause["source"], cause["record"]), one
+                named = cause["record"] if event["ref"]["key"] == "id" else values["email"]
+                assert (event["connection"], event["ref"]["value"]) == (cause["source"], named), one
                 line = Path(rule["file"]).read_text(encoding="utf-8").splitlines()[rule["line"] - 1]
                 assert line.strip().startswith(f"{one['field']}:")
                 assert rule["connection"] == cause["source"]

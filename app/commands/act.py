@@ -138,7 +138,7 @@ def _retry(tandem: Tandem, query: Select[Any]) -> tuple[int, dict[int, str]]:
         last = rows[-1]["id"]
 
 
-def _utc(text: str) -> datetime:
+def utc(text: str) -> datetime:
     """A moment as people write it (ISO 8601), aware; UTC where it names no zone."""
     try:
         given = datetime.fromisoformat(text)
@@ -150,9 +150,9 @@ def _utc(text: str) -> datetime:
 def replay(
     connection: Connection = None,
     since: Annotated[
-        datetime | None, typer.Option(parser=_utc, metavar="MOMENT", help="Received then or later; UTC unless it says.")
+        datetime | None, typer.Option(parser=utc, metavar="MOMENT", help="Received then or later; UTC unless it says.")
     ] = None,
-    until: Annotated[datetime | None, typer.Option(parser=_utc, metavar="MOMENT", help="Received before it.")] = None,
+    until: Annotated[datetime | None, typer.Option(parser=utc, metavar="MOMENT", help="Received before it.")] = None,
     status: Annotated[
         list[str] | None, typer.Option(help=f"Only these, repeat it: {', '.join(CLOSED)}.  Default: all of them.")
     ] = None,

@@ -32,6 +32,8 @@ from app.ops.problems import MEDIA_TYPE, Problem
 from app.ops.provenance import provenance_api
 from app.ops.replay import Replay
 from app.ops.tombstones import tombstones_api
+from app.ops.undo import undo_api
+from app.repair.undoing import Undo
 from app.sync.connection import Connections
 
 ABOUT: Final = (
@@ -128,6 +130,7 @@ def build_api(
     api.include_router(brakes_api(database, connections, wake))
     api.include_router(contacts(database, connections))
     api.include_router(provenance_api(database, connections))
+    api.include_router(undo_api(Undo(database, connections), wake))
     api.include_router(consents_api(database, connections, wake))
     api.include_router(merges_api(database, connections, wake))
     api.include_router(matches_api(database, connections, wake))

@@ -93,6 +93,7 @@ class Run(Shape):
     exact: bool = Field(description="False while `total` is only known to be at least that.")
     done: int = Field(examples=[500])
     error: str | None
+    by: str | None = Field(description="The operator, where one gave their name.")
     connection: str | None = Field(description="Only of this connection.")
     since: Moment | None
     until: Moment | None
@@ -231,6 +232,7 @@ def _run(row: RowMapping) -> Run:
         exact=row["status"] == "done" or bool(asked.get("counted", True)),
         done=row["done"],
         error=row["error"],
+        by=asked.get("by"),
         connection=asked.get("connection"),
         since=moment(asked.get("since")),
         until=moment(asked.get("until")),

@@ -125,9 +125,9 @@ def first_blank(w: World) -> None:
     w.settle()
 
 
-def both_edited(w: World, name: str, value: str) -> None:
+def both_edited(w: World, name: str, value: str, hub: str = "Hub") -> None:
     """Both sides edit before either is looked at; the CRM's edit is looked at first."""
-    w.vendors["hub"].put("hub1", {name: "Hub"})
+    w.vendors["hub"].put("hub1", {name: hub})
     w.vendors["chimp"].put("chimp1", {name: value})
     for vendor in TWO:
         w.due()

@@ -18,6 +18,7 @@ from app.core.db import Database
 from app.ops import problems
 from app.ops.auth import protect
 from app.ops.brakes import brakes_api
+from app.ops.conflicts import conflicts_api
 from app.ops.connections import connections_api
 from app.ops.consents import consents_api
 from app.ops.contacts import contacts
@@ -129,6 +130,7 @@ def build_api(
     api.include_router(deadletters(database, connections, wake))
     api.include_router(brakes_api(database, connections, wake))
     api.include_router(contacts(database, connections))
+    api.include_router(conflicts_api(database, connections, wake))
     api.include_router(provenance_api(database, connections))
     api.include_router(undo_api(Undo(database, connections), wake))
     api.include_router(consents_api(database, connections, wake))

@@ -23,7 +23,7 @@ from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
 from app.ops.replay import CLOSED, Replay, obstacle, requeue
-from app.ops.shapes import Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Until, moment
+from app.ops.shapes import BIGGEST, Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Until, moment
 from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
@@ -114,6 +114,9 @@ class ReplayAsked(Asked):
     connection: NameText | None = Field(default=None, description="Only of this connection.", examples=["hubspot"])
     since: AwareDatetime | None = Field(default=None, description="Received at this moment or later.")
     until: AwareDatetime | None = Field(default=None, description="Received before this moment.")
+    contact: Annotated[int, Field(ge=1, le=BIGGEST)] | None = Field(
+        default=None, description="Only of this contact's records.", examples=[42]
+    )
     status: list[Closed] = Field(
         default=list(CLOSED),
         min_length=1,
@@ -297,7 +300,11 @@ def events(database: Database, connections: Connections, replay: Replay, wake: C
         if asked.connection is not None:
             connections[asked.connection]  # raises NotFound
         number = replay.start(
-            connection=asked.connection, since=asked.since, until=asked.until, status=frozenset(asked.status)
+            connection=asked.connection,
+            since=asked.since,
+            until=asked.until,
+            status=frozenset(asked.status),
+            contact=asked.contact,
         )
         response.headers["Location"] = f"/ops/runs/{number}"
         wake()

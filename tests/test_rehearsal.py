@@ -29,7 +29,6 @@ __all__ = ["shell"]
 
 running, sandbox, hs = sandboxed.running, sandboxed.sandbox, sandboxed.hs
 TWO = {"hub": Side.CRM, "chimp": Side.MARKETING}
-PLACE = MAPPING.replace("theirs: town", "theirs: place").replace("theirs: last", "theirs: last, read: [upper]")
 TABLES = (t.contact, t.link, t.history, t.work, t.inbox, t.run, t.refusal)
 
 
@@ -162,7 +161,9 @@ def test_the_command_shows_what_a_changed_mapping_would_do(
     shell: Shell, service: Database, hs: Any, tmp_path: Path
 ) -> None:
     """Against the simulator: it asks for the fields of the changed file, and shows before and after."""
-    record = sandboxed.create(hs, email="ann@example.org", firstname="Ann", city="Bonn", jobtitle="Pilot")
+    record = sandboxed.create(
+        hs, email="ann@example.org", firstname="Ann", city="Bonn", jobtitle="Pilot", industry="AIRLINES_AVIATION"
+    )
     values = {"email": "ann@example.org", "given_name": "Ann", "city": "Bonn"}
     (number,) = add_contacts(service, {"values": values})
     row = {"connection": "hubspot", "kind": "contact", "remote_id": record, "contact_id": number, "rev": 1}
@@ -171,7 +172,7 @@ def test_the_command_shows_what_a_changed_mapping_would_do(
     add_events(service, {"connection": "hubspot", "ref_value": record})
     text = (ROOT / "mappings" / "hubspot.yaml").read_text(encoding="utf-8")
     file = tmp_path / "changed.yaml"
-    file.write_text(text.split("\nexamples:")[0].replace("theirs: city", "theirs: jobtitle_x"), encoding="utf-8")
+    file.write_text(text.split("\nexamples:")[0].replace("theirs: city,", "theirs: industry,"), encoding="utf-8")
     words = ["replay", "--connection", "hubspot", "--dry-run"]
     seen = shell.json(*words)
     assert (seen["events"], seen["records"]) == (1, 1)
@@ -179,6 +180,8 @@ def test_the_command_shows_what_a_changed_mapping_would_do(
     assert seen["fields"]["job_title"] == 1
     assert {"contact": number, "field": "job_title", "before": None, "after": "Pilot"} in seen["differences"]
     assert "Pilot" in shell(*words)
+    (other,) = [d for d in shell.json(*words, "--mapping", str(file))["differences"] if d["field"] == "city"]
+    assert (other["before"], other["after"]) == ("Bonn", "AIRLINES_AVIATION")
     shell("replay", "--dry-run", code=2)
     shell("replay", "--connection", "hubspot", "--mapping", str(file), code=1)
     assert "works by another mapping" in shell.told

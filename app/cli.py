@@ -10,10 +10,12 @@ from app.commands import (
     act,
     backups,
     brakes,
+    conflicts,
     connector,
     consents,
     contacts,
     drift,
+    explain,
     init,
     look,
     mapping,
@@ -21,6 +23,7 @@ from app.commands import (
     privacy,
     run,
     setup,
+    undo,
 )
 from app.commands.base import Root
 
@@ -43,13 +46,14 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
     _SET_UP: (init.init, setup.doctor, run.migrate, backups.backup, backups.restore, setup.prune, setup.version),
-    _LOOK: (look.status, contacts.contact, contacts.merges, drift.alarms, drift.freshness),
+    _LOOK: (look.status, contacts.contact, explain.explain, contacts.merges, drift.alarms, drift.freshness),
     _ACT: (
         act.replay,
         act.pause,
         act.resume,
         drift.reconcile,
         contacts.split,
+        undo.undo,
         privacy.erase,
         privacy.erasure,
         privacy.export_person,
@@ -62,6 +66,7 @@ app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
 app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
+app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
 app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)

@@ -48,6 +48,7 @@ from app.repair.freshness import Recorder
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
 from app.repair.reconcile import Reconcile
+from app.repair.undoing import Undo
 from app.repair.watch import Watch
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
@@ -132,6 +133,7 @@ class Tandem:
         )
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
+        self.undo = Undo(self.database, self.connections)
         self.reconcile = Reconcile(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
@@ -148,6 +150,7 @@ class Tandem:
                 "replay": (self.replay.step, 1),
                 "reconcile": (self.reconcile.step, 1),
                 "watch": (self.watch.step, 1),
+                "undo": (self.undo.step, 1),
                 "erase": (self.erase.step, 1),
                 "prune": (self.prune.step, 1),
             },

@@ -173,7 +173,7 @@ def test_a_double_edit_waits_for_a_person(database: Database) -> None:
         {**usual, "field": "tags", "ours": ["a"], "theirs": None, "event": 5},
         {**usual, "field": "city", "ours": None, "theirs": "Bonn"},
     )
-    found = Api(database).get("/ops/conflicts")["items"]
+    found = Api(database).get("/conflicts")["items"]
     assert [(c["field"], c["ours"], c["theirs"], c["event"]) for c in found] == [
         ("city", None, "Bonn", None),
         ("tags", ["a"], None, 5),
@@ -185,7 +185,7 @@ def test_nothing_is_changed_by_looking(database: Database) -> None:
     api = Api(database)
     (number,) = add_contacts(database, {"values": ANN})
     before = rows_of(database, t.contact)
-    for path in ("/contacts", f"/contacts/{number}", f"/contacts/{number}/history", "/ops/conflicts"):
+    for path in ("/contacts", f"/contacts/{number}", f"/contacts/{number}/history", "/conflicts"):
         api.get(path)
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert api(method, path).status_code == 405

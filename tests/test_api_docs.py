@@ -157,6 +157,9 @@ def test_the_curl_lines_are_answered(database: Database, line: str) -> None:
     add_proposals(database, 42)
     for _ in range(3):
         api.replay.start()
+    conflict = {"contact_id": 42, "field": "city", "connection": "chimp", "ours": None, "theirs": "Bonn", "at": 1_000}
+    add(database, t.conflict, conflict)
+    add(database, t.ruling, {"connection": "chimp", "field": "job_title", "choice": "ours", "by": "Kim", "at": 1_000})
     with database.write() as db:
         erasing.start(db, api.connections, "somebody@example.org", "Kim")
         for n in range(7):

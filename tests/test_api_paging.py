@@ -109,7 +109,7 @@ LISTS = [
         "/contacts", some_contacts, {"updated_since": "1970-01-01T00:00:04Z"}, by_id, False, 5, id="contacts updated"
     ),
     pytest.param("/ops/runs", some_runs, {}, by_id, True, N, id="runs"),
-    pytest.param("/ops/conflicts", some_conflicts, {}, by_id, True, N, id="conflicts"),
+    pytest.param("/conflicts", some_conflicts, {}, by_id, True, N, id="conflicts"),
     pytest.param(
         "/contacts/1/history", some_history, {}, lambda c: (c["version"], c["id"]), True, N, id="history of a contact"
     ),

@@ -107,6 +107,23 @@ class Journey:
         found: list[dict[str, Any]] = answer.json()["members"]
         return found
 
+    def explained(self) -> dict[str, str]:
+        """Who said each field, after checking that event, record and line of the mapping are the right ones."""
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20) as http:
+            (person,) = http.get("/contacts").raise_for_status().json()["items"]
+            fields = http.get(f"/contacts/{person['id']}/explain").raise_for_status().json()["fields"]
+            values = {n: v for n, v in person["values"].items() if v is not None}
+            assert {f["field"]: f["value"] for f in fields if f["value"] is not None} == values
+            for one in fields:
+                cause, rule = one["cause"], one["rule"]
+                event = http.get(f"/ops/events/{cause['event']}").raise_for_status().json()
+                named = cause["record"] if event["ref"]["key"] == "id" else values["email"]
+                assert (event["connection"], event["ref"]["value"]) == (cause["source"], named), one
+                line = Path(rule["file"]).read_text(encoding="utf-8").splitlines()[rule["line"] - 1]
+                assert line.strip().startswith(f"{one['field']}:")
+                assert rule["connection"] == cause["source"]
+        return {f["field"]: f["cause"]["source"] for f in fields}
+
     def close(self) -> None:
         self.hubspot.close()
         self.mailchimp.close()
@@ -150,11 +167,14 @@ def test_there_and_back(journey: Journey, station: str) -> None:
         assert (member["email_address"], member["merge_fields"]["LNAME"]) == (ANN["email"], "Lee")
         assert member["merge_fields"]["PHONE"].replace(" ", "") == "+4930901820"
         assert member["status"] == "transactional", "nobody is made mailable by a sync"
+        said = journey.explained()
+        assert {said[n] for n in ("email", "given_name", "family_name", "phone", "city")} == {"hubspot"}
         journey.mailchimp.patch(
             f"/lists/{journey.sandbox.mailchimp.audience.id}/members/{member['id']}",
             json={"merge_fields": {"CITY": "Bonn"}},
         ).raise_for_status()
         until(lambda: [c["properties"]["city"] for c in journey.contacts()] == ["Bonn"])
+        assert journey.explained() == {**said, "city": "mailchimp"}
         (contact,) = journey.contacts()
         journey.hubspot.patch(
             f"/crm/v3/objects/contacts/{contact['id']}", json={"properties": {"email": "ann@new.example.org"}}

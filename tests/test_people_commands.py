@@ -326,6 +326,8 @@ def old(database: Database, count: int) -> None:
         add_events(database, {"status": status, "delivery": number, "received_at": at, "done_at": done})
         change = {"contact_id": 1, "version": n, "field": "city", "source": "hubspot", "rule": "new", "at": at}
         add(database, t.history, {**change, "stored_at": at})
+        refused = {"connection": "hubspot", "contact_id": n, "field": "city", "code": "blank", "at": at}
+        add(database, t.refusal, {**refused, "stored_at": at})
 
 
 @pytest.mark.parametrize("history", ["", "30"], ids=["history for ever", "history for a while"])
@@ -337,15 +339,15 @@ def test_what_a_dry_run_counts_is_what_goes(
     if history:
         monkeypatch.setenv("TANDEM_KEEP_HISTORY_DAYS", history)
     old(store, 60)
-    tables = (t.inbox, t.delivery, t.history)
+    tables = (t.inbox, t.delivery, t.history, t.refusal)
     before = [len(rows_of(store, table)) for table in tables]
     counted = shell.json("prune", "--dry-run")
     assert [len(rows_of(store, table)) for table in tables] == before
     removed = shell.json("prune")
     assert {**counted, "dry_run": False} == removed
     gone = [b - len(rows_of(store, table)) for b, table in zip(before, tables, strict=True)]
-    assert gone == [removed["events"], removed["deliveries"], removed["history"]]
+    assert gone == [removed["events"], removed["deliveries"], removed["history"], removed["refusals"]]
     assert removed["events"] > 3
     assert bool(removed["history"]) == bool(history)
-    assert shell.json("prune") == {"dry_run": False, "events": 0, "deliveries": 0, "history": 0}
+    assert shell.json("prune") == {"dry_run": False, "events": 0, "deliveries": 0, "history": 0, "refusals": 0}
     assert re.search(r"events\W+30 days\W+0", shell("prune"))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from sqlalchemy import Connection as Db
 from sqlalchemy import RowMapping, Select, func, select
 
+from app.commands import replaying
 from app.commands.base import (
     PROBLEM,
     AsJson,
@@ -138,7 +140,7 @@ def _retry(tandem: Tandem, query: Select[Any]) -> tuple[int, dict[int, str]]:
         last = rows[-1]["id"]
 
 
-def _utc(text: str) -> datetime:
+def utc(text: str) -> datetime:
     """A moment as people write it (ISO 8601), aware; UTC where it names no zone."""
     try:
         given = datetime.fromisoformat(text)
@@ -150,12 +152,21 @@ def _utc(text: str) -> datetime:
 def replay(
     connection: Connection = None,
     since: Annotated[
-        datetime | None, typer.Option(parser=_utc, metavar="MOMENT", help="Received then or later; UTC unless it says.")
+        datetime | None, typer.Option(parser=utc, metavar="MOMENT", help="Received then or later; UTC unless it says.")
     ] = None,
-    until: Annotated[datetime | None, typer.Option(parser=_utc, metavar="MOMENT", help="Received before it.")] = None,
+    until: Annotated[datetime | None, typer.Option(parser=utc, metavar="MOMENT", help="Received before it.")] = None,
     status: Annotated[
         list[str] | None, typer.Option(help=f"Only these, repeat it: {', '.join(CLOSED)}.  Default: all of them.")
     ] = None,
+    contact: Annotated[
+        int | None, typer.Option("--contact", help="Only of this contact's records.", metavar="ID", min=1)
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option("--mapping", help="With --dry-run: as this mapping would read.", metavar="FILE")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be others by the mapping; needs --connection.")
+    ] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -163,17 +174,30 @@ def replay(
 
     Makes closed events pending; the workers do the rest.  Harmless: a record that did not change ends as an echo.
 
+    After a mapping was changed, or before: `--dry-run` reads the records and shows each value that would be another
+    one, and writes nothing, here or there.
+
     ```console
     tandem replay --connection hubspot --since 2026-03-01T00:00:00Z --status dead
+    tandem replay --connection hubspot --mapping mappings/hubspot.yaml --dry-run
     ```
     """
     chosen = tuple(CLOSED) if not status else tuple(status)
     strange = sorted(set(chosen) - set(CLOSED))
     if strange:
         raise typer.BadParameter(f"{', '.join(strange)}: one of {', '.join(CLOSED)}", param_hint="--status")
+    if (dry_run or mapping is not None) and connection is None:
+        raise typer.BadParameter("is needed for a dry run and a mapping", param_hint="--connection")
+    if dry_run and status:
+        raise typer.BadParameter("a dry run is about what was processed", param_hint="--status")
+    if connection is not None and dry_run:
+        replaying.rehearse(config, connection, mapping, since, until, contact, as_json=as_json)
+        return
     r = t.run.c
     with whole(config) as tandem:
-        number = tandem.replay.start(connection=connection, since=since, until=until, status=chosen)
+        if connection is not None and mapping is not None:
+            replaying.in_place(tandem.connections[connection], mapping)
+        number = tandem.replay.start(connection=connection, since=since, until=until, status=chosen, contact=contact)
         while tandem.replay.step():  # what it leaves, since a backlog is in the way, a worker takes up
             pass
         with tandem.database.read() as db:

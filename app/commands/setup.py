@@ -89,6 +89,7 @@ def prune(
         ("events", _kept(retention.events), found.events),
         ("deliveries", _kept(retention.events), found.deliveries),
         ("history", _kept(retention.history), found.history),
+        ("refusals", _kept(retention.events), found.refusals),
     ]
     print_table("", ("what", "kept for", "would go" if dry_run else "removed"), rows, empty="")
 

@@ -35,6 +35,7 @@ from app.core._tables_watch import (
     Sighting,
     Suspended,
 )
+from app.core._tables_why import Refusal, Ruling
 
 
 class Delivery(Base, table=True):
@@ -166,6 +167,7 @@ class Link(Base, table=True):
     written_at: int = big()  # when our last write ended, by the database's clock; 0 = never
     gone_at: int | None = big(null=True)  # the vendor said the record is deleted
     altered: dict[str, Any] | None = json(null=True)  # field -> value we sent that the vendor keeps otherwise
+    landed: dict[str, int] | None = json(null=True)  # field -> when our last write of it landed
     warnings: list[dict[str, str]] | None = json(null=True)  # fields of the last claim that were dropped, and why
     origin: dict[str, Any] | None = json(null=True)  # what the record said when it was paired with a known contact
     address_of: int | None = big(null=True)  # the contact whose own address the record holds, where that is another one
@@ -204,7 +206,16 @@ class History(Base, table=True):
     """One change of one field."""
 
     __tablename__ = "history"
-    __table_args__ = (Index("ix_history_contact", "contact_id", "version"),)
+    __table_args__ = (
+        Index("ix_history_contact", "contact_id", "version"),
+        Index(
+            "ix_history_run",
+            "run",
+            "id",
+            sqlite_where=text("run IS NOT NULL"),
+            postgresql_where=text("run IS NOT NULL"),
+        ),
+    )
     id: int = row_id()
     contact_id: int = big()
     version: int = big()
@@ -214,6 +225,8 @@ class History(Base, table=True):
     source: str = words()
     rule: str = words()
     event: int | None = big(null=True)
+    actor: str | None = words(null=True)  # the operator
+    run: int | None = big(null=True)  # of the operator's
     at: int = big()  # when it happened, by the source's clock
     stored_at: int = big()
 
@@ -339,6 +352,8 @@ alias = _table(Alias)
 proposal = _table(Proposal)
 history = _table(History)
 conflict = _table(Conflict)
+refusal = _table(Refusal)
+ruling = _table(Ruling)
 consent = _table(Consent)
 dead = _table(Dead)
 connection_state = _table(ConnectionState)

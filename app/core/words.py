@@ -130,15 +130,20 @@ class Fact:
     at: int  # ms since 1970, by the source's clock, never later than when we read it
     rule: str
     event: int | None = None  # inbox event that brought it
+    actor: str | None = dataclasses.field(default=None, repr=False)  # the operator who said it
+    run: int | None = None  # the operator's run that it was part of
 
     def to_json(self) -> dict[str, Any]:
         """The compact form at rest."""
-        return {"v": self.value, "s": self.source, "t": self.at, "r": self.rule, "e": self.event}
+        data = {"v": self.value, "s": self.source, "t": self.at, "r": self.rule, "e": self.event}
+        if self.actor is not None:  # seldom, so the others are kept without
+            data |= {"a": self.actor, "n": self.run}
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Fact:
         """The fact of a compact form."""
-        return cls(value=data["v"], source=data["s"], at=data["t"], rule=data["r"], event=data.get("e"))
+        return cls(data["v"], data["s"], data["t"], data["r"], data.get("e"), data.get("a"), data.get("n"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from app.ops import problems
 from app.ops.alarms import alarms_api
 from app.ops.auth import protect
 from app.ops.brakes import brakes_api
+from app.ops.conflicts import conflicts_api
 from app.ops.connections import connections_api
 from app.ops.consents import consents_api
 from app.ops.contacts import contacts
@@ -31,8 +32,11 @@ from app.ops.matches import matches_api
 from app.ops.merges import merges_api
 from app.ops.metrics import Metrics
 from app.ops.problems import MEDIA_TYPE, Problem
+from app.ops.provenance import provenance_api
 from app.ops.replay import Replay
 from app.ops.tombstones import tombstones_api
+from app.ops.undo import undo_api
+from app.repair.undoing import Undo
 from app.sync.connection import Connections
 
 ABOUT: Final = (
@@ -130,6 +134,9 @@ def build_api(
     api.include_router(drift_api(database, connections, wake))
     api.include_router(alarms_api(database, connections, wake))
     api.include_router(contacts(database, connections))
+    api.include_router(conflicts_api(database, connections, wake))
+    api.include_router(provenance_api(database, connections))
+    api.include_router(undo_api(Undo(database, connections), wake))
     api.include_router(consents_api(database, connections, wake))
     api.include_router(merges_api(database, connections, wake))
     api.include_router(matches_api(database, connections, wake))

@@ -1,4 +1,4 @@
-"""People, and what is known of them: ``/contacts``, ``/ops/conflicts``.  Reads only; every answer is personal data.
+"""People, and what is known of them: ``/contacts``.  Reads only; every answer is personal data.
 
 What somebody agreed to is in ``app.ops.consents``, taking people apart in ``app.ops.merges``.
 """
@@ -31,7 +31,7 @@ from app.sync.connection import Connections, spellings
 HISTORY: Final = 100  # changes shown with a contact
 UNDECIDED: Final = 50  # proposals named with a contact
 
-c, n, k, w, h, f = t.contact.c, t.contact_key.c, t.link.c, t.work.c, t.history.c, t.conflict.c
+c, n, k, w, h = t.contact.c, t.contact_key.c, t.link.c, t.work.c, t.history.c
 
 UpdatedSince = Annotated[
     AwareDatetime | None,
@@ -118,19 +118,6 @@ class ContactDetail(ContactSummary):
     )
     history: list[Change] = Field(description=f"The newest {HISTORY} changes, the newest first.")
     history_next: str | None = Field(description="Path of the page behind them; null where these are all.")
-
-
-class ConflictShown(Shape):
-    """A true double edit that a person has to decide."""
-
-    id: int
-    contact_id: int = Field(examples=[42])
-    field: str = Field(examples=["job_title"])
-    connection: str = Field(description="Whose value is not let in.", examples=["mailchimp"])
-    ours: Any = Field(description="The value that Tandem holds.")
-    theirs: Any = Field(description="The value at the connection.")
-    event: int | None
-    at: Moment
 
 
 def _summary(row: RowMapping, stand_ins: Mapping[int, int]) -> dict[str, Any]:
@@ -272,10 +259,6 @@ def explained(db: Db, connections: Connections, number: int) -> ContactDetail:
     )
 
 
-def _conflict(row: RowMapping) -> ConflictShown:
-    return ConflictShown(**{**dict(row), "at": from_ms(row["at"])})
-
-
 def contacts(database: Database, connections: Connections) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["contacts"], dependencies=[Depends(allowed), Depends(known_query)])
@@ -303,23 +286,5 @@ def contacts(database: Database, connections: Connections) -> APIRouter:
         with database.read() as db:
             _contact(db, contact_id)
             return _history(db, contact_id, after, limit)
-
-    @router.get("/ops/conflicts", tags=["conflicts"])
-    def list_conflicts(limit: Limit = 50, after: After = None) -> Page[ConflictShown]:
-        """List the double edits that wait for a person, the newest first."""
-        position = paging.decode("conflicts", after, 1)
-        query = select(t.conflict).order_by(f.id.desc()).limit(limit + 1)
-        if position is not None:
-            query = query.where(f.id < position[0])
-        with database.read() as db:
-            rows, following = paging.cut(
-                db.execute(query).mappings().all(),
-                key=lambda row: (row["id"],),
-                keep=lambda _row: True,
-                limit=limit,
-                looked_at=limit + 1,
-            )
-        items = [_conflict(row) for row in rows]
-        return Page(items=items, next=paging.encode("conflicts", following))
 
     return router

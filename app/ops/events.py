@@ -23,7 +23,7 @@ from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
 from app.ops.replay import CLOSED, Replay, obstacle, requeue
-from app.ops.shapes import Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Until, moment
+from app.ops.shapes import BIGGEST, Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Until, moment
 from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
@@ -93,6 +93,7 @@ class Run(Shape):
     exact: bool = Field(description="False while `total` is only known to be at least that.")
     done: int = Field(examples=[500])
     error: str | None
+    by: str | None = Field(description="The operator, where one gave their name.")
     connection: str | None = Field(description="Only of this connection.")
     since: Moment | None
     until: Moment | None
@@ -113,6 +114,9 @@ class ReplayAsked(Asked):
     connection: NameText | None = Field(default=None, description="Only of this connection.", examples=["hubspot"])
     since: AwareDatetime | None = Field(default=None, description="Received at this moment or later.")
     until: AwareDatetime | None = Field(default=None, description="Received before this moment.")
+    contact: Annotated[int, Field(ge=1, le=BIGGEST)] | None = Field(
+        default=None, description="Only of this contact's records.", examples=[42]
+    )
     status: list[Closed] = Field(
         default=list(CLOSED),
         min_length=1,
@@ -231,6 +235,7 @@ def _run(row: RowMapping) -> Run:
         exact=row["status"] == "done" or bool(asked.get("counted", True)),
         done=row["done"],
         error=row["error"],
+        by=asked.get("by"),
         connection=asked.get("connection"),
         since=moment(asked.get("since")),
         until=moment(asked.get("until")),
@@ -295,7 +300,11 @@ def events(database: Database, connections: Connections, replay: Replay, wake: C
         if asked.connection is not None:
             connections[asked.connection]  # raises NotFound
         number = replay.start(
-            connection=asked.connection, since=asked.since, until=asked.until, status=frozenset(asked.status)
+            connection=asked.connection,
+            since=asked.since,
+            until=asked.until,
+            status=frozenset(asked.status),
+            contact=asked.contact,
         )
         response.headers["Location"] = f"/ops/runs/{number}"
         wake()

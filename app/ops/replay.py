@@ -14,14 +14,18 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, case, delete, false, func, insert, or_, select, update
 from sqlalchemy import Connection as Db
 
 from app.core import tables as t
 from app.core.clock import to_ms
 from app.core.db import Database, now_ms, ring
+from app.core.errors import NotFound
 from app.ops.arrival import TROUBLE, being, span
 from app.ops.shapes import clock
+from app.records import contacts as people
+from app.records import links as pairs
+from app.sync import matching
 from app.sync.connection import Connections
 from connectors.contract import Can
 
@@ -50,6 +54,7 @@ class Plan:
     asked_at: int  # an event closed after it is none of this run's
     first: int  # ids in [first, last) may fit
     last: int
+    contact: int | None = None  # only events about a record of this one
     counted: bool = False
     at: int = 0  # the pass it is in
     event: int = 0  # the pass got to this id
@@ -87,10 +92,11 @@ class Replay:
         since: datetime | None = None,
         until: datetime | None = None,
         status: Collection[str] = CLOSED,
+        contact: int | None = None,
     ) -> int:
-        """Begin a run over the events received in [``since``, ``until``); its id.
+        """Begin a run over the events received in [``since``, ``until``); its id.  ``contact``: only its records'.
 
-        Raises NotFound for an unknown connection and ValueError for a status that cannot be replayed.
+        Raises NotFound for an unknown connection or contact and ValueError for a status that cannot be replayed.
         """
         if connection is not None:
             self._connections[connection]  # raises NotFound
@@ -99,11 +105,14 @@ class Replay:
             raise ValueError(f"status {', '.join(strange) or 'missing'}: replayable are {', '.join(CLOSED)}")
 
         def work(db: Db) -> int:
+            if contact is not None and contact not in people.load(db, [contact]):
+                raise NotFound(f"there is no contact {contact}")
             first, last = span(db, since, until)
             plan = Plan(
                 connection=connection,
                 since=to_ms(since) if since is not None else None,
                 until=to_ms(until) if until is not None else None,
+                contact=contact,
                 status=tuple(one for one in CLOSED if one in status),
                 asked_at=clock(db),
                 first=first,
@@ -169,7 +178,7 @@ class Replay:
 
     def _next(self, db: Db, plan: Plan) -> tuple[list[int], Plan]:
         """The next events, and the plan behind them.  Looks at a bounded number of rows, whatever fits."""
-        rows = db.execute(self._look(plan).limit(LOOK)).all()
+        rows = db.execute(self._look(db, plan).limit(LOOK)).all()
         ids: list[int] = []
         for row in rows:
             if row.fits:
@@ -180,7 +189,7 @@ class Replay:
 
     def _count(self, db: Db, plan: Plan) -> tuple[int, Plan]:
         """How many events of the next piece fit, and the plan behind it.  Looks at a bounded number of rows."""
-        rows = self._look(plan).limit(COUNT).subquery()
+        rows = self._look(db, plan).limit(COUNT).subquery()
         found = select(func.count(), func.coalesce(func.sum(rows.c.fits), 0), func.max(rows.c.id))
         looked, fits, last = db.execute(found.select_from(rows)).one()
         plan = plan.beyond(last if looked == COUNT else None)
@@ -188,7 +197,7 @@ class Replay:
             plan = replace(plan, counted=True, at=0, event=0)
         return int(fits), plan
 
-    def _look(self, plan: Plan) -> Select[Any]:
+    def _look(self, db: Db, plan: Plan) -> Select[Any]:
         """The events behind the plan's position in the order of ids; ``fits``: 1 where the plan wants them."""
         wanted = [i.status.in_(plan.status), self._readable(plan.connection)]
         # An event closed later was replayed by this run, or is processed anyway.
@@ -197,6 +206,8 @@ class Replay:
             wanted.append(i.received_at >= plan.since)
         if plan.until is not None:
             wanted.append(i.received_at < plan.until)
+        if plan.contact is not None:
+            wanted.append(_about(db, plan.contact))
         query = select(i.id, case((and_(*wanted), 1), else_=0).label("fits")).order_by(i.id)
         query = query.where(i.id > plan.event, i.id >= plan.first, i.id < plan.last)
         this = plan.passes[plan.at]
@@ -221,6 +232,16 @@ class Replay:
             if db.execute(select(func.count()).select_from(some)).scalar_one() > BACKLOG:
                 return True
         return False
+
+
+def _about(db: Db, contact: int) -> ColumnElement[bool]:
+    """The event names a record of the contact, by its id or by an address."""
+    held = people.load(db, [contact]).get(contact)
+    if held is None:
+        return false()  # erased meanwhile
+    mine = [and_(i.connection == k.connection, i.ref_value == k.remote_id) for k in pairs.of_contact(db, contact)]
+    addresses = sorted(matching.addresses(held.values()))
+    return or_(i.ref_value.in_(addresses), *(and_(i.ref_key == "id", one) for one in mine))
 
 
 def obstacle(connections: Connections, event: RowMapping) -> str | None:

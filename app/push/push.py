@@ -404,6 +404,7 @@ class Push:
             if other is None:
                 link = Link(connection.name, connection.kind, receipt.id, planned.contact.id, held, 1, modified, now)
                 link.altered = altered if altered else None
+                link.landed = dict.fromkeys(planned.sent, now)
                 pairs.create(db, [link], now)
             else:
                 # The vendor answered with a record that belongs to another contact: look at it, a person may decide.
@@ -411,6 +412,7 @@ class Push:
             return
         moved_meanwhile = planned.link is None or planned.link.rev != link.rev
         link.written_at = now
+        link.landed = {**(link.landed if link.landed is not None else {}), **dict.fromkeys(planned.sent, now)}
         if modified is not None:
             link.modified = modified if link.modified is None else max(modified, link.modified)
         if moved_meanwhile and not late:

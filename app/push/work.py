@@ -12,7 +12,20 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Integer, and_, bindparam, case, delete, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
@@ -96,6 +109,16 @@ def mark_at(db: Connection, names: Iterable[str], contacts: Iterable[int], since
     marks = dict.fromkeys(contacts, since)
     for name in sorted(names):
         mark(db, name, marks, lane=lane)
+
+
+def let(db: Connection, connection: str, contacts: Collection[int], kind: Writes) -> None:
+    """A person answers for these: a brake on this kind of write does not stop them, not even one that is on."""
+    db.execute(
+        update(t.work)
+        .where(w.connection == connection, w.contact_id.in_(sorted(contacts)))
+        .where(or_(w.held.is_(None), w.held == str(kind)))
+        .values(held=LET + str(kind), due_at=case((w.lease.is_(None), NOW), else_=w.due_at))
+    )
 
 
 def pick(db: Connection, names: Collection[str]) -> str | None:

@@ -126,6 +126,8 @@ def write_history(db: Connection, contacts: Iterable[Contact], now: int) -> None
             "source": fact.source,
             "rule": decision.rule,
             "event": fact.event,
+            "actor": fact.actor,
+            "run": fact.run,
             "at": fact.at,
             "stored_at": now,
         }

@@ -26,6 +26,7 @@ class Link:
     written_at: int = 0
     gone_at: int | None = None
     altered: dict[str, Any] | None = field(default=None, repr=False)
+    landed: dict[str, int] | None = None  # field -> when our last write of it landed, by the database's clock
     warnings: list[dict[str, str]] | None = None
     address_of: int | None = None  # the contact whose own address the record holds, where that is another one
     origin: dict[str, Any] | None = field(default=None, repr=False)  # what it said when paired with a known contact
@@ -42,6 +43,7 @@ _COLUMNS = (
     t.link.c.written_at,
     t.link.c.gone_at,
     t.link.c.altered,
+    t.link.c.landed,
     t.link.c.warnings,
     t.link.c.address_of,
     t.link.c.origin,
@@ -154,6 +156,7 @@ _SAVE = (
         written_at=bindparam("b_written_at"),
         gone_at=bindparam("b_gone_at"),
         altered=bindparam("b_altered"),
+        landed=bindparam("b_landed"),
         warnings=bindparam("b_warnings"),
         address_of=bindparam("b_address_of"),
     )

@@ -42,11 +42,12 @@ class Pruned:
     events: int = 0
     deliveries: int = 0
     history: int = 0
+    refusals: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.events + self.deliveries + self.history
+        return self.events + self.deliveries + self.history + self.refusals
 
 
 class Prune:
@@ -70,18 +71,18 @@ class Prune:
 def prune(db: Db, retention: Retention) -> Pruned:
     """Remove one batch of each kind that is older than its retention, in the caller's transaction."""
     now: int = db.execute(select(now_ms())).scalar_one()
-    events = deliveries = history = 0
+    events = deliveries = history = refusals = 0
     if retention.events is not None:
         cutoff = now - retention.events * DAY_MS
         events = _events(db, cutoff)
         deliveries = _deliveries(db, cutoff)
-    if retention.events is not None:
-        alarms.forget(db, now - retention.events * DAY_MS, BATCH)
+        refusals = _refusals(db, cutoff)
+        alarms.forget(db, cutoff, BATCH)
     if retention.history is not None:
         h = t.history.c
         old = select(h.id).where(h.stored_at < now - retention.history * DAY_MS).order_by(h.id).limit(BATCH)
         history = _remove(db, t.history, db.execute(old).scalars().all())
-    return Pruned(events, deliveries, history)
+    return Pruned(events, deliveries, history, refusals)
 
 
 def everything(database: Database, retention: Retention) -> Pruned:
@@ -89,7 +90,12 @@ def everything(database: Database, retention: Retention) -> Pruned:
     total = Pruned()
     while True:
         step = database.transact(lambda db: prune(db, retention))
-        total = Pruned(total.events + step.events, total.deliveries + step.deliveries, total.history + step.history)
+        total = Pruned(
+            total.events + step.events,
+            total.deliveries + step.deliveries,
+            total.history + step.history,
+            total.refusals + step.refusals,
+        )
         if step.total == 0:
             return total
 
@@ -98,9 +104,10 @@ def due(db: Db, retention: Retention) -> Pruned:
     """How many rows ``everything`` would remove."""
     i, d, h = t.inbox.c, t.delivery.c, t.history.c
     now: int = db.execute(select(now_ms())).scalar_one()
-    events = deliveries = history = 0
+    events = deliveries = history = refusals = 0
     if retention.events is not None:
         cutoff = now - retention.events * DAY_MS
+        refusals = db.execute(select(func.count()).where(t.refusal.c.stored_at < cutoff)).scalar_one()
         events = db.execute(select(func.count()).where(i.status.in_(PROCESSED), i.done_at < cutoff)).scalar_one()
         needed = select(i.delivery).where(i.status.in_(UNPROCESSED), i.delivery.is_not(None))
         bytes_ = select(func.count()).where(d.id < cutoff << 20, d.id.not_in(needed))
@@ -108,7 +115,7 @@ def due(db: Db, retention: Retention) -> Pruned:
     if retention.history is not None:
         past = select(func.count()).where(h.stored_at < now - retention.history * DAY_MS)
         history = db.execute(past).scalar_one()
-    return Pruned(events, deliveries, history)
+    return Pruned(events, deliveries, history, refusals)
 
 
 def _events(db: Db, cutoff: int) -> int:
@@ -126,6 +133,20 @@ def _deliveries(db: Db, cutoff: int) -> int:
     }
     old = db.execute(select(d.id).where(d.id < cutoff << 20).order_by(d.id).limit(BATCH + len(needed))).scalars()
     return _remove(db, t.delivery, [row for row in old if row not in needed][:BATCH])
+
+
+def _refusals(db: Db, cutoff: int) -> int:
+    """They explain what an event did not change, so they are kept as long as events are."""
+    r = t.refusal.c
+    old = select(r.connection, r.contact_id, r.field).where(r.stored_at < cutoff).order_by(r.stored_at).limit(BATCH)
+    keys = db.execute(old).all()
+    for key in keys:
+        db.execute(
+            delete(t.refusal).where(
+                r.connection == key.connection, r.contact_id == key.contact_id, r.field == key.field
+            )
+        )
+    return len(keys)
 
 
 def _remove(db: Db, table: Table, ids: Sequence[int]) -> int:

@@ -108,6 +108,8 @@ class _Builder:
             words=None if about.values is None else frozenset(about.values),
             keeps=about.default == "keep",
             converted=about.read is not None or about.write is not None,
+            reads=self._reads(),
+            writes=() if about.write is None else tuple(about.write),
         )
 
     def _problem(self, key: str | tuple[str | int, ...], message: str, valid: Sequence[str] = ()) -> None:
@@ -167,13 +169,15 @@ class _Builder:
 
     # --- chains -------------------------------------------------------------------------------------------------------
 
-    def _reader(self, values: Function | None) -> Function | None:
+    def _reads(self) -> tuple[str, ...]:
+        """The transforms to read with: the file's, or those of the field's form."""
         about = self._about
-        names: Sequence[str]
         if about.read is not None:
-            names = about.read
-        else:
-            names = () if values is not None else DEFAULT_READ[self._item]
+            return tuple(about.read)
+        return () if about.values is not None else tuple(DEFAULT_READ[self._item])
+
+    def _reader(self, values: Function | None) -> Function | None:
+        names = self._reads()
         built = self._steps(names, "read", Raw.ANY, many=self._many and not lists(names))
         if built is None:
             return None

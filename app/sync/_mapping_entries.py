@@ -46,6 +46,8 @@ class Entry:
     words: frozenset[str] | None = None  # the vendor's words that `values` lists
     keeps: bool = False  # words that `values` does not list pass as they are
     converted: bool = False  # the mapping names transforms for it
+    reads: tuple[str, ...] = ()  # the transforms by name, those that the field has of itself included
+    writes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

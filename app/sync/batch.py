@@ -9,6 +9,7 @@ from app.core.words import Decision, Entry, Value
 from app.match.score import Score
 from app.records.contacts import Contact
 from app.records.links import Link
+from app.records.refusals import Refusal
 from app.sync import matching
 from app.sync.identity import Likely
 from connectors.contract import Record
@@ -55,7 +56,13 @@ class Batch:
         default_factory=dict
     )  # values of contacts before the batch changed them
     proposed: list[tuple[Contact, Contact, Score]] = field(default_factory=list)  # (older, newer) that may be one
+    kept_out: list[tuple[Contact, Refusal]] = field(default_factory=list)  # claims that were not let in
+    rulings: dict[str, str] = field(default_factory=dict)  # field -> what a person decided for every double edit
     temporary: int = 0
+
+    def refuse(self, contact: Contact, name: str, code: str, at: int, event: int | None, value: Value = None) -> None:
+        """Remember a claim that was not let in."""
+        self.kept_out.append((contact, Refusal(contact.id, name, code, at, event, value)))
 
     def mark(self, connection: str, contact: Contact, since: int) -> None:
         """Let ``connection`` compare; the oldest change of the batch counts for freshness."""

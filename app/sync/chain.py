@@ -18,7 +18,7 @@ from app.core.clock import to_ms
 from app.core.db import now_ms
 from app.core.words import Channel, Claim, Decision, Fact, Likeness, Outcome, Verdict, Winner
 from app.push import work
-from app.records import conflicts, ledger, merges, tombstones
+from app.records import conflicts, ledger, merges, refusals, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
@@ -110,6 +110,8 @@ def _gather(
     owners = people.owners(db, keys)
     wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
     state = Batch(links, people.load(db, wanted, lock=True), owners)
+    if connection.map.asks:
+        state.rulings = conflicts.rulings(db, connection.name)
     state.refused = tombstones.standing(db, {a for c in claims for a in matching.addresses(c)}, connections.erasure_key)
     if connections.likeness is not Likeness.OFF:
         new = [
@@ -144,11 +146,14 @@ def _one(
     if refused is not None:
         if refused != tombstones.ERASED:
             consenting.objections(state, connection, connections, arrival, record, at)
+            _kept_out(state, connections, claim, arrival, at)
         return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands", code=refused), None
     if link is not None:
         contact = state.contacts[link.contact_id]
         unused = _unused(arrival, link, modified, claim)
         if unused is not None:
+            if unused.end is End.STALE:
+                state.refuse(contact, refusals.WHOLE, refusals.STALE, at, arrival.event)
             if modified is not None:
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
             return unused, contact
@@ -222,6 +227,14 @@ def _refused(state: Batch, claim: Claim, link: Link | None) -> str | None:
     return tombstones.DELETED if found and link is None else None
 
 
+def _kept_out(state: Batch, connections: Connections, claim: Claim, arrival: Arrival, at: int) -> None:
+    """Whoever has the record's address is told why it was not taken."""
+    for key in whose.strong_keys(claim, connections):
+        for owner, strong in state.owners.get(key, ()):
+            if strong and owner in state.contacts:
+                state.refuse(state.contacts[owner], refusals.WHOLE, refusals.TOMBSTONE, at, arrival.event)
+
+
 def _merge(
     state: Batch,
     connection: Connection,
@@ -246,6 +259,8 @@ def _merge(
         p = connection.map.policy(name)
         return p.winner, p.clearable
 
+    if taken_key is not None:
+        state.refuse(contact, taken_key, refusals.OTHERS, at, arrival.event, said_by_record[taken_key])
     verdict = merging.judge(
         contact.facts,
         link.shadow,
@@ -256,6 +271,7 @@ def _merge(
         policy=policy,
         side=connections.side,
         project=connection.map.project,
+        rulings=state.rulings,
     )
     old_address = {c: consent.address(contact.values(), c) for c in Channel}
     since = arrival.since if arrival.since is not None else at
@@ -280,6 +296,8 @@ def _merge(
             state.asked.append((contact, decision, arrival.event))
         elif connection.map.policy(decision.field).winner is Winner.ASK:
             state.settled.append((contact, decision.field))
+        if decision.outcome is Outcome.KEPT:
+            state.refuse(contact, decision.field, decision.rule, at, arrival.event, decision.new)
     if link.remote_id in state.inherited:
         verdict = _with_former_address(contact, verdict, connection.name, at)
     changed = bool(verdict.changed) or contact.version == 0
@@ -397,6 +415,7 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
     for contact, link, since in state.own:
         if differences(connection.map, contact.values(), link.shadow):
             state.mark(connection.name, contact, since)
+    refusals.keep(db, connection.name, [replace(r, contact_id=c.id) for c, r in state.kept_out], now)
     ledger.append(db, state.entries, now)
     deleting.restored(db, connection, connections, state.back, now)
     for name in sorted(state.dirty):

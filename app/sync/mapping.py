@@ -128,6 +128,7 @@ class Map:
         self.required: tuple[str, ...] = tuple(e.name for e in mine if e.required)
         self._order = tuple(n for n in canonical(spec) if n in self.out_fields)
         indirect = Policy(Way.OUT, Winner.NEWEST, clearable=False)
+        self.asks = any(e.policy.winner is Winner.ASK for e in mine)  # whether a person has to decide double edits
         self._policies = {**dict.fromkeys(self._indirect, indirect), **{e.name: e.policy for e in mine}}
 
     def __repr__(self) -> str:

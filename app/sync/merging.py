@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from app.core.words import MISSING, Claim, Decision, Fact, Outcome, Shadow, Value, Verdict, Winner
+
+OURS: Final = "ours"
+THEIRS: Final = "theirs"
+NO_RULINGS: Final[Mapping[str, str]] = {}
 
 Project = Callable[[str, Value], Any]
 """What this vendor would say back of our value, or MISSING where it cannot hold it."""
@@ -30,10 +34,12 @@ def judge(
     policy: Callable[[str], tuple[Winner, bool]],
     side: Callable[[str], str],
     project: Project,
+    rulings: Mapping[str, str] = NO_RULINGS,
 ) -> Verdict:
     """The verdict on a claim of the connection ``source``, changed at ``at`` (ms since 1970, never in the future).
 
-    ``policy``: field → (winner, may it be cleared).  ``side``: connection → its side.
+    ``policy``: field → (winner, may it be cleared).  ``side``: connection → its side.  ``rulings``: field → what a
+    person said of every double edit that would be asked about, ``ours`` or ``theirs``.
     """
     after = dict(facts)
     moved = dict(shadow)
@@ -47,7 +53,7 @@ def judge(
         ours = facts.get(name)
         winner, clearable = policy(name)
         fact = Fact(theirs, source, at, "", event)
-        taken, rule = _decide(ours, before, fact, winner, clearable, name, side, project)
+        taken, rule = _decide(ours, before, fact, winner, clearable, name, side, project, rulings.get(name))
         old = ours.value if ours is not None else None
         if taken is None:
             outcome = Outcome.AGREED if rule == "agreed" else Outcome.ASKED if rule == "ask" else Outcome.KEPT
@@ -67,6 +73,7 @@ def _decide(
     name: str,
     side: Callable[[str], str],
     project: Project,
+    ruling: str | None = None,
 ) -> tuple[Fact | None, str]:
     """The fact to take (None: ours stays) and the name of the rule."""
     held = project(name, ours.value) if ours is not None else None
@@ -84,7 +91,7 @@ def _decide(
     if ours.value is None and before is MISSING and not clearable:
         return theirs, "first"
     if winner is Winner.ASK:
-        return None, "ask"
+        return (None, "ask") if ruling is None else (theirs if ruling == THEIRS else None, f"always {ruling}")
     if winner is Winner.UNION:
         return _union(ours, theirs)
     best = stronger(winner, ours, theirs, side)

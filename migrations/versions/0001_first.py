@@ -288,11 +288,21 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("rule", sa.Text(), nullable=False),
         sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.Column("actor", sa.Text(), nullable=True),
+        sa.Column("run", sa.BigInteger(), nullable=True),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("stored_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_history")),
     )
     op.create_index("ix_history_contact", "history", ["contact_id", "version"], unique=False)
+    op.create_index(
+        "ix_history_run",
+        "history",
+        ["run", "id"],
+        unique=False,
+        sqlite_where=sa.text("run IS NOT NULL"),
+        postgresql_where=sa.text("run IS NOT NULL"),
+    )
     op.create_table(
         "inbox",
         sa.Column("id", ID, autoincrement=True, nullable=False),
@@ -360,6 +370,7 @@ def upgrade() -> None:
         sa.Column("written_at", sa.BigInteger(), nullable=False),
         sa.Column("gone_at", sa.BigInteger(), nullable=True),
         sa.Column("altered", JSON, nullable=True),
+        sa.Column("landed", JSON, nullable=True),
         sa.Column("warnings", JSON, nullable=True),
         sa.Column("origin", JSON, nullable=True),
         sa.Column("address_of", sa.BigInteger(), nullable=True),
@@ -422,6 +433,20 @@ def upgrade() -> None:
     )
     op.create_index("uq_proposal_pair", "proposal", ["older", "newer"], unique=True)
     op.create_table(
+        "refusal",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("value", JSON, nullable=True),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("stored_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "contact_id", "field", name=op.f("pk_refusal")),
+    )
+    op.create_index("ix_refusal_contact", "refusal", ["contact_id"], unique=False)
+    op.create_index("ix_refusal_stored", "refusal", ["stored_at"], unique=False)
+    op.create_table(
         "rhythm",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("state", JSON, nullable=False),
@@ -430,6 +455,15 @@ def upgrade() -> None:
         sa.Column("missed", sa.Integer(), nullable=False),
         sa.Column("hooks_due_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", name=op.f("pk_rhythm")),
+    )
+    op.create_table(
+        "ruling",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("field", sa.Text(), nullable=False),
+        sa.Column("choice", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_ruling")),
     )
     op.create_table(
         "run",

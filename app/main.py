@@ -30,6 +30,7 @@ from app.core.settings import (
     load_config,
     variable_of,
 )
+from app.core.words import Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.match import weights
@@ -37,6 +38,7 @@ from app.match.weights import Weights
 from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
+from app.push import trust
 from app.push.push import Push
 from app.records import state
 from app.records.migrate import upgrade
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+POLLS = 4  # connections read at the same time at most
 MAPPINGS = Path(mapping.__file__).resolve().parents[2] / "mappings"
 
 
@@ -130,7 +133,7 @@ class Tandem:
             {
                 "fetch": (self.fetch.step, settings.workers),
                 "push": (self.push.step, settings.workers),
-                "poll": (self.poll.step, 1),
+                "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
                 "replay": (self.replay.step, 1),
                 "erase": (self.erase.step, 1),
                 "prune": (self.prune.step, 1),
@@ -178,6 +181,8 @@ class Tandem:
             deletes_out=config.deletes.out,
             duplicates=config.duplicates,
             brake=config.brake.value(),
+            canary=config.canary.value(),
+            call_share=config.call_share,
         )
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
@@ -199,6 +204,8 @@ class Tandem:
         upgrade(self.database)
         with self.database.write() as db:
             state.ensure(db, self.connections)
+        # What waited for trust is looked at again: the configuration may trust more than before.
+        trust.awake(self.database, Waits.MODE, [c.name for c in self.connections.values() if c.writes])
 
     def start(self, *, door: bool = True, workers: bool = True) -> None:
         """Start the threads."""

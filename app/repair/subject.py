@@ -150,7 +150,8 @@ def everything(database: Database, connections: Connections, address: str) -> di
         ids = sorted(who.contacts)
         found: dict[str, Any] = {"addresses": sorted(who.addresses), "phones": sorted(who.phones)}
         found["contacts"] = _rows(db, t.contact, t.contact.c.id.in_(ids))
-        tables = (t.contact_key, t.link, t.history, t.conflict, t.work, t.withheld, t.dead)
+        trusted = (t.canary_contact, t.approval)
+        tables = (t.contact_key, t.link, t.history, t.conflict, t.work, t.withheld, *trusted, t.dead)
         found |= {str(table.name): _rows(db, table, table.c.contact_id.in_(ids)) for table in tables}
         found["merge"] = _rows(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))
         found["proposal"] = _rows(db, t.proposal, t.proposal.c.older.in_(ids) | t.proposal.c.newer.in_(ids))

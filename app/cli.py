@@ -19,6 +19,7 @@ from app.commands import (
     privacy,
     run,
     setup,
+    trust,
 )
 from app.commands.base import Root
 
@@ -41,8 +42,9 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
     _SET_UP: (init.init, setup.doctor, run.migrate, setup.prune, setup.version),
-    _LOOK: (look.status, contacts.contact, contacts.merges),
+    _LOOK: (look.status, trust.backfill, trust.plan, contacts.contact, contacts.merges),
     _ACT: (
+        trust.apply,
         act.replay,
         act.pause,
         act.resume,

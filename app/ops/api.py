@@ -28,6 +28,7 @@ from app.ops.health import EVENT_AGE, Examiner, health
 from app.ops.matches import matches_api
 from app.ops.merges import merges_api
 from app.ops.metrics import Metrics
+from app.ops.plans import plans_api
 from app.ops.problems import MEDIA_TYPE, Problem
 from app.ops.replay import Replay
 from app.ops.tombstones import tombstones_api
@@ -125,6 +126,7 @@ def build_api(
     api.include_router(events(database, connections, replay, wake))
     api.include_router(deadletters(database, connections, wake))
     api.include_router(brakes_api(database, connections, wake))
+    api.include_router(plans_api(database, connections))
     api.include_router(contacts(database, connections))
     api.include_router(consents_api(database, connections, wake))
     api.include_router(merges_api(database, connections, wake))

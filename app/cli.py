@@ -23,6 +23,7 @@ from app.commands import (
     privacy,
     run,
     setup,
+    trust,
     undo,
 )
 from app.commands.base import Root
@@ -46,8 +47,18 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
     _SET_UP: (init.init, setup.doctor, run.migrate, backups.backup, backups.restore, setup.prune, setup.version),
-    _LOOK: (look.status, contacts.contact, explain.explain, contacts.merges, drift.alarms, drift.freshness),
+    _LOOK: (
+        look.status,
+        trust.backfill,
+        trust.plan,
+        contacts.contact,
+        explain.explain,
+        contacts.merges,
+        drift.alarms,
+        drift.freshness,
+    ),
     _ACT: (
+        trust.apply,
         act.replay,
         act.pause,
         act.resume,

@@ -32,6 +32,7 @@ from app.core.settings import (
     load_config,
     variable_of,
 )
+from app.core.words import Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.match import weights
@@ -39,6 +40,7 @@ from app.match.weights import Weights
 from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
+from app.push import trust
 from app.push.push import Push
 from app.records import state, suspended
 from app.records.budgets import Budgets
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+POLLS = 4  # connections read at the same time at most
 MAPPINGS = Path(mapping.__file__).resolve().parents[2] / "mappings"
 
 
@@ -146,7 +149,7 @@ class Tandem:
             {
                 "fetch": (self.fetch.step, settings.workers),
                 "push": (self.push.step, settings.workers),
-                "poll": (self.poll.step, 1),
+                "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
                 "replay": (self.replay.step, 1),
                 "reconcile": (self.reconcile.step, 1),
                 "watch": (self.watch.step, 1),
@@ -198,6 +201,8 @@ class Tandem:
             duplicates=config.duplicates,
             brake=config.brake.value(),
             watch=config.watch(),
+            canary=config.canary.value(),
+            call_share=config.call_share,
         )
 
     def _landed(self, connection: str, seconds: float) -> None:
@@ -225,6 +230,8 @@ class Tandem:
         with self.database.write() as db:
             state.ensure(db, self.connections)
             self.connections.suspend(suspended.fields(db))
+        # What waited for trust is looked at again: the configuration may trust more than before.
+        trust.awake(self.database, Waits.MODE, [c.name for c in self.connections.values() if c.writes])
 
     def start(self, *, door: bool = True, workers: bool = True) -> None:
         """Start the threads."""

@@ -17,8 +17,9 @@ from sqlalchemy import select, update
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import Brake, Deletes, Likeness, Mode
+from app.core.words import Brake, Canary, Deletes, Likeness, Mode, Waits
 from app.entry import inbox
+from app.push import trust
 from app.push.push import Push
 from app.push.work import FAR
 from app.records import state
@@ -50,6 +51,7 @@ from connectors.contract import (
     Verb,
 )
 
+NOW = now_ms()
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 MAPPING = """
@@ -77,6 +79,7 @@ class Vendor(Connector):
     limits = Limits(read_batch=3, find_batch=3, write_batch=4)
     settings = ()
     hosts = frozenset()
+    page = 5  # records of one page of ``changed``
 
     def __init__(self, label: str, clock: itertools.count[int]) -> None:
         http: Any = None
@@ -150,9 +153,9 @@ class Vendor(Connector):
     def changed(self, kind: Kind, cursor: str | None) -> Page:
         everything = sorted(self.records.values(), key=lambda r: (r.modified, r.id))
         start = int(cursor) if cursor is not None else 0
-        page = everything[start : start + 5]
-        more = start + 5 < len(everything)
-        return Page(tuple(page), str(start + 5) if more else "0", more)
+        page = everything[start : start + self.page]
+        more = start + self.page < len(everything)
+        return Page(tuple(page), str(start + self.page) if more else "0", more, total=len(everything))
 
     def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:
         assert len(orders) <= self.limits.write_batch
@@ -204,7 +207,9 @@ class World:
         *,
         mapping_text: str = MAPPING,
         likeness: Likeness = Likeness.OFF,
+        first_read: bool = True,
     ) -> None:
+        """``first_read`` False: no connection has been read completely yet, so that nobody is created."""
         self.database = database
         self.clock = itertools.count(1)
         self.vendors = {name: Vendor(name, self.clock) for name in sides}
@@ -220,6 +225,16 @@ class World:
         )
         with database.write() as db:
             state.ensure(db, self.connections)
+            if first_read:
+                db.execute(update(t.connection_state).values(walked_at=NOW, first_read_at=NOW))
+        self.start()
+
+    def trusted(self, **modes: Mode | Canary) -> None:
+        """Set the modes of connections; a canary by its records."""
+        for name, mode in modes.items():
+            how = {"mode": Mode.CANARY, "canary": mode} if isinstance(mode, Canary) else {"mode": mode}
+            changed = dataclasses.replace(self.connections[name], **how)  # type: ignore[arg-type]
+            self.connections = Connections({**self.connections, name: changed}, likeness=self.likeness)
         self.start()
 
     def grant(self, name: str) -> None:
@@ -246,6 +261,7 @@ class World:
 
     def start(self) -> None:
         """(Re)start the stations, as a new process would."""
+        trust.awake(self.database, Waits.MODE, [c.name for c in self.connections.values() if c.writes])
         schedule = Schedule(random=lambda a, _b: a)
         args: Any = (self.database, self.connections, "test")
         self.fetch = Fetch(*args, lease_ms=60_000, schedule=schedule)

@@ -38,8 +38,11 @@ CONNECTION: Final = """\
     connector: {connector}
     # Which team works there: crm or marketing.
     side: {side}
-    # observe: read, match and merge, but write nothing there.  live: write as well.
+    # observe: read, match and merge, but write nothing there.  canary: write to a few.  live: write.
+    # docs/first-run.md says how to go from one to the next.
     mode: observe
+    # To whom canary writes: the first so many contacts, of those that fit, or of a sample.
+    # canary: {{records: 50, where: {{country: Germany}}}}
     # Seconds between looks for what webhooks missed.
     # poll_seconds: 300
     # Our part of the rate that the vendor allows; the rest is left to people and other programs.

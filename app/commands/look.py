@@ -51,7 +51,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     with store(settings, loaded) as database, database.read() as db:
         now = standing.standings(db, [c.name for c in loaded.connections])
         workers = standing.workers(db)
-    waiting = any(now[c.name].events or (now[c.name].links and c.mode is Mode.LIVE) for c in loaded.connections)
+    waiting = any(now[c.name].events or (now[c.name].links and c.mode is not Mode.OBSERVE) for c in loaded.connections)
     good = all(s.state == "ok" and not s.brakes for s in now.values()) and (
         not waiting or any(w.alive for w in workers)
     )

@@ -20,6 +20,8 @@ _TITLES: Final = {
     "conflict": "What a person has to decide",
     "work": "What is about to be written",
     "withheld": "What somebody decided not to write to another system",
+    "canary_contact": "Where writing about you was tried first",
+    "approval": "What somebody approved to be written",
     "dead": "What could not be processed",
     "inbox": "What was received about you",
     "delivery": "Messages in which it was received",

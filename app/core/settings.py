@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigError
-from app.core.words import Brake, Deletes, Duplicates, Likeness, Limit, Mode, Watch, Writes
+from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Watch, Writes
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -100,6 +100,25 @@ class EveryConfig(BaseModel):
     every: Span
 
 
+class CanaryConfig(BaseModel):
+    """To whom mode canary writes: the first ``records`` contacts, of those that fit ``where``, or of a sample."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    records: int = Field(default=50, ge=0)
+    where: dict[str, str] = Field(default_factory=dict)  # canonical field: its value
+    sample: float = Field(default=1.0, gt=0, le=1)
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return {k: str(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def value(self) -> Canary:
+        """As the stations see it."""
+        return Canary(self.records, tuple(sorted(self.where.items())), self.sample)
+
+
 class ConnectionConfig(BaseModel):
     """One configured account at a vendor, as ``tandem.yml`` says it."""
 
@@ -109,6 +128,7 @@ class ConnectionConfig(BaseModel):
     connector: str
     side: str | None = None  # crm or marketing; None = the connector's usual side
     mode: Mode = Mode.OBSERVE
+    canary: CanaryConfig = CanaryConfig()  # to whom mode canary writes
     mapping: Path | None = None  # None = the shipped mappings/<connector>.yaml
     settings: dict[str, str] = Field(default_factory=dict)
     call_share: float = Field(default=0.8, gt=0, le=1)  # our part of the vendor's published rate; the rest is humans'

@@ -25,6 +25,7 @@ from app.core._tables_care import (
     Withheld,
 )
 from app.core._tables_replicas import CallBudget
+from app.core._tables_trust import Approval, CanaryContact
 from app.core._tables_watch import (
     Alarm,
     Described,
@@ -282,6 +283,10 @@ class ConnectionState(Base, table=True):
     poll_due_at: int = big()
     cursor: str | None = words(null=True)
     walked_at: int | None = big(null=True)  # the first complete walk ended
+    walk_began_at: int | None = big(null=True)
+    walk_read: int = Field(default=0)  # records that the first walk brought so far
+    walk_total: int | None = big(null=True)  # how many there are, where the vendor says so
+    first_read_at: int | None = big(null=True)  # all of the first walk has gone through the chain
     failing_since: int | None = big(null=True)
     failure: str | None = words(null=True)
     last_event_at: int | None = big(null=True)
@@ -345,6 +350,8 @@ block = _table(Block)
 link = _table(Link)
 work = _table(Work)
 withheld = _table(Withheld)
+canary_contact = _table(CanaryContact)
+approval = _table(Approval)
 brake_count = _table(BrakeCount)
 brake = _table(Brake)
 merge = _table(Merge)

@@ -22,7 +22,24 @@ class Mode(StrEnum):
     """How far a connection is trusted."""
 
     OBSERVE = "observe"  # read, match, merge; write nothing
+    CANARY = "canary"  # write to the first few contacts and what a person approved; withdrawals of consent to all
     LIVE = "live"
+
+
+class Waits(StrEnum):
+    """Why a write waits that no brake stops."""
+
+    MODE = "mode"  # the connection is a canary, and the contact is none of those that are written to
+    READ = "read"  # nobody is created before every connection was read once: the person may be there already
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """To whom a connection in mode canary writes: the first ``records`` contacts that fit."""
+
+    records: int
+    where: tuple[tuple[str, str], ...] = ()  # canonical field, its value: all of them have to hold
+    sample: float = 1.0  # such a share of all contacts, the same ones each time
 
 
 class Deletes(StrEnum):

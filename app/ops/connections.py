@@ -61,7 +61,9 @@ class ConnectionState(Shape):
     name: str = Field(examples=["hubspot"])
     connector: str = Field(examples=["hubspot"])
     side: str = Field(description="crm or marketing", examples=["crm"])
-    mode: str = Field(description="observe (nothing is written) or live", examples=["live"])
+    mode: str = Field(
+        description="observe (nothing is written), canary (a few are written to) or live", examples=["live"]
+    )
     state: State = Field(
         description="paused: neither read nor written, though webhooks are taken.  failing: its vendor does not "
         "answer as it should."

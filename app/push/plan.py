@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from app.core.words import STOPPING, Deletes, Duplicates, Status, Writes
+from app.core.words import STOPPING, Deletes, Duplicates, Status, Waits, Writes
 from app.push.work import Leased
 from app.records.contacts import Contact
 from app.records.links import Link
@@ -32,7 +32,7 @@ class Planned:
     order: Order
     sent: Mapping[str, Any] = field(repr=False)  # canonical fields in the order, as the vendor says them
     kinds: frozenset[Writes] = frozenset()  # what a brake counts in it
-    held: Writes | None = None  # a part was left out that a brake stops
+    held: Writes | Waits | None = None  # a part was left out: a brake stops it, or it is not trusted yet
     skipped: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what ``discard`` has to remember of that
     withdrawn: tuple[int, ...] = ()  # when the withdrawals that it says were made (ms since 1970)
 
@@ -44,10 +44,10 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """All that would be written is stopped by a brake."""
+    """All that would be written is stopped by a brake, or waits for trust."""
 
     row: Leased
-    kind: Writes
+    kind: Writes | Waits
     withheld: Mapping[str, Any] = field(repr=False)  # what ``discard`` has to remember, by field
 
 
@@ -73,11 +73,43 @@ def plan(
     link: Link | None,
     known: Known = NOTHING,
     stopped: Collection[Writes] = frozenset(),
+    waits: Collection[Waits] = frozenset(),
 ) -> Planned | Held | None:
     """The order that makes the vendor's record equal to the contact, or None where nothing has to be written.
 
-    ``stopped``: kinds of write that a brake stops; they are left out, and what is left goes.
+    ``stopped``: kinds of write that a brake stops; they are left out, and what is left goes.  ``waits``: what is not
+    trusted yet: with ``Waits.READ`` nobody is created, with ``Waits.MODE`` nothing goes but withdrawals of consent.
     """
+    if Waits.MODE in waits:
+        return _untrusted(connection, row, plan(connection, row, contact, link, known), known)
+    planned = _trusted(connection, row, contact, link, known, stopped)
+    if Waits.READ in waits and isinstance(planned, Planned) and planned.order.verb is Verb.CREATE:
+        return Held(row, Waits.READ, {})
+    return planned
+
+
+def _untrusted(connection: Connection, row: Leased, free: Planned | Held | None, known: Known) -> Planned | Held | None:
+    """Of an order what protects the person: objections, to a record that is there."""
+    if not isinstance(free, Planned):
+        return free
+    if free.link is None or free.order.verb is not Verb.UPDATE:
+        return Held(row, Waits.MODE, {})
+    said = _consent(connection, free.link.shadow, known, {Writes.OPT_INS})
+    if not said.fields:
+        return Held(row, Waits.MODE, {})
+    held = None if said.fields == dict(free.order.fields) else Waits.MODE
+    order = replace(free.order, fields=said.fields)
+    return Planned(row, free.contact, free.link, order, said.said, held=held, withdrawn=said.withdrawn)
+
+
+def _trusted(
+    connection: Connection,
+    row: Leased,
+    contact: Contact,
+    link: Link | None,
+    known: Known,
+    stopped: Collection[Writes],
+) -> Planned | Held | None:
     stopped = frozenset(stopped) - ({row.let} if row.let is not None else frozenset())
     if link is None:
         return _create(connection, row, contact, known, stopped)
@@ -94,10 +126,8 @@ def _create(
     connection: Connection, row: Leased, contact: Contact, known: Known, stopped: Collection[Writes]
 ) -> Planned | Held | None:
     mapping, values = connection.map, contact.values()
-    if known.buried or known.refused or contact.merged_into is not None or CREATION in known.withheld:
+    if uncreated(connection, contact, known) is not None:
         return None
-    if any(values.get(name) is None for name in mapping.required):
-        return None  # the vendor takes no record without these
     names = [n for n in sorted(mapping.out_fields) if values.get(n) is not None]
     written = mapping.write(values, names)
     fields = {n: v for n, v in written.fields.items() if v is not None}
@@ -110,6 +140,23 @@ def _create(
     order = _order(connection, row, contact, Verb.CREATE, {**fields, **said.fields})
     kinds = frozenset({Writes.CREATES, *said.kinds})
     return Planned(row, contact, None, order, {**written.said, **said.said}, kinds, said.held, said.skipped)
+
+
+def uncreated(connection: Connection, contact: Contact, known: Known) -> tuple[str, str] | None:
+    """Why no record is made of a contact that has none there: a code and a sentence; None where one is."""
+    if contact.merged_into is not None:
+        return "merged", "another contact stands for it"
+    if known.buried:
+        return "deleted", "a vendor said that the person's record is deleted"
+    if known.refused:
+        return "refused", "a tombstone stands for the address, or a person has to say who it is: `tandem match list`"
+    if CREATION in known.withheld:
+        return "withheld", "a person decided that it is not created there"
+    values = contact.values()
+    missing = sorted(name for name in connection.map.required if values.get(name) is None)
+    if missing:
+        return "incomplete", f"the vendor takes no record without {', '.join(missing)}"
+    return None
 
 
 def _remove(

@@ -21,11 +21,12 @@ from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import EVERYTHING, STOPPING, Brake, Channel, Entry, Reason, Status, Writes
+from app.core.words import EVERYTHING, STOPPING, Brake, Channel, Entry, Reason, Status, Waits, Writes
 from app.entry import inbox
-from app.push import brake, withheld, work
+from app.push import brake, trust, withheld, work
 from app.push.gather import Gathered, gather
 from app.push.plan import Held, Planned, held_now, plan
+from app.push.trust import Trust
 from app.push.work import Leased, Retry
 from app.records import dead, ledger, state
 from app.records import links as pairs
@@ -73,14 +74,15 @@ class Batch:
     rows: list[Leased]
     planned: list[Planned] = field(default_factory=list)
     idle: list[int] = field(default_factory=list)  # contacts without a difference
-    held: dict[int, Writes] = field(default_factory=dict)  # contacts of whom everything waits for a brake to end
+    held: dict[int, Writes | Waits] = field(default_factory=dict)  # contacts of whom everything waits, and for what
     withheld: set[int] = field(default_factory=set)  # contacts of whom something is not to be written
+    trust: Trust = field(default_factory=Trust)
 
 
 @dataclass(slots=True)
 class _Outcome:
     done: list[int] = field(default_factory=list)
-    held: dict[int, Writes] = field(default_factory=dict)
+    held: dict[int, Writes | Waits] = field(default_factory=dict)
     failed: dict[int, Retry] = field(default_factory=dict)
     letters: list[dead.Letter] = field(default_factory=list)
     looks: list[Event] = field(default_factory=list)
@@ -119,12 +121,15 @@ class Push:
         self._up_to_date = False
         self._held_up = False
         self._told: list[str] = []
+        self._creating = False  # whether every connection was seen to be read completely
 
     def step(self) -> int:
         """Push one batch of the connection that waited longest; how many links were leased, 0 = nothing is due."""
         writable = [c.name for c in self._connections.values() if c.writes]
         if not writable or self._restored():
             return 0
+        if not self._creating:
+            self._creating = trust.begin(self._database, self._connections)
         with self._database.read() as db:
             if work.pick(db, writable) is None:  # look before taking the write lock
                 return 0
@@ -166,6 +171,7 @@ class Push:
         batch = Batch(connection, token, rows)
         found = gather(db, connection, self._connections, [row.contact_id for row in rows])
         batch.withheld = {i for i, known in found.known.items() if known.withheld}
+        batch.trust = trust.of(db, connection, self._connections, rows, found)
         stopped = brake.on(db, connection.name) if connection.brake is not None else frozenset()
         self._plan(batch, found, stopped)
         if connection.brake is not None and batch.planned:
@@ -178,8 +184,8 @@ class Push:
             contact = found.contacts.get(row.contact_id)
             planned = None
             if contact is not None and contact.id not in found.erased:
-                link = found.links.get(contact.id)
-                planned = plan(batch.connection, row, contact, link, found.known[contact.id], stopped)
+                link, waits = found.links.get(contact.id), batch.trust.waits(contact.id)
+                planned = plan(batch.connection, row, contact, link, found.known[contact.id], stopped, waits)
             if planned is None:
                 batch.idle.append(row.contact_id)
             elif isinstance(planned, Held):
@@ -237,7 +243,9 @@ class Push:
         for planned, receipt in zip(batch.planned, receipts, strict=True):
             self._count(connection.name, type(receipt).__name__.lower())
             self._one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)
-        lost = work.complete(db, connection.name, batch.token, outcome.done, outcome.failed, outcome.held)
+        lost = work.complete(
+            db, connection.name, batch.token, outcome.done, outcome.failed, outcome.held, batch.trust.names
+        )
         if lost:
             log.warning("push.lease_lost", connection=connection.name, links=len(lost))
         dead.write(db, [letter for letter in outcome.letters if letter.contact_id not in lost])
@@ -246,6 +254,10 @@ class Push:
         for p in landed:
             if p.contact.id in batch.withheld:
                 withheld.forget(db, connection.name, p.contact.id, p.sent)
+        if batch.trust.approved:
+            over = {letter.contact_id: trust.FAILED for letter in outcome.letters if letter.contact_id is not None}
+            over |= {p.contact.id: trust.WRITTEN for p in landed if p.held is None}
+            trust.settle(db, connection.name, {n: how for n, how in over.items() if n in batch.trust.approved})
         inbox.store_events(db, [inbox.event_row(connection.name, e, now, None) for e in outcome.looks])
         if outcome.human is not None:
             log.error("push.needs_human", connection=connection.name, reason=outcome.human)

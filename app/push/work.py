@@ -24,12 +24,13 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     update,
 )
 
 from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
-from app.core.words import LANES, Writes
+from app.core.words import LANES, Waits, Writes
 from app.records import links as pairs
 
 w = t.work.c
@@ -174,8 +175,12 @@ def _let(held: str | None) -> Writes | None:
     return Writes(held.removeprefix(LET)) if held is not None and held.startswith(LET) else None
 
 
-def _on(connection: str, kind: Writes) -> ColumnElement[bool]:
-    """Whether the brake is on."""
+def _on(connection: str, kind: Writes | Waits, names: Collection[str]) -> ColumnElement[bool]:
+    """Whether that for which it waits is still so."""
+    if kind is Waits.MODE:
+        return true()  # until a process starts that trusts it: see ``awake``
+    if kind is Waits.READ:
+        return exists().where(s.name.in_(sorted(names)), s.first_read_at.is_(None))
     b = t.brake.c
     return exists().where(b.connection == connection, b.kind == str(kind), b.ended_at.is_(None))
 
@@ -186,17 +191,21 @@ def complete(
     token: str,
     done: Collection[int],
     failed: Mapping[int, Retry],
-    held: Mapping[int, Writes],
+    held: Mapping[int, Writes | Waits],
+    names: Collection[str] = (),
 ) -> frozenset[int]:
     """Finish a lease; the contacts whose lease was lost meanwhile, which are dirty again.
 
     ``done``: nothing more to write, unless the contact changed in the meantime (then it is due at once).
     ``failed``: again later, or given up (the caller writes the dead letter).  ``held``: waits for a person to end a
-    brake, or for the next change.
+    brake, or for the next change; ``names``: the connections that have to be read before anybody is created.
     """
     mine = (w.connection == connection, w.lease == token)
     ids = sorted(done)
     own: set[int] = set()
+    if Waits.READ in held.values() and db.dialect.name == "postgresql":
+        # Whoever notes the end of the last reading wakes what waits for it: not between our look and our commit.
+        db.execute(select(s.name).where(s.name.in_(sorted(names))).order_by(s.name).with_for_update(read=True))
     for kind in sorted(set(held.values())):
         waits = sorted(i for i, k in held.items() if k is kind)
         parked = (
@@ -210,7 +219,7 @@ def complete(
                 error=None,
                 lane=1,
                 # Taken off while the batch was under way: nobody would wake the row.
-                due_at=case((and_(w.gen == w.taken, _on(connection, kind)), FAR), else_=NOW),
+                due_at=case((and_(w.gen == w.taken, _on(connection, kind, names)), FAR), else_=NOW),
             )
             .returning(w.contact_id)
         )
@@ -264,6 +273,21 @@ def still(db: Connection, connection: str, token: str, contacts: Collection[int]
     if db.dialect.name == "postgresql":
         query = query.order_by(w.contact_id).with_for_update()
     return frozenset(db.execute(query).scalars())
+
+
+def awake(db: Connection, kind: Waits, connection: str, limit: int = 2_000) -> int:
+    """Let links be looked at again that wait for trust, at most ``limit`` of them; how many."""
+    some = (
+        select(w.contact_id)
+        .where(w.connection == connection, w.held == str(kind), w.due_at == FAR)
+        .order_by(w.contact_id)
+        .limit(limit)
+    )
+    ids = db.execute(some.with_for_update() if db.dialect.name == "postgresql" else some).scalars().all()
+    if ids:
+        where = (w.connection == connection, w.contact_id.in_(ids))
+        db.execute(update(t.work).where(*where).values(due_at=NOW, held=None, attempts=0))
+    return len(ids)
 
 
 def release(db: Connection, holder: str) -> int:

@@ -17,7 +17,8 @@ s = t.connection_state.c
 def ensure(db: Connection, names: Iterable[str]) -> None:
     """Give every configured connection its row; lift pauses that Tandem itself set (a restart may bring a new key)."""
     statement = upsert(db.dialect.name, t.connection_state).on_conflict_do_nothing(index_elements=["name"])
-    rows = [{"name": n, "next_at": 0, "poll_due_at": 0, "paused": 0, "fetched_at": 0} for n in sorted(names)]
+    zero = dict.fromkeys(("next_at", "poll_due_at", "paused", "fetched_at", "walk_read"), 0)
+    rows = [{"name": n, **zero} for n in sorted(names)]
     if rows:
         db.execute(statement, rows)
         own = update(t.connection_state).where(s.name.in_([r["name"] for r in rows]), s.paused_by == "tandem")

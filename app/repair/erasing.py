@@ -135,7 +135,8 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
         removed["alias"] += _gone(db, t.alias, subject.aliases_of(name, of))
     for contact in ids:
         pairs.address_is_of(db, contact, None)
-    by_contact = (t.work, t.withheld, t.dead, t.conflict, t.refusal, t.history, t.link, t.contact_key)
+    trusted = (t.canary_contact, t.approval)
+    by_contact = (t.work, t.withheld, *trusted, t.dead, t.conflict, t.refusal, t.history, t.link, t.contact_key)
     for table in by_contact:
         removed[str(table.name)] += _gone(db, table, table.c.contact_id.in_(ids))
     removed["contact"] += _gone(db, t.contact, t.contact.c.id.in_(ids))

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 
 from app.core import leases
 from app.core import tables as t
@@ -104,6 +104,13 @@ class Poll:
             gap = _gap(db, connection, page, {str(r["dedupe"]) for r in rows})
             inbox.store_events(db, sorted(rows, key=lambda r: str(r["dedupe"])))
             values: dict[str, Any] = {"cursor": page.cursor, "polled_at": NOW}
+            # Of the first walk only: how far it is.
+            first = s.walked_at.is_(None)
+            seen = len(page.records)
+            values["walk_began_at"] = case((first, func.coalesce(s.walk_began_at, read_at)), else_=s.walk_began_at)
+            values["walk_read"] = s.walk_read + case((first, seen), else_=0)
+            if page.total is not None:
+                values["walk_total"] = case((first, page.total), else_=s.walk_total)
             if page.more:
                 values["poll_due_at"] = NOW
             else:

@@ -158,6 +158,8 @@ def everything(database: Database, connections: Connections, address: str) -> di
             t.refusal,
             t.work,
             t.withheld,
+            t.canary_contact,
+            t.approval,
             t.dead,
             t.disagreement,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from app.core.errors import NotFound
-from app.core.words import OPERATOR, WATCH, Brake, Channel, Deletes, Duplicates, Likeness, Mode, Watch
+from app.core.words import OPERATOR, WATCH, Brake, Canary, Channel, Deletes, Duplicates, Likeness, Mode, Watch
 from app.match.weights import Weights
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
@@ -31,11 +31,13 @@ class Connection:
     duplicates: Duplicates = Duplicates.REPORT  # a record that is one too many there, since another vendor merged two
     brake: Brake | None = None  # when mass changes stop; None = never
     watch: Watch = WATCH  # how it is looked after
+    canary: Canary | None = None  # to whom mode canary writes; None = nobody
+    call_share: float = 1.0  # our part of the rate that the vendor allows
 
     @property
     def writes(self) -> bool:
         """Whether anything may be written there."""
-        return self.mode is Mode.LIVE and Can.WRITE in self.connector.can
+        return self.mode is not Mode.OBSERVE and Can.WRITE in self.connector.can
 
 
 class Connections(Mapping[str, Connection]):

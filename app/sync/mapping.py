@@ -10,6 +10,7 @@ project(x)``.  What cannot be translated is left out with a warning and never ta
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -101,6 +102,7 @@ class Map:
     def __init__(self, spec: FileSpec, entries: Iterable[Entry], source: Source) -> None:
         self.connector = spec.connector
         self.file = source.file
+        self.digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]  # another one: other rules
         self.lines: Mapping[str, int] = MappingProxyType(source.lines())  # dotted path → line of the file
         self.keys: tuple[str, ...] = tuple(spec.keys)
         self.consents: tuple[ConsentRule, ...] = tuple(rule(name, about) for name, about in spec.consent.items())

@@ -55,6 +55,19 @@ def upgrade() -> None:
     )
     op.create_index("ix_alias_record", "alias", ["connection", "kind", "remote_id"], unique=False)
     op.create_table(
+        "approval",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_approval")),
+    )
+    op.create_index("ix_approval_plan", "approval", ["plan", "status"], unique=False)
+    op.create_table(
         "block",
         sa.Column("key", sa.BigInteger(), nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
@@ -99,6 +112,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", name=op.f("pk_call_budget")),
     )
     op.create_table(
+        "canary_contact",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_canary_contact")),
+    )
+    op.create_table(
         "conflict",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
@@ -123,6 +143,10 @@ def upgrade() -> None:
         sa.Column("poll_due_at", sa.BigInteger(), nullable=False),
         sa.Column("cursor", sa.Text(), nullable=True),
         sa.Column("walked_at", sa.BigInteger(), nullable=True),
+        sa.Column("walk_began_at", sa.BigInteger(), nullable=True),
+        sa.Column("walk_read", sa.Integer(), nullable=False),
+        sa.Column("walk_total", sa.BigInteger(), nullable=True),
+        sa.Column("first_read_at", sa.BigInteger(), nullable=True),
         sa.Column("failing_since", sa.BigInteger(), nullable=True),
         sa.Column("failure", sa.Text(), nullable=True),
         sa.Column("last_event_at", sa.BigInteger(), nullable=True),

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from types import TracebackType
@@ -233,16 +233,15 @@ class Lookers:
             if len(waiting) == len(self._pipes):  # one batch at a time for each: neither side can wait to be heard
                 yield self._answer(*waiting.popleft())
             pipe = self._pipes[n % len(self._pipes)]
-            pipe.send(batch)
+            with _alive():
+                pipe.send(batch)
             waiting.append((batch, pipe))
         while waiting:
             yield self._answer(*waiting.popleft())
 
     def _answer(self, batch: Batch, pipe: Pipe[Any, Any]) -> tuple[Batch, list[Proposal]]:
-        try:
+        with _alive():
             found: list[Proposal] = pipe.recv()
-        except EOFError:
-            raise NotPossible("a process of this sweep ended before its time; the same command goes on") from None
         return batch, found
 
     def _serve(self, pipe: Pipe[Any, Any], theirs: Pipe[Any, Any]) -> None:
@@ -262,6 +261,14 @@ class Lookers:
                     found = look(db, known, batch, self._weights)
                 pipe.send(found)
         database.close()
+
+
+@contextmanager
+def _alive() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        raise NotPossible("a process of this sweep ended before its time; the same command goes on") from None
 
 
 def processes_for(contacts: int, batch: int) -> int:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from types import TracebackType
@@ -251,12 +251,9 @@ class Lookers:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
         # Connections do not survive a fork: this process has its own, and never touches the other's.
         database = Database(self._database.url.render_as_string(hide_password=False), pool=1)
-        with Known(self._known) as known:
+        with Known(self._known) as known, suppress(EOFError, ConnectionError):  # the first process ended
             while True:
-                try:
-                    batch = pipe.recv()
-                except EOFError:
-                    break
+                batch = pipe.recv()
                 with database.read() as db:
                     found = look(db, known, batch, self._weights)
                 pipe.send(found)

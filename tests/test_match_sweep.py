@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import delete, func, select
 
 from app.core import tables as t
@@ -204,3 +208,94 @@ def test_an_empty_store_teaches_nothing(database: Database) -> None:
     assert learning.trained(database, NOBODY, 10) == (0, shipped())
     with database.read() as db:
         assert db.execute(select(func.count()).select_from(t.proposal)).scalar_one() == 0
+
+
+CROWD = [
+    person
+    for n in range(6)
+    for person in (
+        {**ANN, "family_name": f"Lind{'abcdef'[n] * 4}", "email": f"a{n}@x.example", "phone": f"+4670123456{n}"},
+        stranger(n),
+        {**ANN, "family_name": f"Lind{'abcdef'[n] * 4}", "email": f"b{n}@y.example", "birthday": None},
+    )
+]
+
+
+def found_by(database: Database, processes: int, limit: int | None = None) -> list[tuple[Any, ...]]:
+    sweep.sweep(database, NOBODY, processes=processes, limit=limit)
+    columns = ("older", "newer", "score", "reasons", "contradiction")
+    return sorted(tuple(str(p[name]) for name in columns) for p in rows_of(database, t.proposal))
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_several_processes_find_what_one_does(
+    database: Database, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    """The same proposals, with the same reasons; also in two goes, when what was seen before has to be read again."""
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    stored(database, *CROWD)
+    alone = found_by(database, 0)
+    assert len(alone) > 5
+    for limits in ([None], [7, None]):
+        with database.write() as db:
+            for table in (t.proposal, t.block, t.run):
+                db.execute(delete(table))
+        for limit in limits:
+            found = found_by(database, processes, limit)
+        assert found == alone
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_ends_stops_the_sweep(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what to do, leaves no process behind, and the same command goes on."""
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    stored(database, *CROWD)
+    with monkeypatch.context() as patch:
+        patch.setattr(looking, "look", lambda *_: os._exit(1))
+        with pytest.raises(NotPossible, match="the same command goes on"):
+            sweep.sweep(database, NOBODY, processes=2)
+    assert multiprocessing.active_children() == []
+    state = sweep.sweep(database, NOBODY, processes=2)
+    assert (state.done, state.complete) == (len(CROWD), True)
+
+
+def test_a_stop_leaves_no_process_behind(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends it."""
+    monkeypatch.setattr(sweep, "BATCH", 2)
+    stored(database, *CROWD)
+
+    def told(_: sweep.State) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        sweep.sweep(database, NOBODY, processes=2, told=told)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(("contacts", "processes"), [(1_999, 0), (1_000_000, None)])
+def test_few_contacts_are_not_worth_a_process(contacts: int, processes: int | None) -> None:
+    """Many are worth one for each core, up to a bound."""
+    found = looking.processes_for(contacts, 100)
+    assert found == processes if processes is not None else found <= looking.MOST
+
+
+_words = st.text("ab1-é", max_size=6)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(("given_name", "middle_name", "family_name", "city", "region", "company_name"), _words),
+            "email": st.emails(),
+            "email_alternates": st.lists(st.emails(), max_size=2),
+            "phone": st.sampled_from(["+4930123456", "030 123456", "+15551234567 x9"]),
+            "birthday": st.sampled_from(["1990-02-03", "02-03", "x"]),
+            "street": st.sampled_from(["12 Elm Road", "Elm Road", "7"]),
+            "website": st.sampled_from(["https://acme.co.uk/x", "info"]),
+        },
+    )
+)
+def test_what_is_put_aside_comes_back_as_it_was(values: dict[str, Any]) -> None:
+    """Bytes and back."""
+    assert looking.unpacked(looking.packed(evidence(values))) == evidence(values)

@@ -82,10 +82,10 @@ def _found(db: Connection, statement: TextClause, keys: Collection[int], said: d
     for chunk in chunks(sorted(keys), 5_000):
         if db.dialect.name == "postgresql":
             rows = db.execute(statement, {**said, "keys": list(chunk)})
-            found.update((row.key, sorted(row.contacts, reverse=True)) for row in rows)
+            found.update((key, sorted(contacts, reverse=True)) for key, contacts in rows)
         else:
             rows = db.execute(statement, {**said, "keys": dumps(list(chunk))})
-            found.update((row.key, loads(row.contacts)) for row in rows)
+            found.update((key, loads(contacts)) for key, contacts in rows)
     return {key: contacts for key, contacts in found.items() if contacts}
 
 

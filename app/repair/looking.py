@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from types import TracebackType
@@ -233,16 +233,15 @@ class Lookers:
             if len(waiting) == len(self._pipes):  # one batch at a time for each: neither side can wait to be heard
                 yield self._answer(*waiting.popleft())
             pipe = self._pipes[n % len(self._pipes)]
-            pipe.send(batch)
+            with _alive():
+                pipe.send(batch)
             waiting.append((batch, pipe))
         while waiting:
             yield self._answer(*waiting.popleft())
 
     def _answer(self, batch: Batch, pipe: Pipe[Any, Any]) -> tuple[Batch, list[Proposal]]:
-        try:
+        with _alive():
             found: list[Proposal] = pipe.recv()
-        except EOFError:
-            raise NotPossible("a process of this sweep ended before its time; the same command goes on") from None
         return batch, found
 
     def _serve(self, pipe: Pipe[Any, Any], theirs: Pipe[Any, Any]) -> None:
@@ -252,16 +251,21 @@ class Lookers:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
         # Connections do not survive a fork: this process has its own, and never touches the other's.
         database = Database(self._database.url.render_as_string(hide_password=False), pool=1)
-        with Known(self._known) as known:
+        with Known(self._known) as known, suppress(EOFError, ConnectionError):  # the first process ended
             while True:
-                try:
-                    batch = pipe.recv()
-                except EOFError:
-                    break
+                batch = pipe.recv()
                 with database.read() as db:
                     found = look(db, known, batch, self._weights)
                 pipe.send(found)
         database.close()
+
+
+@contextmanager
+def _alive() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        raise NotPossible("a process of this sweep ended before its time; the same command goes on") from None
 
 
 def processes_for(contacts: int, batch: int) -> int:

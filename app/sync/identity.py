@@ -69,11 +69,13 @@ class Likely:
     evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of contacts
     said: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of claims, by their id()
     keyed: dict[int, dict[str, int]] = field(default_factory=dict, repr=False)  # of claims: key -> as it is filed
+    near: dict[int, list[int]] = field(default_factory=dict)  # of claims: whom to compare, while nobody was learnt
     under: dict[int, list[int]] = field(default_factory=dict)  # key -> contacts, the newest first
     apart: set[tuple[int, int]] = field(default_factory=set)  # pairs that a person said are two people
 
     def learn(self, contact: int, values: Mapping[str, Value]) -> None:
         """A contact that this batch made or changed: later records of the batch may be the same person."""
+        self.near.clear()
         self.evidence[contact] = evidence(values)
         for key in hashed(self.evidence[contact]).values():
             having = self.under.setdefault(key, [])
@@ -119,7 +121,8 @@ def gather(db: Db, claims: Sequence[Claim]) -> Likely:
     if not wanted:
         return found
     found.under = blocks.of(db, wanted, keys.BLOCK + 1)
-    near = {contact for of in found.keyed.values() for contact in found.shared(of.values())}
+    found.near = {claim: found.shared(of.values()) for claim, of in found.keyed.items()}
+    near = {contact for of in found.near.values() for contact in of}
     values, found.apart = blocks.known(db, near, READ)
     found.evidence = {contact: evidence(said) for contact, said in values.items()}
     return found
@@ -133,7 +136,10 @@ def decide(claim: Claim, likely: Likely, weights: Weights | None = None) -> Verd
     keyed = likely.keyed.get(id(claim))
     if keyed is None:
         keyed = hashed(mine)
-    near = [c for c in likely.shared(keyed.values()) if c in likely.evidence]
+    shared = likely.near.get(id(claim))
+    if shared is None:
+        shared = likely.shared(keyed.values())
+    near = [c for c in shared if c in likely.evidence]
     if not near:
         return Verdict(None)
     crowds = {name: len(likely.under.get(key, ())) for name, key in keyed.items()}

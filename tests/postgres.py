@@ -73,8 +73,8 @@ def _copied(programs: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """A fresh server on a free port of this machine; its URL without a database."""
+def server(*, durable: bool = False) -> Iterator[str]:
+    """A fresh server on a free port of this machine; its URL without a database.  ``durable``: it syncs to disk."""
     programs, who = binaries(), _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="tandem-pg-"))
     if who and not _open_to_all(programs):
@@ -99,7 +99,7 @@ def server() -> Iterator[str]:
             "listen_addresses": "127.0.0.1",
             "port": port,
             "unix_socket_directories": str(folder),
-            "fsync": "off",  # this data dies with the tests
+            "fsync": "on" if durable else "off",  # this data dies with the tests
             "max_connections": 200,
             "log_min_messages": "fatal",
         }

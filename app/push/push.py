@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
@@ -81,6 +80,9 @@ class _Outcome:
     failed: dict[int, Retry] = field(default_factory=dict)
     letters: list[dead.Letter] = field(default_factory=list)
     looks: list[Event] = field(default_factory=list)
+    there: dict[str, Link] = field(default_factory=dict)  # links of records that the vendor answered with, by record
+    created: dict[str, Link] = field(default_factory=dict)
+    changed: dict[str, Link] = field(default_factory=dict)
     human: str | None = None
     trouble: str | None = None
 
@@ -118,32 +120,54 @@ class Push:
         writable = [c.name for c in self._connections.values() if c.writes]
         if not writable:
             return 0
-        with self._database.read() as db:
-            if work.pick(db, writable) is None:  # look before taking the write lock
-                return 0
+        if self._database.dialect == "sqlite":
+            with self._database.read() as db:
+                if work.pick(db, writable) is None:  # look before taking the write lock
+                    return 0
         with self._database.write() as db:
             name = work.pick(db, writable)
-            if name is None:
-                return 0
-            batch = self._lease(db, self._connections[name])
+            batch = self._take(db, self._connections[name]) if name is not None else None
+        if batch is None or not batch.rows:  # another worker was quicker
+            return 0
+        try:
+            # Not in the transaction that leases: what that locks, all workers of the connection wait for.
+            self._database.transact(lambda db: self._prepare(db, batch))
+        except Exception:
+            with self._database.write() as db:
+                work.release(db, batch.token)
+            raise
         receipts = self._send(batch)
         self._database.transact(lambda db: self._finish(db, batch, receipts))
         return len(batch.rows)
 
     def _lease(self, db: Db, connection: Connection) -> Batch:
+        """A batch that is ready to be sent."""
+        batch = self._take(db, connection)
+        self._prepare(db, batch)
+        return batch
+
+    def _take(self, db: Db, connection: Connection) -> Batch:
+        """Lease what is due and let the connection rest."""
         limit = connection.connector.limits.write_batch
         token, rows = work.lease(db, connection.name, self._worker, limit, self._lease_ms)
-        full = len(rows) == limit
-        gap = 0 if full else max(GAP_LEAST_MS, min(GAP_MOST_MS, GAP_PER_ROW_MS * len(rows)))
-        work.pace(db, connection.name, gap)
-        batch = Batch(connection, token, rows)
-        found = gather(db, connection, self._connections, [row.contact_id for row in rows])
+        if rows:
+            gap = 0 if len(rows) == limit else max(GAP_LEAST_MS, min(GAP_MOST_MS, GAP_PER_ROW_MS * len(rows)))
+            work.pace(db, connection.name, gap)
+        return Batch(connection, token, rows)
+
+    def _prepare(self, db: Db, batch: Batch) -> None:
+        """Read the newest contacts and plan what to send."""
+        connection = batch.connection
+        found = gather(db, connection, self._connections, [row.contact_id for row in batch.rows])
         batch.withheld = {i for i, known in found.known.items() if known.withheld}
         stopped = brake.on(db, connection.name) if connection.brake is not None else frozenset()
         self._plan(batch, found, stopped)
         if connection.brake is not None and batch.planned:
+            work.alone(db, connection.name)  # two batches, each within the limit, must not exceed it together
+            if stopped != (now := brake.on(db, connection.name)):
+                stopped = now
+                self._plan(batch, found, stopped)
             self._brake(db, connection, connection.brake, batch, found, stopped)
-        return batch
 
     def _plan(self, batch: Batch, found: Gathered, stopped: Collection[Writes]) -> None:
         batch.planned, batch.idle, batch.held = [], [], {}
@@ -205,15 +229,20 @@ class Push:
         links = pairs.of_contacts(
             db, connection.name, connection.kind, [p.contact.id for p in batch.planned], lock=True
         )
-        outcome = _Outcome(done=list(batch.idle), held=dict(batch.held))
-        for planned, receipt in zip(batch.planned, receipts, strict=True):
+        paired = list(zip(batch.planned, receipts, strict=True))
+        met = {r.id for p, r in paired if isinstance(r, Done) and p.contact.id not in links}
+        there = pairs.of_records(db, connection.name, connection.kind, met, lock=True)
+        outcome = _Outcome(done=list(batch.idle), held=dict(batch.held), there=there)
+        for planned, receipt in paired:
             self._count(connection.name, type(receipt).__name__.lower())
             self._one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now)
+        pairs.create(db, outcome.created.values(), now)
+        pairs.save(db, outcome.changed.values())
         lost = work.complete(db, connection.name, batch.token, outcome.done, outcome.failed, outcome.held)
         if lost:
             log.warning("push.lease_lost", connection=connection.name, links=len(lost))
         dead.write(db, [letter for letter in outcome.letters if letter.contact_id not in lost])
-        landed = [p for p, r in zip(batch.planned, receipts, strict=True) if isinstance(r, Done)]
+        landed = [p for p, r in paired if isinstance(r, Done)]
         dead.settle(db, connection.name, [p.contact.id for p in landed])
         for p in landed:
             if p.contact.id in batch.withheld:
@@ -227,11 +256,8 @@ class Push:
             work.pace(db, connection.name, rest)
         if outcome.trouble is not None:
             state.failing(db, connection.name, outcome.trouble)
-        elif landed:
-            state.recovered(db, connection.name)
         if landed:
-            s = t.connection_state.c
-            db.execute(update(t.connection_state).where(s.name == connection.name).values(last_push_at=now))
+            state.pushed(db, connection.name, now, recovered=outcome.trouble is None)
         for planned in landed:
             self._landed(connection.name, max(0, now - planned.row.since) / 1000)
             if planned.withdrawn:
@@ -251,14 +277,14 @@ class Push:
         contact_id = planned.contact.id
         match receipt:
             case Done() | Gone() if planned.order.verb is Verb.ARCHIVE:
-                self._left(db, link, now)
+                self._left(link, out, now)
                 out.done.append(contact_id)
             case Done(id=survivor) if planned.order.verb is Verb.MERGE:
-                self._left(db, link, now)
+                self._left(link, out, now)
                 out.looks.append(_look(connection, Ref(survivor), f"merged:{contact_id}:{now}", now))
                 out.done.append(contact_id)
             case Done():
-                self._landed_at(db, connection, planned, receipt, link, out, now)
+                self._landed_at(connection, planned, receipt, link, out, now)
                 if planned.held is not None:
                     out.held[contact_id] = planned.held
                 else:
@@ -286,7 +312,7 @@ class Push:
             case Gone(reason=reason):
                 if link is not None:
                     link.gone_at = now
-                    pairs.save(db, [link])
+                    out.changed[link.remote_id] = link
                 self._give_up(out, connection, planned, "gone", reason)
             case Failed(problem=Refused() as problem):
                 if problem.code in COMPLIANCE:
@@ -305,11 +331,11 @@ class Push:
                 else:
                     out.failed[contact_id] = Retry(delay, str(problem))
 
-    def _left(self, db: Db, link: Link | None, now: int) -> None:
+    def _left(self, link: Link | None, out: _Outcome, now: int) -> None:
         """The record is no more there, as we wanted."""
         if link is not None and link.gone_at is None:
             link.gone_at, link.written_at = now, now
-            pairs.save(db, [link])
+            out.changed[link.remote_id] = link
 
     def _suppress(self, db: Db, connection: Connection, planned: Planned, name: str | None, now: int) -> None:
         """The vendor keeps this address from being mailed: the other sides have to know.
@@ -350,7 +376,6 @@ class Push:
 
     def _landed_at(
         self,
-        db: Db,
         connection: Connection,
         planned: Planned,
         receipt: Done,
@@ -362,11 +387,10 @@ class Push:
         modified = to_ms(receipt.modified) if receipt.modified is not None else None
         held, altered = held_now(connection, planned, receipt)
         if link is None:
-            other = pairs.of_records(db, connection.name, connection.kind, [receipt.id], lock=True).get(receipt.id)
-            if other is None:
+            if receipt.id not in out.there and receipt.id not in out.created:
                 link = Link(connection.name, connection.kind, receipt.id, planned.contact.id, held, 1, modified, now)
                 link.altered = altered if altered else None
-                pairs.create(db, [link], now)
+                out.created[receipt.id] = link
             else:
                 # The vendor answered with a record that belongs to another contact: look at it, a person may decide.
                 out.looks.append(_look(connection, Ref(receipt.id), f"taken:{planned.contact.id}:{now}", now))
@@ -383,7 +407,7 @@ class Push:
             kept = {n: v for n, v in (link.altered if link.altered is not None else {}).items() if n not in held}
             link.altered = {**kept, **altered} if kept or altered else None
             link.rev += 1
-        pairs.save(db, [link])
+        out.changed[link.remote_id] = link
 
 
 def _first_tries(planned: Collection[Planned]) -> Counter[Writes]:

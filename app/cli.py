@@ -41,7 +41,7 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
     _SET_UP: (init.init, setup.doctor, run.migrate, setup.prune, setup.version),
-    _LOOK: (look.status, contacts.contact, contacts.merges),
+    _LOOK: (look.status, look.replicas, contacts.contact, contacts.merges),
     _ACT: (
         act.replay,
         act.pause,

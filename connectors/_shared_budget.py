@@ -229,14 +229,15 @@ class Used:
     calls: int
 
 
-def used(text: str, now: int) -> tuple[list[Used], int]:
-    """What a ledger's state says at ``now``: the rates in use, and for how many ms the vendor asked all to wait."""
+def used(text: str, now: int) -> tuple[list[Used], int | None]:
+    """What a ledger's state says at ``now``: the rates in use, and until when the vendor asked all to stay away."""
     state, found = _loaded(text), []
     for name, kept in sorted(state.get("calls", {}).items()):
         family, lane, _, span = name.split("|")
         left = _Window(name, 0, int(span), max(1, int(span) // _SLICES)).tidied(kept, now)
         found.append(Used(family, lane, int(span) / 1000, sum(left[1:])))
-    return found, max(0, state.get("closed", 0) - now)
+    closed: int = state.get("closed", 0)
+    return found, closed if closed > now else None
 
 
 def _loaded(text: str) -> dict[str, Any]:

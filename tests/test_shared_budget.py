@@ -244,7 +244,7 @@ def test_a_client_counts_with_the_ledger(database: Database) -> None:
     with database.read() as db:
         (standing,) = budgets.standings(db)
     assert [(u.family, u.seconds, u.calls) for u in standing.used if u.lane == "all"] == [("", 3600, 10)]
-    assert (standing.connection, standing.closed_ms) == ("acme", 0)
+    assert (standing.connection, standing.closed_until) == ("acme", None)
 
 
 def test_one_connections_calls_are_no_others(database: Database) -> None:

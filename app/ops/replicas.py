@@ -14,7 +14,7 @@ from app.core.db import Database
 from app.ops.auth import allowed
 from app.ops.health import SILENT_MS
 from app.ops.problems import known_query
-from app.ops.shapes import Moment, Shape, clock
+from app.ops.shapes import Moment, Shape, clock, moment
 from app.records import budgets
 
 
@@ -87,7 +87,7 @@ def replicas(db: Db) -> Replicas:
             CallsUsed(
                 connection=one.connection,
                 counted_at=from_ms(one.at),
-                closed_until=from_ms(now + one.closed_ms) if one.closed_ms else None,
+                closed_until=moment(one.closed_until),
                 rates=[
                     RateUsed(family=used.family, lane=used.lane, seconds=used.seconds, calls=used.calls)
                     for used in one.used

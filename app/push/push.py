@@ -120,22 +120,27 @@ class Push:
         writable = [c.name for c in self._connections.values() if c.writes]
         if not writable:
             return 0
-        if self._database.dialect == "sqlite":
+        alone = self._database.dialect == "sqlite"  # it has one writer at a time
+        if alone:
             with self._database.read() as db:
                 if work.pick(db, writable) is None:  # look before taking the write lock
                     return 0
         with self._database.write() as db:
             name = work.pick(db, writable)
-            batch = self._take(db, self._connections[name]) if name is not None else None
-        if batch is None or not batch.rows:  # another worker was quicker
+            if name is None:
+                return 0
+            take = self._lease if alone else self._take
+            batch = take(db, self._connections[name])
+        if not batch.rows:  # another worker was quicker
             return 0
-        try:
+        if not alone:
             # Not in the transaction that leases: what that locks, all workers of the connection wait for.
-            self._database.transact(lambda db: self._prepare(db, batch))
-        except Exception:
-            with self._database.write() as db:
-                work.release(db, batch.token)
-            raise
+            try:
+                self._database.transact(lambda db: self._prepare(db, batch))
+            except Exception:
+                with self._database.write() as db:
+                    work.release(db, batch.token)
+                raise
         receipts = self._send(batch)
         self._database.transact(lambda db: self._finish(db, batch, receipts))
         return len(batch.rows)

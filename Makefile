@@ -54,6 +54,7 @@ bench: $(VENV)/dev ## Measure; JSON, each figure with a baseline of the same run
 	"$(BIN)/python" -m bench.sync latency
 	"$(BIN)/python" -m bench.sync burst
 	"$(BIN)/python" -m bench.match
+	"$(BIN)/python" -m bench.drain
 
 docs: $(VENV)/dev ## Write the generated pages anew
 	"$(BIN)/python" -m docs.generate

@@ -49,6 +49,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _SET_UP: (init.init, setup.doctor, run.migrate, backups.backup, backups.restore, setup.prune, setup.version),
     _LOOK: (
         look.status,
+        look.replicas,
         trust.backfill,
         trust.plan,
         contacts.contact,

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
+from sqlalchemy import func, select
 
 import connectors
 from app import logs
 from app.console.pages import console
 from app.core import clock, leases
+from app.core import tables as t
 from app.core.bell import Listener
-from app.core.db import Database
+from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
 from app.core.retry import Schedule
 from app.core.settings import (
@@ -38,6 +40,7 @@ from app.entry.door import PREFIX, Door
 from app.match import weights
 from app.match.weights import Weights
 from app.ops.api import build_api
+from app.ops.health import SILENT_MS
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push import trust
@@ -240,7 +243,19 @@ class Tandem:
         if workers:
             self.listener.start()
             self.workers.start()
+            self._warn_alone()
         log.info("tandem.started", connections=list(self.connections), door=door, workers=workers)
+
+    def _warn_alone(self) -> None:
+        """Say so where several processes would each make as many calls as the vendor allows one account."""
+        if self.shares_budgets:
+            return
+        w = t.worker.c
+        others = select(func.count()).where(w.id != self.worker_id, w.beat_at > now_ms() - SILENT_MS)
+        with self.database.read() as db:
+            count = db.execute(others).scalar_one()
+        if count:
+            log.warning("tandem.calls_not_counted_together", others=count, set="TANDEM_SHARED_BUDGET=true")
 
     def stop(self, *, door: bool = True, workers: bool = True) -> None:
         """Store what waits at the door, finish what is in hand, give back the rest."""

@@ -55,6 +55,7 @@ class Counting(ABC):
         self._sleep = sleep
         self._lock = threading.Lock()
         self._closed_until = -math.inf
+        self.sharers = 1  # processes that call this account now, this one included, as far as it is known
 
     def pause(self, span: timedelta) -> None:
         """No call for so long; a longer pause that is already in force stays."""

@@ -10,7 +10,6 @@ import contextlib
 import ipaddress
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
@@ -27,6 +26,7 @@ from connectors._answers import GATEWAY, LONGEST_WAIT, PAUSES, SAFE, STEPS, Step
 from connectors._breaker import Breaker
 from connectors._budget import Budget
 from connectors._shared_budget import Ledger, SharedBudget
+from connectors._slots import Slots
 from connectors._wording import excerpt, masked_path
 from connectors.contract import Limits, NeedsHuman, Refused, TryLater
 
@@ -149,7 +149,7 @@ class Http:
         counted = Budget if ledger is None else partial(SharedBudget, ledger=ledger)
         self._budget = counted(limits, share=share, reserve=reserve, patience=patience, now=now, sleep=sleep)
         self._breaker = Breaker(failures=breaker_failures, seconds=breaker_seconds, now=now)
-        self._slots = threading.BoundedSemaphore(max(1, limits.concurrency))
+        self._slots = Slots(limits.concurrency, lambda: self._budget.sharers)
         self._client = httpx.Client(
             auth=auth,
             headers=dict(headers if headers is not None else {}),
@@ -278,7 +278,7 @@ class Http:
     def _slot(self, request: httpx.Request, family: str, *, urgent: bool) -> Iterator[None]:
         with _named(request):
             self._budget.take(family, urgent=urgent)
-            if not self._slots.acquire(timeout=self._patience):
+            if not self._slots.acquire(self._patience):
                 raise TryLater("as many calls as allowed are under way")
         try:
             yield

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _BLOCKS = 20  # blocks in a window at least: what a block lasts is lost to the rate
 _SLICES = 40  # slices in which a window's calls are kept
 _LONGEST = 1.0  # seconds that a block lasts at most: so late a process hears that the vendor asked all to wait
+_SHARES = 60_000  # ms for which a process that drew counts as one that calls: longer than most calls last
 _UNBOUNDED = 1_000_000  # calls of a block where no rate is published
 
 
@@ -101,6 +103,7 @@ class _Drawn:
     at: int  # ms by the shared clock
     wait: int  # ms until one may be had
     closed: int  # ms for which the vendor asked all to stay away
+    sharers: int
 
 
 class SharedBudget(Counting):
@@ -121,6 +124,7 @@ class SharedBudget(Counting):
         super().__init__(patience=patience, now=now, sleep=sleep)
         checked(share, reserve)
         self._ledger = ledger
+        self._name = uuid.uuid4().hex[:12]
         families = {"": limits.rates, **{family: own for family, own in limits.keys.items() if family}}
         self._windows: dict[tuple[str, bool], tuple[_Window, ...]] = {}
         for family in families:
@@ -165,7 +169,8 @@ class SharedBudget(Counting):
         last = self._blocks.pop(key, None)
         began = self._now()
         asked = most if not windows else _asked(last, most, began)
-        drawn = self._ledger.change(lambda text, now: _drawn(text, now, windows, asked, ttl, last))
+        drawn = self._ledger.change(lambda text, now: _drawn(text, now, windows, asked, ttl, last, self._name))
+        self.sharers = drawn.sharers
         if drawn.closed:
             self._closed_until = max(self._closed_until, began + drawn.closed / 1000)
             self._open()
@@ -186,11 +191,13 @@ def _asked(last: _Block | None, most: int, now: float) -> int:
 
 
 def _drawn(
-    text: str, now: int, windows: Sequence[_Window], asked: int, ttl: int, last: _Block | None
+    text: str, now: int, windows: Sequence[_Window], asked: int, ttl: int, last: _Block | None, name: str
 ) -> tuple[str, _Drawn]:
     """Take a block from what is kept, and give back what is left of the last one."""
     state = _loaded(text)
     closed = max(0, state.get("closed", 0) - now)
+    seen = {who: at for who, at in state.get("who", {}).items() if now - _SHARES < at <= now}
+    state["who"] = {**seen, name: now}
     logs: dict[str, list[int]] = state.setdefault("calls", {})
     for window in windows:
         kept = logs.get(window.name, [])
@@ -205,7 +212,7 @@ def _drawn(
             logs[window.name] = window.added(logs[window.name], calls, now, ttl)
     for name in [name for name, kept in logs.items() if not kept]:
         del logs[name]
-    return _dumped(state), _Drawn(calls, now, wait, closed)
+    return _dumped(state), _Drawn(calls, now, wait, closed, len(state["who"]))
 
 
 def _windows(lane: str, rates: Sequence[Rate], share: float) -> list[_Window]:
@@ -229,14 +236,15 @@ class Used:
     calls: int
 
 
-def used(text: str, now: int) -> tuple[list[Used], int]:
-    """What a ledger's state says at ``now``: the rates in use, and for how many ms the vendor asked all to wait."""
+def used(text: str, now: int) -> tuple[list[Used], int | None]:
+    """What a ledger's state says at ``now``: the rates in use, and until when the vendor asked all to stay away."""
     state, found = _loaded(text), []
     for name, kept in sorted(state.get("calls", {}).items()):
         family, lane, _, span = name.split("|")
         left = _Window(name, 0, int(span), max(1, int(span) // _SLICES)).tidied(kept, now)
         found.append(Used(family, lane, int(span) / 1000, sum(left[1:])))
-    return found, max(0, state.get("closed", 0) - now)
+    closed: int = state.get("closed", 0)
+    return found, closed if closed > now else None
 
 
 def _loaded(text: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 twenty more.
 ``python -m tests.holder push``: leases the dirty links of ``hubspot``, stops itself, then completes them and says how
 many were no more its own.
+``python -m tests.holder refresh``: eight threads that need one result at once; says the results.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Connection as Db
 from sqlalchemy import insert
 
 from app import logs, worker
+from app.core import flights
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
+from app.core.flights import Landed
 from app.push import work
 from app.worker import Wake, Workers
 
@@ -77,6 +81,25 @@ def push(database: Database) -> None:
     print(len(lost), flush=True)
 
 
+def refresh(database: Database) -> None:
+    """Each call of ``work`` leaves a row; it takes a while, so that the others do not miss it."""
+
+    def work() -> Landed:
+        with database.write() as db:
+            values = {"kind": "refresh", "params": {}, "status": "done", "total": 0, "done": 0, "started_at": now_ms()}
+            number = db.execute(insert(t.run).values(**values).returning(t.run.c.id)).scalar_one()
+        time.sleep(0.3)
+        return Landed(f"token {number}", LONG_MS)
+
+    def need(_n: int) -> str:
+        return flights.shared(database, "test", "me", work, refused="old", lease_ms=LONG_MS, sleep=time.sleep)
+
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with ThreadPoolExecutor(8) as pool:
+        print(*sorted(set(pool.map(need, range(8)))), sep=", ", flush=True)
+
+
 def main() -> None:
     logs.set_up("ERROR", json=False)
     database = Database(os.environ["TANDEM_DATABASE"], pool=2)
@@ -87,6 +110,8 @@ def main() -> None:
             stopped(database, name)
         case ["push"]:
             push(database)
+        case ["refresh"]:
+            refresh(database)
     database.close()
 
 

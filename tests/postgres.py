@@ -75,10 +75,13 @@ def _copied(programs: Path, folder: Path) -> Path:
 class Server:
     """A fresh server on a free port of this machine, which can be stopped and started again on the same data.
 
-    ``url`` names no database.  ``env`` is added to the server's environment, ``options`` to its settings.
+    ``url`` names no database.  ``env`` is added to the server's environment, ``options`` to its settings.  ``durable``:
+    it syncs to disk.
     """
 
-    def __init__(self, env: Mapping[str, str] | None = None, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, env: Mapping[str, str] | None = None, options: Mapping[str, str] | None = None, *, durable: bool = False
+    ) -> None:
         programs, self._who = binaries(), _unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="tandem-pg-"))
         if self._who and not _open_to_all(programs):
@@ -105,7 +108,7 @@ class Server:
             "listen_addresses": "127.0.0.1",
             "port": port,
             "unix_socket_directories": str(self.folder),
-            "fsync": "off",  # this data dies with the tests
+            "fsync": "on" if durable else "off",  # this data dies with the tests
             "max_connections": 200,
             "log_min_messages": "fatal",
             **(options if options is not None else {}),
@@ -149,9 +152,9 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """A fresh server on a free port of this machine; its URL without a database."""
-    made = Server()
+def server(*, durable: bool = False) -> Iterator[str]:
+    """A fresh server on a free port of this machine; its URL without a database.  ``durable``: it syncs to disk."""
+    made = Server(durable=durable)
     try:
         made.start()
         yield made.url

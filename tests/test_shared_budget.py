@@ -18,6 +18,7 @@ from app.records import budgets
 from app.records.budgets import Budgets
 from connectors import _shared_budget
 from connectors._shared_budget import SharedBudget
+from connectors._slots import Slots
 from connectors.contract import Limits, Rate, TryLater
 from tests.client import BASE, Clock, connecting, problem
 
@@ -204,6 +205,29 @@ def test_without_a_rate_the_vendors_word_still_counts() -> None:
         one.take("", urgent=False)
 
 
+def test_who_shares_an_account_is_known() -> None:
+    """By who drew calls of late; who makes none any more is forgotten."""
+    clock = Clock()
+    ledger = Ledger(clock)
+    three = [budget(ledger, Limits(rates=(Rate(100, 10),))) for _ in range(3)]
+    for one in [*three, *three]:
+        clock.now += 1
+        one.take("", urgent=False)
+    assert [one.sharers for one in three] == [3, 3, 3]
+    clock.now += 61
+    three[0].take("", urgent=False)
+    assert three[0].sharers == 1
+
+
+@pytest.mark.parametrize(("most", "sharers", "slots"), [(8, 1, 8), (8, 3, 2), (8, 9, 1), (0, 1, 1)])
+def test_calls_at_a_time_are_divided(most: int, sharers: int, slots: int) -> None:
+    """Each process has its part of what the vendor allows at a time, one at least; a slot given back is free."""
+    mine = Slots(most, lambda: sharers)
+    assert [mine.acquire(0) for _ in range(slots + 1)] == [True] * slots + [False]
+    mine.release()
+    assert mine.acquire(0)
+
+
 def test_a_ledger_that_is_away_stops_calls() -> None:
     """Uncounted calls are not made; a pause is kept by the process that heard it."""
     clock = Clock()
@@ -244,7 +268,7 @@ def test_a_client_counts_with_the_ledger(database: Database) -> None:
     with database.read() as db:
         (standing,) = budgets.standings(db)
     assert [(u.family, u.seconds, u.calls) for u in standing.used if u.lane == "all"] == [("", 3600, 10)]
-    assert (standing.connection, standing.closed_ms) == ("acme", 0)
+    assert (standing.connection, standing.closed_until) == ("acme", None)
 
 
 def test_one_connections_calls_are_no_others(database: Database) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
 
 from app.core import tables as t
 from app.core.db import Database
 from app.push import work
 from app.push.work import Retry
 from app.records import state
+from connectors.contract import Side
+from tests.conftest import DIALECTS
+from tests.world import World
 
 w = t.work.c
 HOUR = 3_600_000
@@ -166,3 +170,37 @@ def test_a_dead_workers_rows_are_given_back(database: Database) -> None:
         work.lease(db, "chimp", "alive", 1, HOUR)
         assert work.release(db, "dead") == 1
     assert lease(database)[1] == [1]
+
+
+def test_a_batch_that_cannot_be_planned_is_given_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error between lease and call, such as a database that went away, leaves nobody waiting for a lease to end."""
+    world = World(database, {"hub": Side.CRM, "chimp": Side.MARKETING})
+    mark(database, 1, 2)
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.push, "_prepare", fail)
+    with pytest.raises(ZeroDivisionError):
+        world.push.step()
+    assert {lease for _, lease, _ in rows(database).values()} == {None}
+    assert lease(database)[1] == [1, 2]
+
+
+@pytest.mark.skipif("postgresql" not in DIALECTS, reason="this is about PostgreSQL")
+@pytest.mark.parametrize("database", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+def test_two_batches_of_a_connection_are_counted_one_after_the_other(database: Database) -> None:
+    """By the brake: what one counts the other sees.  Leasing does not wait for that."""
+    with database.write() as db:
+        state.ensure(db, ["chimp", "hub"])
+    mark(database, 1)
+    with database.write() as first:
+        work.alone(first, "chimp")
+        with database.write() as other:
+            work.alone(other, "hub")
+            assert work.pick(other, ["chimp"]) == "chimp"
+            assert work.lease(other, "chimp", "me", 1, HOUR)[1]
+            other.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            with pytest.raises(OperationalError):
+                work.alone(other, "chimp")
+            other.rollback()

@@ -1,4 +1,4 @@
-"""Commands that only look, at the store of the configuration: status, events."""
+"""Commands that only look, at the store of the configuration: status, replicas, events."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from app.console import standing
 from app.core import tables as t
 from app.core.settings import ConnectionConfig
 from app.core.words import Mode
+from app.ops import replicas as shared
 
 STYLES = {"ok": "green", "paused": "yellow", "failing": "bold red"}
 STATUSES = ("pending", "done", "ignored", "parked", "dead")
@@ -100,6 +101,36 @@ def _side(config: ConnectionConfig) -> str | None:
         return config.side
     kind = connectors.find().get(config.connector)
     return None if kind is None else str(kind.side)
+
+
+def replicas(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show the processes that share the database, and what they share.
+
+    Who is alive, what each does alone (a lease), and how many calls to each vendor all of them have made together
+    within the vendor's windows.  Calls are counted together on PostgreSQL, or with TANDEM_SHARED_BUDGET.
+
+    ```console
+    tandem replicas
+    tandem replicas --json
+    ```
+    """
+    settings, loaded = configuration(config)
+    with store(settings, loaded) as database, database.read() as db:
+        found = shared.replicas(db)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    seen = [(w.id, w.host, w.pid, "alive" if w.alive else "silent", w.started_at, w.beat_at) for w in found.workers]
+    print_table("Workers", ("id", "host", "process", "state", "since", "last sign"), seen, empty="no worker")
+    rights = [(r.name, r.worker if r.worker is not None else "rests", r.until) for r in found.rights]
+    print_table("What one does at a time", ("what", "worker", "until"), rights, empty="nothing is leased")
+    calls = [
+        (c.connection, u.family if u.family else "all calls", u.lane, f"{u.seconds:g} s", u.calls, c.closed_until)
+        for c in found.calls
+        for u in c.rates
+    ]
+    columns = ("connection", "of", "lane", "window", "calls", "closed until")
+    print_table("Calls of all together", columns, calls, empty="no calls are counted together")
 
 
 @events.command("list")

@@ -1,4 +1,4 @@
-"""Tables by which the processes that share one database agree: what calls they made.  No people's data."""
+"""Tables by which the processes that share one database agree: calls made, results that all need.  No people's data."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ class CallBudget(Base, table=True):
     connection: str = Field(primary_key=True, sa_type=Text)
     state: str = words()  # written and read by connectors._shared_budget
     at: int = big()
+
+
+class Flight(Base, table=True):
+    """The result of one call that all processes need, until it is no longer good."""
+
+    __tablename__ = "flight"
+    name: str = Field(primary_key=True, sa_type=Text)
+    value: str = words()  # sealed by whoever made it, where it is a secret
+    good_until: int = big()

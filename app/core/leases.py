@@ -44,6 +44,11 @@ def held(db: Connection, name: str) -> bool:
     return db.execute(select(c.name).where(c.name == name, c.until > NOW)).first() is not None
 
 
+def holder(token: str) -> str | None:
+    """The worker that a token is of; None while the right rests."""
+    return None if token == RESTS else token.partition(":")[0]
+
+
 def rest(db: Connection, name: str, token: str, ms: int) -> None:
     """End the right and let nobody have it for ``ms``: in nobody's name, so that no heart renews it."""
     db.execute(update(t.lease).where(c.name == name, c.token == token).values(token=RESTS, until=NOW + ms))

@@ -24,7 +24,7 @@ from app.core._tables_care import (
     Tombstone,
     Withheld,
 )
-from app.core._tables_replicas import CallBudget
+from app.core._tables_replicas import CallBudget, Flight
 from app.core._tables_trust import Approval, CanaryContact
 from app.core._tables_watch import (
     Alarm,
@@ -366,6 +366,7 @@ dead = _table(Dead)
 connection_state = _table(ConnectionState)
 lease = _table(Lease)
 call_budget = _table(CallBudget)
+flight = _table(Flight)
 worker = _table(Worker)
 run = _table(Run)
 tombstone = _table(Tombstone)

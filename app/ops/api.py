@@ -35,6 +35,7 @@ from app.ops.plans import plans_api
 from app.ops.problems import MEDIA_TYPE, Problem
 from app.ops.provenance import provenance_api
 from app.ops.replay import Replay
+from app.ops.replicas import replicas_api
 from app.ops.tombstones import tombstones_api
 from app.ops.undo import undo_api
 from app.repair.undoing import Undo
@@ -129,6 +130,7 @@ def build_api(
     examiner = Examiner(database, connections, worker_expected=worker_expected, event_age=event_age)
     api.include_router(health(examiner, metrics))
     api.include_router(connections_api(database, connections, wake))
+    api.include_router(replicas_api(database))
     api.include_router(events(database, connections, replay, wake))
     api.include_router(deadletters(database, connections, wake))
     api.include_router(brakes_api(database, connections, wake))

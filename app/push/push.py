@@ -14,10 +14,9 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from app.core import clock
-from app.core import tables as t
 from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
@@ -86,6 +85,9 @@ class _Outcome:
     failed: dict[int, Retry] = field(default_factory=dict)
     letters: list[dead.Letter] = field(default_factory=list)
     looks: list[Event] = field(default_factory=list)
+    there: dict[str, Link] = field(default_factory=dict)  # links of records that the vendor answered with, by record
+    created: dict[str, Link] = field(default_factory=dict)
+    changed: dict[str, Link] = field(default_factory=dict)
     human: str | None = None
     trouble: str | None = None
 
@@ -130,15 +132,28 @@ class Push:
             return 0
         if not self._creating:
             self._creating = trust.begin(self._database, self._connections)
-        with self._database.read() as db:
-            if work.pick(db, writable) is None:  # look before taking the write lock
-                return 0
+        alone = self._database.dialect == "sqlite"  # it has one writer at a time
+        if alone:
+            with self._database.read() as db:
+                if work.pick(db, writable) is None:  # look before taking the write lock
+                    return 0
         ends = clock.monotonic() + self._lease_ms / 1000
         with self._database.write() as db:
             name = work.pick(db, writable)
             if name is None:
                 return 0
-            batch = self._lease(db, self._connections[name])
+            take = self._lease if alone else self._take
+            batch = take(db, self._connections[name])
+        if not batch.rows:  # another worker was quicker
+            return 0
+        if not alone:
+            # Not in the transaction that leases: what that locks, all workers of the connection wait for.
+            try:
+                self._database.transact(lambda db: self._prepare(db, batch))
+            except Exception:
+                with self._database.write() as db:
+                    work.release(db, batch.token)
+                raise
         with until(ends):
             receipts = self._send(batch)
         self._database.transact(lambda db: self._finish(db, batch, receipts))
@@ -163,20 +178,34 @@ class Push:
         return bool(behind)
 
     def _lease(self, db: Db, connection: Connection) -> Batch:
+        """A batch that is ready to be sent."""
+        batch = self._take(db, connection)
+        self._prepare(db, batch)
+        return batch
+
+    def _take(self, db: Db, connection: Connection) -> Batch:
+        """Lease what is due and let the connection rest."""
         limit = connection.connector.limits.write_batch
         token, rows = work.lease(db, connection.name, self._worker, limit, self._lease_ms)
-        full = len(rows) == limit
-        gap = 0 if full else max(GAP_LEAST_MS, min(GAP_MOST_MS, GAP_PER_ROW_MS * len(rows)))
-        work.pace(db, connection.name, gap)
-        batch = Batch(connection, token, rows)
-        found = gather(db, connection, self._connections, [row.contact_id for row in rows])
+        if rows:
+            gap = 0 if len(rows) == limit else max(GAP_LEAST_MS, min(GAP_MOST_MS, GAP_PER_ROW_MS * len(rows)))
+            work.pace(db, connection.name, gap)
+        return Batch(connection, token, rows)
+
+    def _prepare(self, db: Db, batch: Batch) -> None:
+        """Read the newest contacts and plan what to send."""
+        connection = batch.connection
+        found = gather(db, connection, self._connections, [row.contact_id for row in batch.rows])
         batch.withheld = {i for i, known in found.known.items() if known.withheld}
-        batch.trust = trust.of(db, connection, self._connections, rows, found)
+        batch.trust = trust.of(db, connection, self._connections, batch.rows, found)
         stopped = brake.on(db, connection.name) if connection.brake is not None else frozenset()
         self._plan(batch, found, stopped)
         if connection.brake is not None and batch.planned:
+            work.alone(db, connection.name)  # two batches, each within the limit, must not exceed it together
+            if stopped != (now := brake.on(db, connection.name)):
+                stopped = now
+                self._plan(batch, found, stopped)
             self._brake(db, connection, connection.brake, batch, found, stopped)
-        return batch
 
     def _plan(self, batch: Batch, found: Gathered, stopped: Collection[Writes]) -> None:
         batch.planned, batch.idle, batch.held = [], [], {}
@@ -239,17 +268,22 @@ class Push:
             db, connection.name, connection.kind, [p.contact.id for p in batch.planned], lock=True
         )
         mine = work.still(db, connection.name, batch.token, [p.contact.id for p in batch.planned])
-        outcome = _Outcome(done=list(batch.idle), held=dict(batch.held))
-        for planned, receipt in zip(batch.planned, receipts, strict=True):
+        paired = list(zip(batch.planned, receipts, strict=True))
+        met = {r.id for p, r in paired if isinstance(r, Done) and p.contact.id not in links}
+        there = pairs.of_records(db, connection.name, connection.kind, met, lock=True)
+        outcome = _Outcome(done=list(batch.idle), held=dict(batch.held), there=there)
+        for planned, receipt in paired:
             self._count(connection.name, type(receipt).__name__.lower())
             self._one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)
+        pairs.create(db, outcome.created.values(), now)
+        pairs.save(db, outcome.changed.values())
         lost = work.complete(
             db, connection.name, batch.token, outcome.done, outcome.failed, outcome.held, batch.trust.names
         )
         if lost:
             log.warning("push.lease_lost", connection=connection.name, links=len(lost))
         dead.write(db, [letter for letter in outcome.letters if letter.contact_id not in lost])
-        landed = [p for p, r in zip(batch.planned, receipts, strict=True) if isinstance(r, Done)]
+        landed = [p for p, r in paired if isinstance(r, Done)]
         dead.settle(db, connection.name, [p.contact.id for p in landed])
         for p in landed:
             if p.contact.id in batch.withheld:
@@ -267,11 +301,8 @@ class Push:
             work.pace(db, connection.name, rest)
         if outcome.trouble is not None:
             state.failing(db, connection.name, outcome.trouble)
-        elif landed:
-            state.recovered(db, connection.name)
         if landed:
-            s = t.connection_state.c
-            db.execute(update(t.connection_state).where(s.name == connection.name).values(last_push_at=now))
+            state.pushed(db, connection.name, now, recovered=outcome.trouble is None)
         for planned in landed:
             self._landed(connection.name, max(0, now - planned.row.since) / 1000)
             if planned.withdrawn:
@@ -292,14 +323,14 @@ class Push:
         contact_id = planned.contact.id
         match receipt:
             case Done() | Gone() if planned.order.verb is Verb.ARCHIVE:
-                self._left(db, link, now)
+                self._left(link, out, now)
                 out.done.append(contact_id)
             case Done(id=survivor) if planned.order.verb is Verb.MERGE:
-                self._left(db, link, now)
+                self._left(link, out, now)
                 out.looks.append(_look(connection, Ref(survivor), f"merged:{contact_id}:{now}", now))
                 out.done.append(contact_id)
             case Done():
-                self._landed_at(db, connection, planned, receipt, link, out, now, late=contact_id not in mine)
+                self._landed_at(connection, planned, receipt, link, out, now, late=contact_id not in mine)
                 if planned.held is not None:
                     out.held[contact_id] = planned.held
                 else:
@@ -329,7 +360,7 @@ class Push:
             case Gone(reason=reason):
                 if link is not None:
                     link.gone_at = now
-                    pairs.save(db, [link])
+                    out.changed[link.remote_id] = link
                 self._give_up(out, connection, planned, "gone", reason)
             case Failed(problem=Refused() as problem):
                 if problem.code in COMPLIANCE:
@@ -348,11 +379,11 @@ class Push:
                 else:
                     out.failed[contact_id] = Retry(delay, str(problem))
 
-    def _left(self, db: Db, link: Link | None, now: int) -> None:
+    def _left(self, link: Link | None, out: _Outcome, now: int) -> None:
         """The record is no more there, as we wanted."""
         if link is not None and link.gone_at is None:
             link.gone_at, link.written_at = now, now
-            pairs.save(db, [link])
+            out.changed[link.remote_id] = link
 
     def _suppress(self, db: Db, connection: Connection, planned: Planned, name: str | None, now: int) -> None:
         """The vendor keeps this address from being mailed: the other sides have to know.
@@ -393,7 +424,6 @@ class Push:
 
     def _landed_at(
         self,
-        db: Db,
         connection: Connection,
         planned: Planned,
         receipt: Done,
@@ -412,12 +442,11 @@ class Push:
         modified = to_ms(receipt.modified) if receipt.modified is not None else None
         held, altered = held_now(connection, planned, receipt)
         if link is None:
-            other = pairs.of_records(db, connection.name, connection.kind, [receipt.id], lock=True).get(receipt.id)
-            if other is None:
+            if receipt.id not in out.there and receipt.id not in out.created:
                 link = Link(connection.name, connection.kind, receipt.id, planned.contact.id, held, 1, modified, now)
                 link.altered = altered if altered else None
                 link.landed = dict.fromkeys(planned.sent, now)
-                pairs.create(db, [link], now)
+                out.created[receipt.id] = link
             else:
                 # The vendor answered with a record that belongs to another contact: look at it, a person may decide.
                 out.looks.append(_look(connection, Ref(receipt.id), f"taken:{planned.contact.id}:{now}", now))
@@ -435,7 +464,7 @@ class Push:
             kept = {n: v for n, v in (link.altered if link.altered is not None else {}).items() if n not in held}
             link.altered = {**kept, **altered} if kept or altered else None
             link.rev += 1
-        pairs.save(db, [link])
+        out.changed[link.remote_id] = link
 
 
 def _without_former(connection: Connection, shadow: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,10 +48,7 @@ class Trust:
 
 
 def of(db: Db, connection: Connection, connections: Connections, rows: Collection[Leased], found: Gathered) -> Trust:
-    """The trust in a batch.  Enters new canaries and notes approvals that do not hold any more.
-
-    The caller holds the connection's row (``work.pick``), so no two batches of it take the last places at once.
-    """
+    """The trust in a batch.  Enters new canaries and notes approvals that do not hold any more."""
     names = readable(connections)
     every = frozenset({Waits.READ}) if unread(db, connections) else frozenset[Waits]()
     if connection.mode is not Mode.CANARY:
@@ -89,6 +86,7 @@ def _canaries(db: Db, connection: Connection, wanted: Mapping[int, Contact], eve
     fit = [n for n in sorted(set(wanted) - having) if fits(connection.name, connection.canary, wanted[n])]
     if not fit or Waits.READ in every:  # no place for somebody who may turn out to be there already
         return frozenset(having)
+    work.alone(db, connection.name)  # no two batches take the last places at once
     taken: int = db.execute(select(func.count()).where(c.connection == connection.name)).scalar_one()
     new = fit[: max(0, connection.canary.records - taken)]
     if new:

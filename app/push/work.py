@@ -123,7 +123,10 @@ def let(db: Connection, connection: str, contacts: Collection[int], kind: Writes
 
 
 def pick(db: Connection, names: Collection[str]) -> str | None:
-    """The connection that waited longest among those with due work, not paused and not pacing itself; or None."""
+    """The connection that waited longest among those with due work, not paused and not pacing itself; or None.
+
+    Its row is not locked: several workers may lease from one connection at a time, each other rows.
+    """
     due = exists().where(w.connection == s.name, w.lane.in_(LANES), w.due_at <= NOW)
     query = (
         select(s.name)
@@ -131,9 +134,12 @@ def pick(db: Connection, names: Collection[str]) -> str | None:
         .order_by(s.next_at)
         .limit(1)
     )
-    if db.dialect.name == "postgresql":
-        query = query.with_for_update(skip_locked=True, of=t.connection_state)
     return db.execute(query).scalar()
+
+
+def alone(db: Connection, connection: str) -> None:
+    """Let no other batch of this connection come here until the end of the transaction."""
+    db.execute(select(s.name).where(s.name == connection).with_for_update())
 
 
 def pace(db: Connection, connection: str, gap_ms: int) -> None:
@@ -227,13 +233,15 @@ def complete(
     if ids:
         gone = delete(t.work).where(*mine, w.contact_id.in_(ids), w.gen == w.taken).returning(w.contact_id)
         own |= set(db.execute(gone).scalars())
-        again = (
-            update(t.work)
-            .where(*mine, w.contact_id.in_(ids))
-            .values(lease=None, attempts=0, first_failed_at=None, error=None, held=None, due_at=NOW)
-            .returning(w.contact_id)
-        )
-        own |= set(db.execute(again).scalars())
+        left = [i for i in ids if i not in own]
+        if left:  # changed meanwhile, or no more ours
+            again = (
+                update(t.work)
+                .where(*mine, w.contact_id.in_(left))
+                .values(lease=None, attempts=0, first_failed_at=None, error=None, held=None, due_at=NOW)
+                .returning(w.contact_id)
+            )
+            own |= set(db.execute(again).scalars())
     for contact_id in sorted(failed):
         retry = failed[contact_id]
         where = (*mine, w.contact_id == contact_id)
@@ -291,14 +299,9 @@ def awake(db: Connection, kind: Waits, connection: str, limit: int = 2_000) -> i
 
 
 def release(db: Connection, holder: str) -> int:
-    """Give back everything a worker holds: at its clean stop, or after its death."""
-    prefix = f"{holder}:"
-    rows = db.execute(
-        update(t.work)
-        .where(w.lease.startswith(prefix, autoescape=True))
-        .values(lease=None, due_at=NOW)
-        .returning(w.contact_id)
-    ).all()
+    """Give back everything a worker holds: at its clean stop, or after its death.  Or what one token holds."""
+    mine = w.lease == holder if ":" in holder else w.lease.startswith(f"{holder}:", autoescape=True)
+    rows = db.execute(update(t.work).where(mine).values(lease=None, due_at=NOW).returning(w.contact_id)).all()
     if rows:
         ring(db)
     return len(rows)

@@ -68,7 +68,7 @@ class Standing:
 
     connection: str
     used: list[Used]
-    closed_ms: int  # the vendor asked all to stay away for so long
+    closed_until: int | None  # the vendor asked all to stay away until then
     at: int  # when it was counted last
 
 

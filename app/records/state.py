@@ -116,3 +116,9 @@ def recovered(db: Connection, name: str) -> None:
         .where(s.name == name, s.failing_since.is_not(None))
         .values(failing_since=None, failure=None)
     )
+
+
+def pushed(db: Connection, name: str, at: int, *, recovered: bool) -> None:
+    """Something was written there; ``recovered``: and the vendor answers as it should."""
+    well: dict[str, None] = {"failing_since": None, "failure": None} if recovered else {}
+    db.execute(update(t.connection_state).where(s.name == name).values(last_push_at=at, **well))

@@ -302,6 +302,13 @@ def upgrade() -> None:
     op.create_index("ix_erasure_step_due", "erasure_step", ["status", "due_at"], unique=False)
     op.create_index("ix_erasure_step_erasure", "erasure_step", ["erasure_id"], unique=False)
     op.create_table(
+        "flight",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("good_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_flight")),
+    )
+    op.create_table(
         "history",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),

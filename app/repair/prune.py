@@ -1,17 +1,19 @@
 """Retention: what is processed is kept for a while, for replay and for questions, then removed in small batches.
 
 Never what is unprocessed: pending events, parked ones, dead letters and the bytes that belong to them stay.  Row ids
-and delivery ids grow with time, so a batch starts at the oldest and no statement looks at the whole table.
+and delivery ids grow with time, so a batch starts at the oldest and ends where time begins to be too near.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import Table, delete, func, select
+from sqlalchemy import Row, Table, delete, func, select
 
 from app.core import leases
 from app.core import tables as t
@@ -22,6 +24,7 @@ log = structlog.get_logger(__name__)
 BATCH = 500  # rows in one transaction
 DAY_MS = 86_400_000
 EVERY_MS = 3_600_000  # between two rounds
+SKEW_MS = 3_600_000  # by which the clocks of two replicas, and so the order of what they store, may differ
 NAME = "prune"
 PROCESSED, UNPROCESSED = ("done", "ignored"), ("pending", "parked", "dead")
 
@@ -83,9 +86,7 @@ def prune(db: Db, retention: Retention) -> Pruned:
         events = _events(db, cutoff)
         deliveries = _deliveries(db, cutoff)
     if retention.history is not None:
-        h = t.history.c
-        old = select(h.id).where(h.stored_at < now - retention.history * DAY_MS).order_by(h.id).limit(BATCH)
-        history = _remove(db, t.history, db.execute(old).scalars().all())
+        history = _history(db, now - retention.history * DAY_MS)
     return Pruned(events, deliveries, history)
 
 
@@ -116,21 +117,48 @@ def due(db: Db, retention: Retention) -> Pruned:
     return Pruned(events, deliveries, history)
 
 
-def _events(db: Db, cutoff: int) -> int:
+def _history(db: Db, cutoff: int) -> int:
+    h = t.history.c
+    oldest = db.execute(select(h.id, h.stored_at).where(h.id > 0).order_by(h.id).limit(BATCH))
+    return _remove(db, t.history, [row.id for row in oldest if row.stored_at < cutoff])
+
+
+def _arrived(db: Db, until: int) -> Iterator[Row[Any]]:
+    """Events from the oldest on, up to those that came after ``until`` (ms).
+
+    To ask for all that are old enough would read the whole table whenever there are fewer than one asks for.
+    """
     i = t.inbox.c
-    old = select(i.id).where(i.status.in_(PROCESSED), i.done_at < cutoff).order_by(i.id).limit(BATCH)
-    return _remove(db, t.inbox, db.execute(old).scalars().all())
+    query = select(i.id, i.status, i.done_at, i.received_at, i.delivery).order_by(i.id).limit(BATCH)
+    after = 0
+    while rows := db.execute(query.where(i.id > after)).all():
+        yield from rows
+        if len(rows) < BATCH or rows[-1].received_at >= until:
+            return
+        after = rows[-1].id
+
+
+def _events(db: Db, cutoff: int) -> int:
+    old = (
+        row.id
+        for row in _arrived(db, cutoff)
+        if row.status in PROCESSED and row.done_at is not None and row.done_at < cutoff
+    )
+    return _remove(db, t.inbox, list(itertools.islice(old, BATCH)))
 
 
 def _deliveries(db: Db, cutoff: int) -> int:
-    i, d = t.inbox.c, t.delivery.c
-    needed = {
-        row
-        for status in UNPROCESSED
-        for row in db.execute(select(i.delivery).where(i.status == status, i.delivery.is_not(None))).scalars()
-    }
-    old = db.execute(select(d.id).where(d.id < cutoff << 20).order_by(d.id).limit(BATCH + len(needed))).scalars()
-    return _remove(db, t.delivery, [row for row in old if row not in needed][:BATCH])
+    d = t.delivery.c
+    query = select(d.id).where(d.id < cutoff << 20).order_by(d.id).limit(BATCH)
+    after = 0
+    while old := db.execute(query.where(d.id > after)).scalars().all():
+        until = (old[-1] >> 20) + SKEW_MS  # events are stored with their delivery
+        needed = {row.delivery for row in _arrived(db, until) if row.status in UNPROCESSED}
+        gone = [row for row in old if row not in needed]
+        if gone:
+            return _remove(db, t.delivery, gone)
+        after = old[-1]
+    return 0
 
 
 def _remove(db: Db, table: Table, ids: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import Row, Table, delete, func, select
+from sqlalchemy import Table, delete, func, select
 
 from app.core import leases
 from app.core import tables as t
@@ -123,7 +123,7 @@ def _history(db: Db, cutoff: int) -> int:
     return _remove(db, t.history, [row.id for row in oldest if row.stored_at < cutoff])
 
 
-def _arrived(db: Db, until: int) -> Iterator[Row[Any]]:
+def _arrived(db: Db, until: int) -> Iterator[Any]:
     """Events from the oldest on, up to those that came after ``until`` (ms).
 
     To ask for all that are old enough would read the whole table whenever there are fewer than one asks for.

@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 BATCH = 500  # rows in one transaction
 DAY_MS = 86_400_000
 EVERY_MS = 3_600_000  # between two rounds
-SKEW_MS = 3_600_000  # by which the clocks of two replicas, and so the order of what they store, may differ
 NAME = "prune"
 PROCESSED, UNPROCESSED = ("done", "ignored"), ("pending", "parked", "dead")
 
@@ -129,7 +128,7 @@ def _arrived(db: Db, until: int) -> Iterator[Any]:
     To ask for all that are old enough would read the whole table whenever there are fewer than one asks for.
     """
     i = t.inbox.c
-    query = select(i.id, i.status, i.done_at, i.received_at, i.delivery).order_by(i.id).limit(BATCH)
+    query = select(i.id, i.status, i.done_at, i.received_at).order_by(i.id).limit(BATCH)
     after = 0
     while rows := db.execute(query.where(i.id > after)).all():
         yield from rows
@@ -148,17 +147,14 @@ def _events(db: Db, cutoff: int) -> int:
 
 
 def _deliveries(db: Db, cutoff: int) -> int:
-    d = t.delivery.c
-    query = select(d.id).where(d.id < cutoff << 20).order_by(d.id).limit(BATCH)
-    after = 0
-    while old := db.execute(query.where(d.id > after)).scalars().all():
-        until = (old[-1] >> 20) + SKEW_MS  # events are stored with their delivery
-        needed = {row.delivery for row in _arrived(db, until) if row.status in UNPROCESSED}
-        gone = [row for row in old if row not in needed]
-        if gone:
-            return _remove(db, t.delivery, gone)
-        after = old[-1]
-    return 0
+    i, d = t.inbox.c, t.delivery.c
+    needed = {
+        row
+        for status in UNPROCESSED  # all that waits, each by the index of its status
+        for row in db.execute(select(i.delivery).where(i.status == status, i.delivery.is_not(None))).scalars()
+    }
+    old = db.execute(select(d.id).where(d.id < cutoff << 20).order_by(d.id).limit(BATCH + len(needed))).scalars()
+    return _remove(db, t.delivery, [row for row in old if row not in needed][:BATCH])
 
 
 def _remove(db: Db, table: Table, ids: Sequence[int]) -> int:

@@ -46,6 +46,7 @@ check: $(VENV)/dev ## Look at style, types, mappings, generated pages and the Do
 	"$(BIN)/mypy"
 	"$(BIN)/tandem" mapping check
 	"$(BIN)/python" -m docs.generate --check
+	"$(BIN)/python" -m migrations.lint
 	"$(BIN)/python" -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_locks.py
 	@if [ -x "$(BIN)/hadolint" ]; then "$(BIN)/hadolint" Dockerfile; else echo "hadolint is not here: Dockerfile not checked"; fi
 
@@ -55,6 +56,7 @@ bench: $(VENV)/dev ## Measure; JSON, each figure with a baseline of the same run
 	"$(BIN)/python" -m bench.sync burst
 	"$(BIN)/python" -m bench.match
 	"$(BIN)/python" -m bench.drain
+	"$(BIN)/python" -m bench.growth
 
 docs: $(VENV)/dev ## Write the generated pages anew
 	"$(BIN)/python" -m docs.generate

@@ -344,8 +344,8 @@ def test_migrate_says_what_it_did(shell: Shell) -> None:
     """The first time the tables are made, the second time nothing is left to do."""
     shell.configure()
     head = migrate.head()
-    assert shell.json("migrate") == {"before": None, "after": head, "changed": True}
-    assert shell.json("migrate") == {"before": head, "after": head, "changed": False}
+    assert shell.json("migrate") == {"before": None, "after": head, "changed": True, "waiting": []}
+    assert shell.json("migrate") == {"before": head, "after": head, "changed": False, "waiting": []}
 
 
 def test_status_shows_how_connections_stand(shell: Shell, store: Database) -> None:

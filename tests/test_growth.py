@@ -19,6 +19,7 @@ from app.core.words import Limit
 from app.entry import inbox
 from app.push import brake
 from app.records import tombstones
+from app.repair import prune
 from connectors.contract import Delivery
 from tests.conftest import fresh
 from tests.crowd import GROWING, Crowd, counts
@@ -53,6 +54,8 @@ def day(crowd: Crowd) -> None:
         leases.beat(db, "test")
         leases.renew(db, "test", 60_000)
         tombstones.bury(db, reason="deleted", actor="hub", now=1, key_hash=None, connection="hub", remote_id="nobody")
+        long_ago = 1  # nothing is that old; deliveries are left out, which need to know all that waits
+        assert prune._events(db, long_ago) == prune._history(db, long_ago) == 0
     w.poll.step()
     assert (w.fetch.step(), w.push.step(), w.erase.step()) == (0, 0, 0), "an idle look finds nothing, and is no work"
 

@@ -317,7 +317,7 @@ def old(database: Database, count: int) -> None:
     """Events with their deliveries, of all statuses and ages, and history of two ages."""
     moment = now(database)
     for n in range(count):
-        at = moment - (n % 3) * 20 * DAY_MS
+        at = moment - (2 - 3 * n // count) * 20 * DAY_MS  # as they come: the oldest first
         number = (at << 20) + n
         raw: Mapping[str, Any] = {"connection": "hubspot", "received_at": at, "method": "POST", "path": "/"}
         add(database, t.delivery, {**raw, "id": number, "content_type": "", "body": b"x"})

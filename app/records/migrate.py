@@ -89,7 +89,8 @@ def _pending(at: str | None) -> Sequence[tuple[str, str | None]]:
 
 
 def _number(revision: str) -> int:
-    return int(revision.split("_", 1)[0])
+    number = revision.split("_", 1)[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def standing(database: Database) -> Standing:
@@ -112,6 +113,9 @@ def standing(database: Database) -> Standing:
 
 
 def _newer(at: str, needs: str | None) -> Standing:
+    if _number(at) <= _number(head()):
+        why = f"its tables are of a version that this one does not know ({at}): is it Tandem's database?"
+        return Standing(at, head(), usable=False, why=why)
     if needs is not None and _number(needs) > _number(head()):
         why = (
             f"its tables are of a newer version ({at}), and this one ({head()}) cannot work with them any more: "

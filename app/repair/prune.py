@@ -1,13 +1,15 @@
 """Retention: what is processed is kept for a while, for replay and for questions, then removed in small batches.
 
 Never what is unprocessed: pending events, parked ones, dead letters and the bytes that belong to them stay.  Row ids
-and delivery ids grow with time, so a batch starts at the oldest and no statement looks at the whole table.
+and delivery ids grow with time, so a batch starts at the oldest and ends where time begins to be too near.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection as Db
@@ -79,9 +81,7 @@ def prune(db: Db, retention: Retention) -> Pruned:
         refusals = _refusals(db, cutoff)
         alarms.forget(db, cutoff, BATCH)
     if retention.history is not None:
-        h = t.history.c
-        old = select(h.id).where(h.stored_at < now - retention.history * DAY_MS).order_by(h.id).limit(BATCH)
-        history = _remove(db, t.history, db.execute(old).scalars().all())
+        history = _history(db, now - retention.history * DAY_MS)
     return Pruned(events, deliveries, history, refusals)
 
 
@@ -118,17 +118,41 @@ def due(db: Db, retention: Retention) -> Pruned:
     return Pruned(events, deliveries, history, refusals)
 
 
-def _events(db: Db, cutoff: int) -> int:
+def _history(db: Db, cutoff: int) -> int:
+    h = t.history.c
+    oldest = db.execute(select(h.id, h.stored_at).where(h.id > 0).order_by(h.id).limit(BATCH))
+    return _remove(db, t.history, [row.id for row in oldest if row.stored_at < cutoff])
+
+
+def _arrived(db: Db, until: int) -> Iterator[Any]:
+    """Events from the oldest on, up to those that came after ``until`` (ms).
+
+    To ask for all that are old enough would read the whole table whenever there are fewer than one asks for.
+    """
     i = t.inbox.c
-    old = select(i.id).where(i.status.in_(PROCESSED), i.done_at < cutoff).order_by(i.id).limit(BATCH)
-    return _remove(db, t.inbox, db.execute(old).scalars().all())
+    query = select(i.id, i.status, i.done_at, i.received_at).order_by(i.id).limit(BATCH)
+    after = 0
+    while rows := db.execute(query.where(i.id > after)).all():
+        yield from rows
+        if len(rows) < BATCH or rows[-1].received_at >= until:
+            return
+        after = rows[-1].id
+
+
+def _events(db: Db, cutoff: int) -> int:
+    old = (
+        row.id
+        for row in _arrived(db, cutoff)
+        if row.status in PROCESSED and row.done_at is not None and row.done_at < cutoff
+    )
+    return _remove(db, t.inbox, list(itertools.islice(old, BATCH)))
 
 
 def _deliveries(db: Db, cutoff: int) -> int:
     i, d = t.inbox.c, t.delivery.c
     needed = {
         row
-        for status in UNPROCESSED
+        for status in UNPROCESSED  # all that waits, each by the index of its status
         for row in db.execute(select(i.delivery).where(i.status == status, i.delivery.is_not(None))).scalars()
     }
     old = db.execute(select(d.id).where(d.id < cutoff << 20).order_by(d.id).limit(BATCH + len(needed))).scalars()

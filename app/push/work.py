@@ -226,6 +226,12 @@ def still(db: Connection, connection: str, token: str, contacts: Collection[int]
     return frozenset(db.execute(query).scalars())
 
 
+def tried(db: Connection, connection: str, contact_id: int) -> bool:
+    """Whether something was about to be written to this link, and nobody has noted yet what came of it."""
+    query = select(w.attempts).where(w.connection == connection, w.contact_id == contact_id, w.attempts > 0)
+    return db.execute(query).first() is not None
+
+
 def release(db: Connection, holder: str) -> int:
     """Give back everything a worker holds: at its clean stop, or after its death."""
     prefix = f"{holder}:"

@@ -311,13 +311,13 @@ class Stage:
         ms = "- extract(epoch FROM now()) * 1000"
         queries = (
             f"SELECT 'work', count(*), min(due_at) {ms}, max(attempts) FROM work",
-            f"SELECT 'inbox', status, connection, count(*), min(due_at) {ms}, max(error) FROM inbox WHERE status <> 'done'"
-            + " GROUP BY status, connection",
+            f"""SELECT 'inbox', status, connection, count(*), min(due_at) {ms}, max(error) FROM inbox
+            WHERE status <> 'done' GROUP BY status, connection""",
             f"SELECT 'lease', name, until {ms} FROM lease",
             f"SELECT 'worker', pid, beat_at {ms} FROM worker",
             f"SELECT 'connection', name, paused, next_at {ms}, poll_due_at {ms}, failing_since FROM connection_state",
-            "SELECT 'activity', pid, state, wait_event, now() - xact_start, pg_blocking_pids(pid) FROM pg_stat_activity"
-            + " WHERE datname LIKE 'block%' AND state <> 'idle'",
+            """SELECT 'activity', pid, state, wait_event, now() - xact_start, pg_blocking_pids(pid)
+            FROM pg_stat_activity WHERE datname LIKE 'block%' AND state <> 'idle'""",
             "SELECT 'dead', connection, code, contact_id, reason FROM dead",
         )
         found = []

@@ -53,22 +53,22 @@ connections:
     brake: {{creates: off, overwrites: off, opt_ins: off, deletes: off}}
 """
 POLL_SECONDS, NO_POLL = 1, 86_400
-# Seconds into which a vendor's schedule of webhook retries is compressed: longer than a restart on a busy machine, since
-# nobody promises what the vendor gave up.
+# Seconds into which a vendor's schedule of webhook retries is compressed: longer than a restart on a busy machine,
+# since nobody promises what the vendor gave up.
 RETRY_SPAN = 40.0
 
 
 _ABOUT = (
     "SELECT 'contact', id, version, facts FROM contact WHERE id IN {contacts}",
-    "SELECT 'link', connection, remote_id, contact_id, rev, written_at, gone_at, shadow, altered FROM link "
-    "WHERE contact_id IN {contacts}",
-    "SELECT 'history', contact_id, field, new, source, rule, at, stored_at FROM history WHERE contact_id IN {contacts}"
-    " ORDER BY id",
-    "SELECT 'event', i.id, i.connection, i.action, i.ref_value, i.received_at, i.done_at, i.status, i.error FROM inbox i"
-    " JOIN link k ON k.connection = i.connection AND k.remote_id = i.ref_value WHERE k.contact_id IN {contacts}"
-    " ORDER BY i.id",
-    "SELECT 'tombstone', connection, remote_id, at, lifted_at FROM tombstone WHERE remote_id IN "
-    "(SELECT remote_id FROM link WHERE contact_id IN {contacts})",
+    """SELECT 'link', connection, remote_id, rev, written_at, gone_at, shadow, altered FROM link
+    WHERE contact_id IN {contacts}""",
+    """SELECT 'history', contact_id, field, new, source, rule, at, stored_at FROM history
+    WHERE contact_id IN {contacts} ORDER BY id""",
+    """SELECT 'event', i.id, i.connection, i.action, i.ref_value, i.received_at, i.done_at, i.status, i.error
+    FROM inbox i JOIN link k ON k.connection = i.connection AND k.remote_id = i.ref_value
+    WHERE k.contact_id IN {contacts} ORDER BY i.id""",
+    """SELECT 'tombstone', connection, remote_id, at, lifted_at FROM tombstone
+    WHERE remote_id IN (SELECT remote_id FROM link WHERE contact_id IN {contacts})""",
 )
 
 

@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
+SCHEDULES ?= 200
+SEED ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONPATH =
 
 .DEFAULT_GOAL = help
-.PHONY: help run dev test test-long check bench docs lock migration clean
+.PHONY: help run dev test test-long test-faults test-faults-saboteurs check bench docs lock migration clean
 
 help: ## Say what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,6 +41,12 @@ test: $(VENV)/dev ## Run the tests, on SQLite and PostgreSQL
 
 test-long: $(VENV)/dev ## Run the tests that take long, too
 	"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist worksteal --timeout 3600
+
+test-faults: $(VENV)/dev ## Kill, stop, cut off and fill everything: SCHEDULES=200 SEED=1 (see docs/faults.md)
+	"$(BIN)/python" -m tests.faults --schedules $(SCHEDULES) --seed $(SEED)
+
+test-faults-saboteurs: $(VENV)/dev ## Show that the fault campaign catches an engine that breaks a promise
+	"$(BIN)/python" -m tests.faults.saboteurs
 
 check: $(VENV)/dev ## Look at style, types, mappings, generated pages and the Dockerfile
 	"$(BIN)/ruff" format --check .

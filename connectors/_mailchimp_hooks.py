@@ -34,9 +34,6 @@ _TYPES: Mapping[str, str] = {
     "upemail": "new_email",
 }
 
-# What makes two deliveries the same happening: there is no event id (webhooks.mdx advises type, data[id], fired_at).
-_SAME = ("id", "new_id", "email", "new_email", "old_email", "list_id", "action", "reason")
-
 _GROUPS = re.compile(r"data\[merges\]\[GROUPINGS\]\[[^\]]*\]\[groups\]")
 _NAME = re.compile(r"(?:\\.|[^,\\])+")  # of a group, in a list with commas; one in a name has a backslash before it
 
@@ -159,8 +156,12 @@ def _lacks(form: Mapping[str, str], topics: int) -> bool:
 
 
 def _dedupe(form: Mapping[str, str]) -> str:
-    """Hashed, because it holds addresses.  With the groups: one may be left in the same second as another edit."""
+    """Hashed, because it holds addresses.  With all that it says, groups as a set.
+
+    Mailchimp advises type, ``data[id]`` and ``fired_at``, which has whole seconds: a second edit within the second of
+    the first would be taken for its copy, and be lost until the next poll.
+    """
     groups = _groups(form)
-    same = [form.get("type"), form.get("fired_at"), *(form.get(f"data[{key}]") for key in _SAME)]
-    same += [] if groups is None else groups
+    said = sorted(item for item in form.items() if item[0].startswith("data[") and _GROUPS.fullmatch(item[0]) is None)
+    same = [form.get("type"), form.get("fired_at"), said, groups]
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()

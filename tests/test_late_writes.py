@@ -11,6 +11,7 @@ from app.core import tables as t
 from app.core.db import Database
 from app.push import work
 from app.push.push import Batch
+from app.sync import unnoted
 from connectors.contract import Side
 from tests.world import World
 
@@ -71,3 +72,64 @@ def test_saboteur_a_late_write_is_looked_at(world: World, monkeypatch: pytest.Mo
     monkeypatch.setattr(work, "still", lambda _db, _connection, _token, contacts: frozenset(contacts))
     asleep_and_overtaken(world)
     assert town(world) != {"hub": ["Kiel"], "chimp": ["Kiel"]}
+
+
+@pytest.mark.parametrize("first", ["hub", "chimp"])
+@pytest.mark.parametrize("how", ["after", "killed"])
+def test_a_write_whose_answer_was_lost_is_no_edit(world: World, how: str, first: str) -> None:
+    """It landed, nobody noted it, and the value has changed since: coming back, it is our own old word."""
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    (person,) = hub.records
+    hub.put(person, {"town": "Bonn"})
+    world.deliver("hub")
+    world.fetch.step()
+    if how == "after":
+        chimp.fail_next.append("after")
+        world.push.step()
+    else:
+        batch = leased(world)
+        world.push._send(batch)
+    assert town(world)["chimp"] == ["Bonn"]
+    # By the vendors' clocks the echo may be the newer of the two.
+    hub.put(person, {"town": "Kiel"})
+    for record in list(chimp.records):
+        chimp.put(record, {})
+    for name in (first, "chimp" if first == "hub" else "hub"):
+        world.deliver(name)
+        world.fetch.step()
+    world.settle()
+    assert town(world) == {"hub": ["Kiel"], "chimp": ["Kiel"]}
+
+
+def test_saboteur_our_own_word_is_not_recognised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the old value, coming back, is a double edit that may win."""
+    monkeypatch.setattr(unnoted, "echoes", lambda *_: {})
+    with pytest.raises(AssertionError):
+        test_a_write_whose_answer_was_lost_is_no_edit(world, "after", "hub")
+
+
+@pytest.mark.parametrize("back", ["Ulm", "Bonn"])
+def test_who_goes_back_to_an_earlier_value_is_heard(world: World, back: str) -> None:
+    """What was noted as written and is then changed there is an edit, even if the contact once said the same."""
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    for value in ("Bonn", "Kiel"):
+        hub.put(next(iter(hub.records)), {"town": value})
+        world.settle()
+    chimp.put(next(iter(chimp.records)), {"town": back})
+    world.settle()
+    assert town(world) == {"hub": [back], "chimp": [back]}
+
+
+def test_a_record_that_nobody_wrote_to_is_no_echo(database: Database) -> None:
+    """Somebody who was there already and says what the contact said earlier: the mapping's rule decides, as ever."""
+    world = World(database, SIDES)
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    person = hub.put(None, {"mail": "ann@x.org", "first": "Ann", "town": "Ulm"})
+    world.deliver("hub")
+    world.fetch.step()
+    hub.put(person, {"town": "Kiel"})
+    world.deliver("hub")
+    world.fetch.step()
+    chimp.put(None, {"mail": "ann@x.org", "town": "Ulm"})
+    world.settle()
+    assert town(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}, "marketing wins the town where both say something"

@@ -331,6 +331,7 @@ def test_copies_are_the_same_happening() -> None:
         form("profile", **{**base, "email": "eve@example.com"}),
         form("profile", **{**base, "id": "another"}),
         form("profile", fired_at="2026-08-13 10:15:01", **base),
+        form("profile", **{**base, "merges][CITY": "Bonn"}),  # another edit, in the same second
         form("upemail", new_email="a@b.c", old_email="ada@example.com", new_id="1"),
         form("upemail", new_email="a@b.c", old_email="eve@example.com", new_id="1"),
     ]

@@ -298,6 +298,12 @@ def awake(db: Connection, kind: Waits, connection: str, limit: int = 2_000) -> i
     return len(ids)
 
 
+def tried(db: Connection, connection: str, contact_id: int) -> bool:
+    """Whether something was about to be written to this link, and nobody has noted yet what came of it."""
+    query = select(w.attempts).where(w.connection == connection, w.contact_id == contact_id, w.attempts > 0)
+    return db.execute(query).first() is not None
+
+
 def release(db: Connection, holder: str) -> int:
     """Give back everything a worker holds: at its clean stop, or after its death.  Or what one token holds."""
     mine = w.lease == holder if ":" in holder else w.lease.startswith(f"{holder}:", autoescape=True)

@@ -138,6 +138,16 @@ def write_history(db: Connection, contacts: Iterable[Contact], now: int) -> None
         db.execute(insert(t.history), rows)
 
 
+def said(db: Connection, contact_id: int, fields: Collection[str]) -> dict[str, list[tuple[Any, str]]]:
+    """What a contact said in each of these fields so far, oldest first: (value, source)."""
+    h = t.history.c
+    query = select(h.field, h.new, h.source).where(h.contact_id == contact_id, h.field.in_(sorted(fields)))
+    found: dict[str, list[tuple[Any, str]]] = {}
+    for row in db.execute(query.order_by(h.version, h.id)):
+        found.setdefault(row.field, []).append((row.new, row.source))
+    return found
+
+
 def set_keys(db: Connection, wanted: Mapping[int, Sequence[KeyLike]], before: Mapping[int, Sequence[KeyLike]]) -> None:
     """Replace the keys of contacts.  ``before``: what they had.  A strong key of another contact: IntegrityError."""
     gone, new = [], []

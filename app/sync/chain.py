@@ -23,7 +23,7 @@ from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, consenting, deleting, identity, matching, merging, uniting, whose
+from app.sync import consent, consenting, deleting, identity, matching, merging, uniting, unnoted, whose
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
@@ -182,7 +182,7 @@ def _one(
             link.origin = dict(claim)  # so that a wrong pairing can be split again
         state.links[record.id] = link
         state.new_links.append((link, contact))
-    return _merge(state, connection, connections, arrival, link, contact, claim, warnings, modified, at), contact
+    return _merge(db, state, connection, connections, arrival, link, contact, claim, warnings, modified, at), contact
 
 
 def _unused(arrival: Arrival, link: Link, modified: int | None, claim: Claim) -> Result | None:
@@ -236,6 +236,7 @@ def _kept_out(state: Batch, connections: Connections, claim: Claim, arrival: Arr
 
 
 def _merge(
+    db: Db,
     state: Batch,
     connection: Connection,
     connections: Connections,
@@ -261,9 +262,10 @@ def _merge(
 
     if taken_key is not None:
         state.refuse(contact, taken_key, refusals.OTHERS, at, arrival.event, said_by_record[taken_key])
+    echoes = {} if fresh and contact.version == 0 else unnoted.echoes(db, connection, link, contact, claim)
     verdict = merging.judge(
         contact.facts,
-        link.shadow,
+        {**link.shadow, **echoes},
         claim,
         source=connection.name,
         at=at,
@@ -289,7 +291,7 @@ def _merge(
         if modified is not None:
             link.modified = modified
         state.moved[link.remote_id] = link
-    if fresh or any(d.outcome in {Outcome.KEPT, Outcome.TAKEN} for d in verdict.decisions):
+    if fresh or echoes or any(d.outcome in {Outcome.KEPT, Outcome.TAKEN} for d in verdict.decisions):
         state.own.append((contact, link, since))
     for decision in verdict.decisions:
         if decision.outcome is Outcome.ASKED:

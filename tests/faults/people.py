@@ -122,7 +122,7 @@ class People:
         return done
 
     def _move(self, act: Act, who: Expected) -> bool:
-        """HubSpot keeps an objection with the address: who objected moves once it was read, see ``_lift``."""
+        """HubSpot keeps an objection with the address: who objected moves once that was read, see ``_lift``."""
         if who.withdrawn and not self._stopped(who, MAILCHIMP):
             return False
         email = f"{who.name.lower()}.{who.moved + 1}@example.org"
@@ -137,8 +137,12 @@ class People:
                 return False
             url = f"/communication-preferences/v4/statuses/{who.email}/unsubscribe-all"
             self._hubspot.post(url, params={"channel": "EMAIL"}).raise_for_status()
-        elif not self._member(who, {"status": "unsubscribed"}):
-            return False
+        else:
+            # Mailchimp tells of those who leave, not of those whom it never had as subscribers: that only a poll sees.
+            status = self._status(who)
+            if status is None or (status != "subscribed" and not self._plan.poll):
+                return False
+            self._member(who, {"status": "unsubscribed"})
         who.withdrawn = True
         return True
 
@@ -163,11 +167,15 @@ class People:
         if side == HUBSPOT:
             contact = self._contact(who)
             return contact is not None and contact["properties"].get("hs_email_optout") == "true"
+        return self._status(who) == "unsubscribed"
+
+    def _status(self, who: Expected) -> str | None:
+        """At Mailchimp."""
         for email in self._addresses(who):
             answer = self._mailchimp.get(f"{self._members}/{hashlib.md5(email.encode()).hexdigest()}")
             if answer.status_code == 200:
-                return answer.json()["status"] == "unsubscribed"
-        return False
+                return str(answer.json()["status"])
+        return None
 
     def _delete(self, act: Act, who: Expected) -> bool:
         contact = self._contact(who)

@@ -128,6 +128,8 @@ def make(seed: int, number: int, *, poll: bool, without: frozenset[str] = frozen
     acts = [a for a in acts if a.at < last[a.person] or a.what == "delete" or last[a.person] == SPAN]
     kinds = sorted(set(KINDS) - without - (frozenset() if poll else NEEDS_POLL))
     chosen = dice.sample(kinds, dice.randint(2, 6))
+    if poll and dice.random() < 0.15 and not NEEDS_POLL & set(chosen):  # as often as the others, in half the schedules
+        chosen[0] = dice.choice(sorted(NEEDS_POLL))
     injections = [
         Injection(
             dice.uniform(0, SPAN * 0.8),

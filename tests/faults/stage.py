@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,23 @@ connections:
     brake: {{creates: off, overwrites: off, opt_ins: off, deletes: off}}
 """
 POLL_SECONDS, NO_POLL = 1, 86_400
-RETRY_SPAN = 10.0  # seconds into which a vendor's schedule of webhook retries is compressed
+# Seconds into which a vendor's schedule of webhook retries is compressed: longer than a restart on a busy machine,
+# since nobody promises what the vendor gave up.
+RETRY_SPAN = 40.0
+
+
+_ABOUT = (
+    "SELECT 'contact', id, version, facts FROM contact WHERE id IN {contacts}",
+    """SELECT 'link', connection, remote_id, rev, written_at, gone_at, shadow, altered FROM link
+    WHERE contact_id IN {contacts}""",
+    """SELECT 'history', contact_id, field, new, source, rule, at, stored_at FROM history
+    WHERE contact_id IN {contacts} ORDER BY id""",
+    """SELECT 'event', i.id, i.connection, i.action, i.ref_value, i.received_at, i.done_at, i.status, i.error
+    FROM inbox i JOIN link k ON k.connection = i.connection AND k.remote_id = i.ref_value
+    WHERE k.contact_id IN {contacts} ORDER BY i.id""",
+    """SELECT 'tombstone', connection, remote_id, at, lifted_at FROM tombstone
+    WHERE remote_id IN (SELECT remote_id FROM link WHERE contact_id IN {contacts})""",
+)
 
 
 class Knob:
@@ -304,25 +320,29 @@ class Stage:
             for name in self.urls:
                 httpx.post(f"{self.url}/ops/connections/{name}/resume", timeout=2)
 
-    def inside(self) -> list[str]:
-        """What the store says, for whoever looks for the cause of a finding; the checker never asks."""
+    def inside(self, names: Iterable[str] = ()) -> list[str]:
+        """What the store says, for whoever looks for the cause of a finding; the checker never asks.
+
+        ``names``: family names of people of whom something is wrong.
+        """
         if self.pg is None:
             return []
         ms = "- extract(epoch FROM now()) * 1000"
         queries = (
             f"SELECT 'work', count(*), min(due_at) {ms}, max(attempts) FROM work",
-            (
-                f"SELECT 'inbox', status, connection, count(*), min(due_at) {ms}, max(error) FROM inbox"
-                " WHERE status <> 'done' GROUP BY status, connection"
-            ),
+            f"""SELECT 'inbox', status, connection, count(*), min(due_at) {ms}, max(error) FROM inbox
+            WHERE status <> 'done' GROUP BY status, connection""",
             f"SELECT 'lease', name, until {ms} FROM lease",
             f"SELECT 'worker', pid, beat_at {ms} FROM worker",
             f"SELECT 'connection', name, paused, next_at {ms}, poll_due_at {ms}, failing_since FROM connection_state",
-            (
-                "SELECT 'activity', pid, state, wait_event, now() - xact_start, left(query, 90), pg_blocking_pids(pid)"
-                " FROM pg_stat_activity WHERE datname LIKE 'block%' AND state <> 'idle'"
-            ),
+            """SELECT 'activity', pid, state, wait_event, now() - xact_start, pg_blocking_pids(pid)
+            FROM pg_stat_activity WHERE datname LIKE 'block%' AND state <> 'idle'""",
             "SELECT 'dead', connection, code, contact_id, reason FROM dead",
+            *(
+                query.format(contacts=f"(SELECT id FROM contact WHERE facts::text LIKE '%{name}%')")
+                for name in names
+                for query in _ABOUT
+            ),
         )
         found = []
         with psycopg.connect(f"{self.pg.url}/block{self._blocks}", autocommit=True) as db:

@@ -130,7 +130,8 @@ class Tandem:
         self.reconcile = Reconcile(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
-        self.watch = Watch(self.database, self.connections, self.recorder)
+        self.watch = Watch(self.database, self.connections, self.recorder, door=public)
+        self.public_url = public
         self.prune = Prune(self.database, Retention(settings.keep_events_days, settings.keep_history_days))
         self.workers = Workers(
             self.database,

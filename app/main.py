@@ -41,7 +41,6 @@ from app.push.push import Push
 from app.records import state, suspended
 from app.records.migrate import upgrade
 from app.repair.erase import Erase
-from app.repair.freshness import Recorder
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
 from app.repair.reconcile import Reconcile
@@ -82,7 +81,6 @@ class Tandem:
         url = config.database if config.database is not None else settings.database
         self.database = Database(url, pool=4 + 2 * settings.workers)
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
-        self.recorder = Recorder()
         self.clients: dict[str, Http] = {}
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
@@ -118,7 +116,7 @@ class Tandem:
             self.worker_id,
             lease_ms=lease_ms,
             schedule=schedule,
-            landed=self._landed,
+            landed=self.metrics.landed,
             withdrawn=self.metrics.withdrawn,
             count=self.metrics.receipt,
         )
@@ -130,7 +128,7 @@ class Tandem:
         self.reconcile = Reconcile(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
-        self.watch = Watch(self.database, self.connections, self.recorder, door=public)
+        self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public)
         self.public_url = public
         self.prune = Prune(self.database, Retention(settings.keep_events_days, settings.keep_history_days))
         self.workers = Workers(
@@ -191,10 +189,6 @@ class Tandem:
             brake=config.brake.value(),
             watch=config.watch(),
         )
-
-    def _landed(self, connection: str, seconds: float) -> None:
-        self.metrics.landed(connection, seconds)
-        self.recorder(connection, seconds)
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
         def count(method: str, _family: str, status: int, seconds: float) -> None:

@@ -12,8 +12,9 @@ from sqlalchemy import update
 from app.core import tables as t
 from app.main import Tandem
 from app.ops.drift import RunShown, drift_of, run_shown
-from app.records import alarms
+from app.records import alarms, suspended
 from app.repair import runs
+from app.repair.schema import Describe
 from sandbox.serve import Sandbox
 from tests import sandboxed, test_erasure_sandbox
 from tests.test_erasure_sandbox import settle
@@ -122,3 +123,32 @@ def test_a_fetch_that_asks_nobody_is_caught(
     monkeypatch.setattr("app.repair.verified.hidden", lambda *_: {})
     with pytest.raises(AssertionError):
         test_a_field_that_hubspot_hides_is_not_cleared(hs, tandem, people, sandbox)
+
+
+def test_both_vendors_are_asked_for_their_fields(
+    hs: httpx.Client, tandem: Tandem, people: Callable[[], dict[str, Any]], sandbox: Sandbox
+) -> None:
+    """Nothing to say while they stay; a merge field that is deleted is suspended, and back with the field."""
+    describe = Describe(tandem.database, tandem.connections)
+
+    def look() -> list[tuple[str, str]]:
+        with tandem.database.write() as db:
+            db.execute(update(t.described).values(due_at=0))
+        assert [describe.step() for _ in range(3)] == [1, 1, 0]
+        with tandem.database.read() as db:
+            assert {row["subject"] for row in alarms.listed(db)} == {f for _, f in _suspended(db)}
+            return _suspended(db)
+
+    assert look() == []
+    assert look() == []
+    schema = sandbox.mailchimp.audience.schema
+    field = schema.pop("FNAME")
+    assert look() == [("mailchimp", "merge_fields.FNAME")]
+    assert "given_name" not in tandem.connections["mailchimp"].map.out_fields
+    schema["FNAME"] = field
+    assert look() == []
+    assert "given_name" in tandem.connections["mailchimp"].map.out_fields
+
+
+def _suspended(db: Any) -> list[tuple[str, str]]:
+    return [(row["connection"], row["field"]) for row in suspended.listed(db)]

@@ -25,6 +25,7 @@ from app.commands import (
     setup,
     trust,
     undo,
+    webhooks,
 )
 from app.commands.base import Root
 
@@ -83,6 +84,7 @@ app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
 app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
 app.add_typer(drift.field, name="field", rich_help_panel=_ACT)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=_SET_UP)
 app.add_typer(privacy.tombstone, name="tombstone", rich_help_panel=_ACT)
 
 

@@ -49,7 +49,6 @@ from app.records import state, suspended
 from app.records.budgets import Budgets
 from app.records.migrate import upgrade
 from app.repair.erase import Erase
-from app.repair.freshness import Recorder
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
 from app.repair.reconcile import Reconcile
@@ -93,7 +92,6 @@ class Tandem:
         shared = settings.shared_budget
         self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
-        self.recorder = Recorder()
         self.clients: dict[str, Http] = {}
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
@@ -130,7 +128,7 @@ class Tandem:
             self.worker_id,
             lease_ms=lease_ms,
             schedule=schedule,
-            landed=self._landed,
+            landed=self.metrics.landed,
             withdrawn=self.metrics.withdrawn,
             count=self.metrics.receipt,
         )
@@ -143,7 +141,8 @@ class Tandem:
         self.reconcile = Reconcile(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
-        self.watch = Watch(self.database, self.connections, self.recorder)
+        self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public)
+        self.public_url = public
         retention = Retention(settings.keep_events_days, settings.keep_history_days)
         self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
         self.workers = Workers(
@@ -207,10 +206,6 @@ class Tandem:
             canary=config.canary.value(),
             call_share=config.call_share,
         )
-
-    def _landed(self, connection: str, seconds: float) -> None:
-        self.metrics.landed(connection, seconds)
-        self.recorder(connection, seconds)
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
         def count(method: str, _family: str, status: int, seconds: float) -> None:

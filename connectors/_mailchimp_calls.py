@@ -162,6 +162,28 @@ class Audience:
                 ]
         return []
 
+    # --- webhooks -----------------------------------------------------------------------------------------------------
+
+    def webhooks(self) -> list[Mapping[str, Any]]:
+        """The audience's webhooks.  Which of them Mailchimp switched off is not in the answer."""
+        return self._list("/webhooks", "webhooks", "id,url,events,sources")
+
+    def add_webhook(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Make one; the answer holds its signing secret, this once.  Each call makes another one."""
+        answer = self._http.json(self._there(self.send("POST", f"{self._path}/webhooks", json=body, take={404})))
+        return answer if isinstance(answer, Mapping) else {}
+
+    def change_webhook(self, id_: str, body: Mapping[str, Any]) -> None:
+        """Change one; Mailchimp asks its URL again, and sends to it again where it did not any more."""
+        self._there(self.send("PATCH", self._webhook(id_), json=body, take={404}, safe=True))
+
+    def drop_webhook(self, id_: str) -> None:
+        """Remove one: 204 or 404."""
+        self.send("DELETE", self._webhook(id_), take={404}, safe=True)
+
+    def _webhook(self, id_: str) -> str:
+        return f"{self._path}/webhooks/{quote(id_, safe='')}"
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def batch(self, members: Sequence[Mapping[str, Any]], *, update: bool) -> httpx.Response:

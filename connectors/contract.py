@@ -48,6 +48,7 @@ class Can(StrEnum):
     ERASE = "erase"  # write() with Verb.ERASE
     MERGE = "merge"  # write() with Verb.MERGE
     DESCRIBE = "describe"  # describe()
+    HOOKS = "hooks"  # hooks(), hook(), unhook()
 
 
 class Action(StrEnum):
@@ -265,6 +266,25 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """A subscription to webhooks, as the vendor has it."""
+
+    id: str
+    url: str  # where it delivers, without the query, which may hold a secret
+    about: str = ""  # what it tells, where the vendor has one for each kind of event
+    on: bool | None = True  # None: the vendor does not say
+    lacks: tuple[str, ...] = ()  # events that it should tell and does not
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """The outcome of ``hook``.  ``secret``: what signs deliveries, where the vendor tells it, which it does once."""
+
+    hooks: tuple[Hook, ...]
+    secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """At most ``calls`` requests in any ``seconds``, as the vendor publishes it."""
 
@@ -370,6 +390,22 @@ class Connector(ABC):
     def describe(self, kind: Kind) -> Schema:
         """The fields that this account has."""
         raise self._unsupported(Can.DESCRIBE)
+
+    def hooks(self) -> Sequence[Hook]:
+        """All subscriptions that the vendor has for this account, whoever made them."""
+        raise self._unsupported(Can.HOOKS)
+
+    def hook(self, url: str) -> Hooked:
+        """Let the vendor tell ``url`` all that ``receive`` understands.
+
+        What is there is switched on and completed, what is missing is made; nothing is made twice.  Refused where the
+        vendor does not take the URL.
+        """
+        raise self._unsupported(Can.HOOKS)
+
+    def unhook(self, id: str) -> None:  # noqa: A002
+        """Remove a subscription; one that is not there is removed already."""
+        raise self._unsupported(Can.HOOKS)
 
     def _unsupported(self, what: str) -> Unsupported:
         return Unsupported(f"{self.name}: does not claim {what!r}; it can: {', '.join(sorted(self.can))}")

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from connectors import _mailchimp_hooking as hooking
 from connectors import _mailchimp_hooks as hooks
 from connectors import _mailchimp_topics as topics
 from connectors._http import Http
@@ -28,6 +29,8 @@ from connectors.contract import (
     Can,
     Connector,
     Delivery,
+    Hook,
+    Hooked,
     Kind,
     Limits,
     Order,
@@ -54,7 +57,7 @@ class Mailchimp(Connector):
     name = "mailchimp"
     side = Side.MARKETING
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE}
+        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE, Can.HOOKS}
     )
     timeout = 120.0  # Mailchimp's own limit for a call; a large batch may take it
     limits = Limits(
@@ -177,6 +180,18 @@ class Mailchimp(Connector):
         """The member's own fields, the audience's merge fields, interests and marketing permissions."""
         audience = self._kinds[kind]
         return schema(audience.merge_fields(), audience.interests(), audience.permissions())
+
+    def hooks(self) -> Sequence[Hook]:
+        """The audience's webhooks; Mailchimp does not say which of them it switched off."""
+        return hooking.listed(self._audience)
+
+    def hook(self, url: str) -> Hooked:
+        """One webhook; asking its URL again switches one on that Mailchimp had switched off."""
+        return hooking.install(self._audience, url, self._url_secret)
+
+    def unhook(self, id: str) -> None:  # noqa: A002
+        """By its id."""
+        self._audience.drop_webhook(id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-CALL_KINDS = frozenset({"status", "html", "slow", "reset", "timeout_before", "timeout_after"})
+CALL_KINDS = frozenset({"status", "html", "slow", "reset", "timeout_before", "timeout_after", "cut_list", "hide_field"})
 """Trouble with calls to the API.
 
 ``status`` and ``html`` (an HTML page, as from a proxy) answer without effect.  ``slow`` answers after ``delay``.
 ``timeout_before`` has no effect and no answer, ``timeout_after`` takes effect and then never answers; both hold the
 connection for ``delay`` seconds or until the client hangs up.  ``reset`` closes the connection without an answer,
-with ``after`` only once the call took effect.
+with ``after`` only once the call took effect.  ``cut_list`` answers half of the rows as if they were all,
+``hide_field`` answers with no value in ``field``.
 """
 
 EVENT_KINDS = frozenset({"drop_webhook", "duplicate_webhook", "delay_webhook", "reorder_webhooks"})
@@ -54,7 +55,8 @@ class Fault:
     delay: float
     after: bool
     agent: re.Pattern[str]
-    struck: int = field(default=0)
+    field: str = ""
+    struck: int = 0
 
     def public(self) -> dict[str, Any]:
         """As JSON."""
@@ -70,6 +72,7 @@ class Fault:
             "delay": self.delay,
             "after": self.after,
             "agent": self.agent.pattern,
+            "field": self.field,
             "struck": self.struck,
         }
 
@@ -85,7 +88,19 @@ class Faults:
 
     def add(self, given: Mapping[str, Any]) -> Fault:
         """Add a rule as the control endpoint takes it.  Raises BadFault."""
-        known = {"kind", "match", "method", "rate", "count", "status", "retry_after", "delay", "after", "agent"}
+        known = {
+            "kind",
+            "match",
+            "method",
+            "rate",
+            "count",
+            "status",
+            "retry_after",
+            "delay",
+            "after",
+            "agent",
+            "field",
+        }
         if unknown := set(given) - known:
             raise BadFault(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
         kind = given.get("kind")
@@ -104,6 +119,7 @@ class Faults:
                 delay=float(given.get("delay", _DEFAULT_DELAY.get(kind, _HOLD))),
                 after=bool(given.get("after", False)),
                 agent=re.compile(str(given.get("agent", ""))),
+                field=str(given.get("field", "")),
             )
         except (re.error, TypeError, ValueError) as error:
             raise BadFault(str(error)) from None

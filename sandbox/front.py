@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sandbox import mutilate
 from sandbox.faults import Fault, Faults
 
 CONTROL = "/_sandbox"
@@ -163,6 +164,8 @@ class Front:
             case "slow":
                 await self._pause(fault.delay)
                 await self._enter(scope, receive, send)
+            case "cut_list" | "hide_field":
+                await self._rewritten(fault, scope, receive, send)
             case "timeout_before":
                 await self._hang(fault.delay, scope, receive)
             case "timeout_after":
@@ -172,6 +175,24 @@ class Front:
                 if fault.after:
                     await self._enter(scope, receive, self._sink(scope))
                 await _cut(scope, receive)
+
+    async def _rewritten(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer, which is not whole."""
+        start: dict[str, Any] = {}
+        body = bytearray()
+
+        async def keep(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                body.extend(message.get("body", b""))
+
+        await self._enter(scope, receive, keep)
+        said = bytes(body)
+        said = mutilate.cut(said) if fault.kind == "cut_list" else mutilate.hide(said, fault.field)
+        rest = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+        await send({**start, "headers": [*rest, (b"content-length", str(len(said)).encode())]})
+        await send({"type": "http.response.body", "body": said})
 
     def _sink(self, scope: Scope) -> Send:
         """Where an answer goes that nobody gets; its status is kept in the log."""

@@ -30,6 +30,8 @@ from connectors.contract import (
     Exists,
     Failed,
     Gone,
+    Hook,
+    Hooked,
     Kind,
     Limits,
     NeedsHuman,
@@ -162,6 +164,25 @@ class Acme(Connector):
         fields = {k: v for k, v in row.items() if k not in {"id", "updated_at", "merged"}}
         return Record(Kind.CONTACT, row["id"], fields, self.time(row["updated_at"]), former_ids=tuple(row["merged"]))
 
+    # --- subscriptions ------------------------------------------------------------------------------------------------
+
+    def hooks(self) -> Sequence[Hook]:
+        return [self.shown(row) for row in self._http.json(self._http.send("GET", "/hooks"))["hooks"]]
+
+    def shown(self, row: Mapping[str, Any]) -> Hook:
+        return Hook(row["id"], row["url"], on=row["on"])
+
+    def hook(self, url: str) -> Hooked:
+        if all(one.url != url for one in self.hooks()):
+            self._http.send("POST", "/hooks", json={"url": url})
+        for one in self.hooks():
+            if one.url == url and not one.on:
+                self._http.send("PATCH", f"/hooks/{one.id}", json={"on": True}, safe=True)
+        return Hooked(tuple(one for one in self.hooks() if one.url == url))
+
+    def unhook(self, id: str) -> None:  # noqa: A002
+        self._http.send("DELETE", f"/hooks/{id}", take={404}, safe=True)
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:
@@ -229,6 +250,7 @@ class AcmeApi:
         self.rows: dict[str, dict[str, Any]] = {}
         self.done: dict[str, str] = {}  # idempotency key -> id
         self.moved: dict[str, str] = {}  # id of a loser -> id of its winner
+        self.hooks: dict[str, dict[str, Any]] = {"h1": {"id": "h1", "url": "https://elsewhere.example/", "on": True}}
         self.count = 0
         self.now = max((s.modified for s in seeds), default=datetime(2026, 1, 1, tzinfo=UTC))
         self.ids = [
@@ -265,9 +287,26 @@ class AcmeApi:
                 return self.list(params)
             case "POST", "/people":
                 return self.post(body, request.headers.get("idempotency-key", ""))
+        if path.startswith("/hooks"):
+            return self.hooked(request.method, path.removeprefix("/hooks").strip("/"), body)
         if path.endswith("/merge"):
             return self.merge(path.split("/")[2], body["loser"])
         return self.change(request.method, path.removeprefix("/people/"), body)
+
+    def hooked(self, method: str, id_: str, body: Mapping[str, Any]) -> httpx.Response:
+        if method == "GET":
+            return httpx.Response(200, json={"hooks": [*self.hooks.values()]})
+        if method == "POST":
+            id_ = f"h{len(self.hooks) + 1}"
+            self.hooks[id_] = {"id": id_, "url": body["url"], "on": True}
+        elif id_ not in self.hooks:
+            return error(404, "no such hook")
+        elif method == "DELETE":
+            del self.hooks[id_]
+            return httpx.Response(204)
+        else:
+            self.hooks[id_].update(body)
+        return httpx.Response(200, json=self.hooks[id_])
 
     def list(self, params: httpx.QueryParams) -> httpx.Response:
         rows, more = [*self.rows.values()], False

@@ -13,12 +13,16 @@ from typing import Any
 
 import pytest
 
-for _module in ("promise", *(f"promises_{name}" for name in ("changed", "merge", "read", "receive", "self", "write"))):
+for _module in (
+    "promise",
+    *(f"promises_{name}" for name in ("changed", "hooks", "merge", "read", "receive", "self", "write")),
+):
     pytest.register_assert_rewrite(f"tests.{_module}")  # else a failure says only "AssertionError"
 
 from connectors.contract import Connector  # noqa: E402
 from tests import (  # noqa: E402
     promises_changed,
+    promises_hooks,
     promises_merge,
     promises_read,
     promises_receive,
@@ -37,6 +41,7 @@ _FAMILIES: tuple[type[Promises], ...] = (
     promises_changed.Changed,
     promises_write.Write,
     promises_merge.Merge,
+    promises_hooks.Hooks,
 )
 
 

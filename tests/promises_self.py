@@ -22,6 +22,7 @@ _CALLS: dict[Can, Callable[[Connector], object]] = {
     Can.ERASE: lambda it: it.write([Order("k", CONTACT, Verb.ERASE, {}, id="1")]),
     Can.MERGE: lambda it: it.write([Order("k", CONTACT, Verb.MERGE, {}, id="1", loser="2")]),
     Can.DESCRIBE: lambda it: it.describe(CONTACT),
+    Can.HOOKS: lambda it: it.hooks(),
 }
 _VERBS = frozenset({Can.ARCHIVE, Can.ERASE, Can.MERGE})  # a write() that is claimed may refuse these by receipt
 

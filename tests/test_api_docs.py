@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import validate
 from pydantic import SecretStr
+from sqlalchemy import update
 
 from app.core import tables as t
 from app.core.db import Database
@@ -19,9 +21,10 @@ from app.core.words import Writes
 from app.ops import paging, shapes
 from app.ops.problems import BODY_LIMIT, Problem
 from app.push import brake
-from app.records import tombstones
-from app.repair import erasing
-from tests.apihelp import Api, add, add_contacts, add_events, add_letters, new_database
+from app.records import suspended, tombstones
+from app.repair import erasing, runs
+from connectors.contract import Can
+from tests.apihelp import Api, Reader, add, add_contacts, add_events, add_letters, new_database
 
 DOC = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 DOCUMENTED = re.findall(r"^`(GET|POST) (/[^`]*)`:", DOC, re.MULTILINE)
@@ -146,7 +149,7 @@ def add_proposals(database: Database, contact: int) -> None:
 
 
 @pytest.mark.parametrize("line", CURLS, ids=lambda line: " ".join(curl_of(line)[:2]))
-def test_the_curl_lines_are_answered(database: Database, line: str) -> None:
+def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what they say, but for the names of the connections here."""
     api = Api(database)
     add_events(database, *({"status": "dead"} for _ in range(7)))
@@ -160,6 +163,12 @@ def test_the_curl_lines_are_answered(database: Database, line: str) -> None:
     conflict = {"contact_id": 42, "field": "city", "connection": "chimp", "ours": None, "theirs": "Bonn", "at": 1_000}
     add(database, t.conflict, conflict)
     add(database, t.ruling, {"connection": "chimp", "field": "job_title", "choice": "ours", "by": "Kim", "at": 1_000})
+    monkeypatch.setattr(Reader, "can", Reader.can | {Can.CHANGED})
+    run = {"id": 7, "kind": runs.KIND, "params": asdict(runs.Plan("chimp")), "status": "running", "started_at": 1}
+    add(database, t.run, run)
+    with database.write() as db:
+        db.execute(update(t.connection_state).values(walked_at=1))
+        suspended.suspend(db, "hub", {"jobtitle": "gone"})
     with database.write() as db:
         erasing.start(db, api.connections, "somebody@example.org", "Kim")
         for n in range(7):

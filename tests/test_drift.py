@@ -12,8 +12,12 @@ from sqlalchemy import insert, select, update
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.ops.drift import drift_of, run_shown
+from app.push import work
 from app.records import alarms, drift
+from app.records import links as pairs
 from app.repair import comparing, runs, verified
+from app.repair.reconcile import Reconcile
+from app.sync.connection import Connection
 from connectors.contract import Kind, Page, Record, Side
 from tests.world import World
 
@@ -200,6 +204,42 @@ def test_live_changes_go_first(database: Database) -> None:
     with made.database.write() as db:
         db.execute(update(t.connection_state).values(paused=1))
     assert made.reconcile.step() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "promise"),
+    [
+        ("_unlike", lambda _before, _theirs: False, test_what_moves_no_modified_time_is_found_and_repaired),
+        ("lacking", lambda *_: frozenset(), test_what_is_on_its_way_is_no_drift),
+        ("_told", lambda *_: set(), test_what_is_on_its_way_is_no_drift),
+        ("_work", lambda *_: (set(), set()), test_what_is_on_its_way_is_no_drift),
+    ],
+)
+def test_a_compare_that_is_broken_is_caught(
+    database: Database, monkeypatch: pytest.MonkeyPatch, name: str, broken: Any, promise: Callable[[Database], None]
+) -> None:
+    """Saboteurs: one that sees no news, one that forgets the push, two that count what is on its way."""
+    monkeypatch.setattr(comparing, name, broken)
+    with pytest.raises(AssertionError):
+        promise(database)
+
+
+def test_a_repair_that_overwrites_blindly_is_caught(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur: the contact is pushed over what the vendor says, in place of an arrival that is merged."""
+
+    def blindly(_: Reconcile, db: Any, connection: Connection, _run: int, records: Sequence[Record], _at: int) -> int:
+        links = pairs.of_records(db, connection.name, connection.kind, [r.id for r in records], lock=True)
+        for record in records:
+            link = links[record.id]
+            link.shadow = {**link.shadow, **connection.map.read(record.fields).claim}
+            link.rev += 1
+            work.mark(db, connection.name, {link.contact_id: 0})
+        pairs.save(db, links.values())
+        return len(records)
+
+    monkeypatch.setattr(Reconcile, "_hand_over", blindly)
+    with pytest.raises(AssertionError):
+        test_what_moves_no_modified_time_is_found_and_repaired(database)
 
 
 def half(made: World) -> None:

@@ -29,7 +29,7 @@ from app.core.db import Database
 from app.core.errors import ConfigError, NotFound, NotPossible
 from app.core.settings import Config, Settings, database_url, load_config
 from app.core.tables import connection_state
-from app.records import migrate, state
+from app.records import migrate, state, suspended
 
 if TYPE_CHECKING:
     from app.main import Tandem
@@ -142,6 +142,8 @@ def whole(config: Path | None) -> Iterator[Tandem]:
     tandem = built(settings_of(config))
     try:
         require_current(tandem.database)
+        with tandem.database.read() as db:
+            tandem.connections.suspend(suspended.fields(db))
         yield tandem
     finally:
         for client in tandem.clients.values():

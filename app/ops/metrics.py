@@ -30,6 +30,7 @@ class Metrics:
 
     def __init__(self, database: Database, connections: Iterable[str]) -> None:
         self.registry = CollectorRegistry()
+        self.recorder = freshness.Recorder()  # the same for all processes together, by way of the store
         self._doors: dict[tuple[str, int], Counter] = {}
         self.deliveries = Counter(
             "tandem_deliveries", "Deliveries at the door by answer", ["connection", "status"], registry=self.registry
@@ -83,6 +84,7 @@ class Metrics:
     def landed(self, connection: str, seconds: float) -> None:
         """Measure how old a change was when it landed."""
         self.freshness.labels(connection).observe(seconds)
+        self.recorder(connection, seconds)
 
     def withdrawn(self, connection: str, seconds: float) -> None:
         """Measure how old a withdrawal was when it landed."""

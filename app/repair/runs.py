@@ -133,8 +133,3 @@ def one(db: Db, number: int) -> RowMapping:
     if row is None:
         raise NotFound(f"there is no reconcile run {number}")
     return row
-
-
-def latest(db: Db, limit: int) -> Sequence[RowMapping]:
-    """The latest runs, the newest first."""
-    return db.execute(select(t.run).where(r.kind == KIND).order_by(r.id.desc()).limit(limit)).mappings().all()

@@ -20,6 +20,7 @@ from app.core.db import Database, now_ms, upsert
 from app.records import alarms, suspended
 from app.repair import freshness
 from app.repair.freshness import Recorder
+from app.repair.hooks import Hooks
 from app.repair.rhythm import Rhythm
 from app.repair.schema import Describe
 from app.sync.connection import Connection, Connections
@@ -39,11 +40,15 @@ h, e = t.rhythm.c, t.delivery.c
 class Watch:
     """The station."""
 
-    def __init__(self, database: Database, connections: Connections, recorder: Recorder) -> None:
+    def __init__(
+        self, database: Database, connections: Connections, recorder: Recorder, *, door: str | None = None
+    ) -> None:
+        """``door``: scheme and host by which vendors reach us; None: nobody said, so subscriptions are left alone."""
         self._database = database
         self._connections = connections
         self._recorder = recorder
         self._describe = Describe(database, connections)
+        self._hooks = Hooks(database, connections, door)
         self._next = 0.0
 
     def step(self) -> int:
@@ -64,6 +69,7 @@ class Watch:
                     self._database.transact(lambda db, one=one: listen(db, one, now))  # type: ignore[misc]
             self._database.transact(lambda db: freshness.judge(db, self._connections))
             self._describe.step()
+            self._hooks.step()
         return 0
 
 

@@ -66,6 +66,8 @@ class FakeAudience:
         self.date: str | None = "Thu, 13 Aug 2026 10:15:00 GMT"
         self.page_size = 1000
         self.lock = threading.RLock()
+        other = {"id": "w0", "url": "https://elsewhere.example/hook?x=1", "events": {}, "sources": {}, "list_id": LIST}
+        self.webhooks: dict[str, dict[str, Any]] = {"w0": other}
 
     def add(self, email: str, status: str = "subscribed", *, changed: datetime = NOW, **merge: Any) -> str:
         contact = f"c{len(self.members) + 1:04}"
@@ -130,11 +132,28 @@ class FakeAudience:
                 return httpx.Response(200, json={"categories": [{"id": "g1", "title": "Topics"}]})
             case ["GET", "lists", _, "interest-categories", "g1", "interests"]:
                 return httpx.Response(200, json={"interests": [{"id": "9143cf3bd1", "name": "Cats"}]})
+            case [method, "lists", list_id, "webhooks", *slot] if list_id == LIST:
+                return self.hooked(method, slot, body)
             case [_, "lists", list_id, "members", slot, *rest] if list_id == LIST:
                 contact = self.by(slot)
                 if contact is not None:
                     return self.single(request.method, contact, rest, query, body)
         return problem(404, "Resource Not Found", "The requested resource could not be found.")
+
+    def hooked(self, method: str, slot: list[str], body: Any) -> httpx.Response:
+        if not slot and method == "GET":
+            return httpx.Response(200, json={"webhooks": [*self.webhooks.values()], "total_items": len(self.webhooks)})
+        if not slot:
+            id_ = f"w{len(self.webhooks) + 1}"
+            self.webhooks[id_] = {"id": id_, "list_id": LIST, "signing_enabled": True, **body}
+            return httpx.Response(200, json={**self.webhooks[id_], "signing_secret": "told-once-4711"})
+        if slot[0] not in self.webhooks:
+            return problem(404, "Resource Not Found", "The requested resource could not be found.")
+        if method == "DELETE":
+            del self.webhooks[slot[0]]
+            return httpx.Response(204)
+        self.webhooks[slot[0]].update(body)
+        return httpx.Response(200, json=self.webhooks[slot[0]])
 
     def single(self, method: str, contact: str, rest: list[str], query: Mapping[str, str], body: Any) -> httpx.Response:
         if rest == ["tags"] and method == "GET":

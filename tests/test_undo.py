@@ -17,8 +17,10 @@ from app.core.errors import NotFound, NotPossible
 from app.core.words import Brake, Limit, Writes
 from app.main import Tandem
 from app.ops.provenance import why
+from app.ops.replay import Replay
 from app.repair import undoing
-from app.repair.undoing import Change, Undo, Which
+from app.repair.past import Which
+from app.repair.undoing import Change, Undo
 from app.sync import saying
 from connectors.contract import Limits, Side
 from tests import sandboxed, test_erasure_sandbox
@@ -28,6 +30,7 @@ from tests.test_convergence import act as do
 from tests.test_convergence import acts, lowered, world
 from tests.test_explain import CONSENT
 from tests.test_people_commands import ann
+from tests.test_rehearsal import changed
 from tests.world import MAPPING, World
 
 __all__ = ["shell", "store"]
@@ -123,7 +126,7 @@ def bulk(database: Database, people: int) -> None:
 
 
 def test_a_bulk_edit_is_put_back_on_all_sides(database: Database) -> None:
-    """200 records, two fields each; in small batches; a brake that is far too tight stops no word of a person."""
+    """200 records, two fields each; in small batches; no brake goes on, however tight it is."""
     bulk(database, 200)
 
 
@@ -299,7 +302,15 @@ def emptied(w: World) -> None:
     w.settle()
 
 
+def asked(w: World) -> None:
+    wrong = [row.contact_id for row in w.rows(t.history) if row.field == "city" and row.new == "Wrong"]
+    row = {"contact_id": wrong[0], "field": "city", "connection": "chimp", "ours": "Wrong", "theirs": "Ulm", "at": 1}
+    with w.database.write() as db:
+        db.execute(t.conflict.insert().values(**row))
+
+
 STUCK = {
+    "asked": asked,
     "changed_since": changed_since,
     "merged": merged,
     "made_then": new_here,
@@ -452,3 +463,40 @@ def test_the_command_shows_asks_and_does(shell: Shell, store: Database) -> None:
     assert (contact["facts"]["city"]["v"], contact["facts"]["city"]["a"]) == ("Ulm", "Kim")
     shell(*words, "--yes", "--field", "phone", code=1)
     assert "nothing can be put back" in shell.told
+
+
+def test_what_a_replay_changed_is_undone(database: Database) -> None:
+    """A wrong mapping, a replay by it; the old mapping again, and the run undone: as before on all sides."""
+    w = crowd(database)
+    for vendor in w.vendors.values():
+        for record in vendor.records:
+            vendor.put(record, {"place": "Wrong"})
+    w.settle()
+    before = copy.deepcopy(everybody(w))
+    right = w.connections
+    w.connections = changed(w, MAPPING.replace("theirs: town", "theirs: place"))
+    w.start()
+    replay = Replay(w.database, w.connections)
+    number = replay.start(connection="hub")
+    while replay.step():
+        pass
+    w.settle()
+    assert {p["town"] for p in w.people("chimp").values()} == {"Wrong"}
+    w.connections = right
+    w.start()
+    plan = Undo(database, w.connections).plan(Which(run=number))
+    assert (plan.fields, plan.not_possible) == ({"city": 3}, {})
+    undo(w, Which(run=number))
+    assert everybody(w) == before
+
+
+def test_a_brake_that_is_on_still_holds(database: Database) -> None:
+    """Undoing one field lets nothing through of another that a brake stopped; a person ends the brake."""
+    w = crowd(database)
+    w.brake(chimp=Brake(600_000, {Writes.OVERWRITES: Limit(0, 0.0)}))
+    wrong_edit(w)
+    told = copy.deepcopy(w.people("chimp"))
+    assert {p["town"] for p in told.values()} == {"Town0", "Town1", "Town2"}
+    undo(w, Which(field="city", since=2))
+    assert w.people("chimp") == told
+    assert {p["town"] for p in w.people("hub").values()} == {"Town0", "Town1", "Town2"}

@@ -18,6 +18,7 @@ _TITLES: Final = {
     "consent": "What you agreed to and objected to",
     "history": "What changed",
     "conflict": "What a person has to decide",
+    "refusal": "What other systems said and was not taken over",
     "work": "What is about to be written",
     "withheld": "What somebody decided not to write to another system",
     "canary_contact": "Where writing about you was tried first",

@@ -17,7 +17,8 @@ from app.core.clock import to_ms
 from app.core.db import dumps
 from app.core.errors import NotPossible
 from app.ops.undo import UndoShown, shown
-from app.repair.undoing import WHY_NOT, Which
+from app.repair.past import Which
+from app.repair.undoing import WHY_NOT
 
 if TYPE_CHECKING:
     from app.main import Tandem

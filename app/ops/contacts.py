@@ -100,6 +100,8 @@ class Change(Shape):
     old: Any
     new: Any
     source: str = Field(examples=["hubspot"])
+    actor: str | None = Field(description="The operator.", examples=["Kim"])
+    run: int | None = Field(description="The operator's run that it was part of, see /ops/runs/{run_id}.")
     rule: str
     event: int | None
     at: Moment = Field(description="When it happened, by the source's clock.")
@@ -231,6 +233,8 @@ def _history(db: Db, number: int, after: str | None, limit: int) -> Page[Change]
             old=row["old"],
             new=row["new"],
             source=row["source"],
+            actor=row["actor"],
+            run=row["run"],
             rule=row["rule"],
             event=row["event"],
             at=from_ms(row["at"]),

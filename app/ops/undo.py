@@ -14,7 +14,8 @@ from app.core.errors import NotPossible
 from app.ops.auth import allowed
 from app.ops.problems import known_query
 from app.ops.shapes import BIGGEST, Asked, By, NameText, Shape
-from app.repair.undoing import SAMPLE, WHY_NOT, Change, Plan, Undo, Which
+from app.repair.past import Which
+from app.repair.undoing import SAMPLE, WHY_NOT, Change, Plan, Undo
 
 log = structlog.get_logger(__name__)
 

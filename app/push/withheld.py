@@ -49,3 +49,10 @@ def forget(db: Connection, connection: str, contact: int, names: Collection[str]
     db.execute(
         delete(t.withheld).where(h.connection == connection, h.contact_id == contact, h.field.in_(sorted(names)))
     )
+
+
+def forget_field(db: Connection, connection: str, name: str, contacts: Collection[int]) -> None:
+    """A person says another value of a field of these contacts: nothing of it is withheld any more."""
+    db.execute(
+        delete(t.withheld).where(h.connection == connection, h.contact_id.in_(sorted(contacts)), h.field == name)
+    )

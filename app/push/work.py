@@ -22,7 +22,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    or_,
+    not_,
     select,
     true,
     update,
@@ -113,12 +113,12 @@ def mark_at(db: Connection, names: Iterable[str], contacts: Iterable[int], since
 
 
 def let(db: Connection, connection: str, contacts: Collection[int], kind: Writes) -> None:
-    """A person answers for these: a brake on this kind of write does not stop them, not even one that is on."""
+    """A person answers for these: they put no brake on.  A brake that is on still holds them."""
     db.execute(
         update(t.work)
-        .where(w.connection == connection, w.contact_id.in_(sorted(contacts)))
-        .where(or_(w.held.is_(None), w.held == str(kind)))
-        .values(held=LET + str(kind), due_at=case((w.lease.is_(None), NOW), else_=w.due_at))
+        .where(w.connection == connection, w.contact_id.in_(sorted(contacts)), w.held.is_(None))
+        .where(not_(_on(connection, kind)))
+        .values(held=LET + str(kind))
     )
 
 

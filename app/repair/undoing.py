@@ -19,17 +19,19 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy import Connection as Db
 
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.errors import NotFound, NotPossible
-from app.core.words import STOPPING, Value, Writes
+from app.core.words import Value, Writes
 from app.push import work
 from app.records import contacts as people
 from app.records import tombstones
-from app.records.contacts import Contact, chunks
+from app.records.contacts import Contact
+from app.repair import past
+from app.repair.past import LOOK, Which
 from app.sync import matching, saying
 from app.sync._mapping_consent import PREFIX
 from app.sync.connection import Connections
@@ -40,7 +42,6 @@ log = structlog.get_logger(__name__)
 KIND: Final = "undo"
 RULE: Final = "undo"
 BATCH: Final = 200  # changes put back in one transaction
-LOOK: Final = 5_000  # changes looked at for them
 SAMPLE: Final = 20  # of what is put back, and of what is not, in a plan
 NOW = now_ms()
 
@@ -53,6 +54,7 @@ WHY_NOT: Final[Mapping[str, str]] = {
     "address_taken": "the address that it had is another contact's now; merge the two, or correct one",
     "tombstone": "a tombstone stands for the address that it had; `tandem tombstone list --address ADDRESS`",
     "cannot_be_emptied": "it was empty before, and a vendor that has the value keeps it (clear: ignored)",
+    "asked": "both sides changed it and a person has to decide: `tandem conflict list`, then undo what is left",
     "already": "it is as it was already",
     "consent": (
         "a word about consent: an undo never raises it, nor takes back a grant; `tandem consent` says what a person "
@@ -60,22 +62,6 @@ WHY_NOT: Final[Mapping[str, str]] = {
     ),
 }
 """Why a change is not undone → the same in plain words, with what would help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Which:
-    """Which changes: all that fit everything that is said."""
-
-    run: int | None = None
-    contact: int | None = None
-    field: str | None = None
-    since: int | None = None  # stored here at this moment or later (ms since 1970)
-    connection: str | None = None  # only what came from there
-
-    @property
-    def several(self) -> bool:
-        """Whether all such changes of a field are meant, not only its last one."""
-        return self.run is not None or self.since is not None or self.connection is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +143,8 @@ class Undo:
         found = Plan()
         with self._database.read() as db:
             self._check(db, which)
-            position = Position(which, "", _newest(db))
+            last = past.newest(db)
+            position = Position(which, "", last, past.first(db, which.since, last))
         while True:
             with self._database.read() as db:
                 changes, position = self._next(db, position, None, lock=False)
@@ -165,7 +152,7 @@ class Undo:
             if position.at >= position.last:
                 break
         with self._database.read() as db:
-            words = _consents(db, which)
+            words = past.consents(db, which)
         if words:
             found.not_possible["consent"] += words
         return found
@@ -175,7 +162,8 @@ class Undo:
 
         def work(db: Db) -> int:
             self._check(db, which)
-            position = Position(which, by, _newest(db))
+            last = past.newest(db)
+            position = Position(which, by, last, past.first(db, which.since, last))
             values = {"kind": KIND, "params": position.to_json(), "status": "running", "total": total, "done": 0}
             number: int = db.execute(insert(t.run).values(**values, started_at=NOW).returning(r.id)).scalar_one()
             return number
@@ -200,7 +188,13 @@ class Undo:
         row = db.execute(query.with_for_update(skip_locked=True)).one_or_none()
         if row is None:
             return 0
-        position = Position.from_json(row.params)
+        try:
+            position = Position.from_json(row.params)
+        except (KeyError, TypeError) as error:
+            log.error("undo.unreadable", run=number, error=type(error).__name__)
+            failed = {"status": "failed", "error": "written by another version of Tandem", "ended_at": NOW}
+            db.execute(update(t.run).where(r.id == number).values(**failed))
+            return 1
         changes, position = self._next(db, position, number, lock=True)
         able = [c for c in changes if c.why_not is None]
         self._put_back(db, able, position, number)
@@ -221,7 +215,7 @@ class Undo:
         now: int = db.execute(select(NOW)).scalar_one()
         contacts = people.load(db, values, lock=True)
         saying.say(db, self._connections, contacts, Said(position.by, RULE, now, number, values))
-        # A person looked at the plan and gave their name: the brake on mass changes has had its answer.
+        # A person looked at the plan and gave their name: that many writes are meant, so they put no brake on.
         for name in sorted(self._connections):
             work.let(db, name, sorted(values), Writes.OVERWRITES)
 
@@ -249,11 +243,11 @@ class Undo:
 
     def _next(self, db: Db, position: Position, run: int | None, *, lock: bool) -> tuple[list[Change], Position]:
         """The next fields, each with what it goes back to or why it does not; and the place behind them."""
-        fits = _fits(db, position.which)
+        fits = past.conditions(db, position.which)
         inner = select(h.id).where(h.id > position.at, h.id <= position.last).order_by(h.id).limit(LOOK)
         if position.which.contact is not None:
             inner = inner.where(h.contact_id == position.which.contact)
-        if position.which.run is not None and _marked(db, position.which.run):
+        if position.which.run is not None and past.marked(db, position.which.run):
             inner = inner.where(h.run == position.which.run)
         looked = db.execute(inner).scalars().all()
         end = looked[-1] if len(looked) == LOOK else position.last
@@ -276,10 +270,10 @@ class Undo:
     ) -> list[Change]:
         ids = sorted({row.contact_id for row in rows})
         contacts = people.load(db, ids, lock=lock)
-        past = _past(db, ids, {row.field for row in rows}, fits)
+        history = past.of_fields(db, ids, {row.field for row in rows}, fits)
         found: list[Change] = []
         for row in rows:
-            of = past[row.contact_id, row.field]  # the newest first
+            of = history[row.contact_id, row.field]  # the newest first
             matching = [one for one in of if one["fits"] and one["id"] <= position.last]
             if not matching or matching[0]["id"] != row.id:
                 continue  # an older one of the same field: it counts where its newest stands
@@ -304,11 +298,11 @@ class Undo:
         if of[0]["id"] != matching[0]["id"] or of[0]["new"] != value:
             return Change(contact.id, name, value, why_not="changed_since", by=of[0]["source"])
         first = of[0]
-        if _making(first):
+        if past.making(first):
             return Change(contact.id, name, value, why_not="made_then")
         mine = {m["id"] for m in matching} if which.several else {first["id"]}
         for one in of:  # the unbroken row of such changes that ends now; what the contact was made with stands before
-            if one["id"] not in mine or _making(one):
+            if one["id"] not in mine or past.making(one):
                 break
             first = one
         if first["old"] == value:
@@ -324,12 +318,15 @@ class Undo:
         owned = saying.taken(db, self._connections, wanted)
         emails = {a for of in wanted.values() for a in matching.addresses(of)}
         stones = tombstones.standing(db, emails, self._connections.erasure_key) if emails else {}
+        asked = past.asked(db, wanted)
         emptied = [c for c in changes if c.why_not is None and c.then is None]
-        holding = _holding(db, {c.contact for c in emptied})
+        holding = past.holding(db, {c.contact for c in emptied})
         found = []
         for change in changes:
             why = change.why_not
-            if why is None and (change.contact, change.field) in owned:
+            if why is None and (change.contact, change.field) in asked:
+                why = "asked"
+            elif why is None and (change.contact, change.field) in owned:
                 why = "address_taken"
             elif why is None and matching.addresses({change.field: change.then}) & set(stones):
                 why = "tombstone"
@@ -347,79 +344,3 @@ class Undo:
             and not self._connections[name].map.policy(change.field).clearable
             for name, shadow in holding.get(change.contact, {}).items()
         )
-
-
-def _making(change: Mapping[str, Any]) -> bool:
-    """Whether the contact was made by it."""
-    return bool(change["version"] == 1 and change["old"] is None)
-
-
-def _newest(db: Db) -> int:
-    return int(db.execute(select(func.coalesce(func.max(h.id), 0))).scalar_one())
-
-
-def _marked(db: Db, run: int) -> bool:
-    """Whether the run's changes carry its number; those of a replay are known by their events."""
-    return db.execute(select(r.kind).where(r.id == run)).scalar() != "replay"
-
-
-def _fits(db: Db, which: Which) -> list[ColumnElement[bool]]:
-    """The conditions for a change."""
-    found: list[ColumnElement[bool]] = []
-    if which.contact is not None:
-        found.append(h.contact_id == which.contact)
-    if which.field is not None:
-        found.append(h.field == which.field)
-    if which.since is not None:
-        found.append(h.stored_at >= which.since)
-    if which.connection is not None:
-        found.append(h.source == which.connection)
-    if which.run is not None and _marked(db, which.run):
-        found.append(h.run == which.run)
-    elif which.run is not None:
-        row = db.execute(select(r.params, r.started_at).where(r.id == which.run)).one()
-        found += [h.event >= row.params["first"], h.event < row.params["last"], h.stored_at >= row.started_at]
-        if row.params.get("connection") is not None:
-            found.append(h.source == row.params["connection"])
-    return found
-
-
-def _past(
-    db: Db, ids: Sequence[int], names: Collection[str], fits: Sequence[ColumnElement[bool]]
-) -> dict[tuple[int, str], list[dict[str, Any]]]:
-    """All changes of these fields of these contacts, the newest first; ``fits``: one of those to undo."""
-    found: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
-    columns = (h.id, h.contact_id, h.version, h.field, h.old, h.new, h.source, h.run)
-    for chunk in chunks(ids):
-        mine = (h.contact_id.in_(chunk), h.field.in_(sorted(names)))
-        those = set(db.execute(select(h.id).where(*mine, *fits)).scalars())
-        query = select(*columns).where(*mine).order_by(h.version.desc(), h.id.desc())
-        for row in db.execute(query).mappings():
-            found[row["contact_id"], row["field"]].append({**row, "fits": row["id"] in those})
-    return found
-
-
-def _holding(db: Db, ids: Collection[int]) -> dict[int, dict[str, Mapping[str, Any]]]:
-    """What each vendor's record of these contacts is known to hold."""
-    k = t.link.c
-    found: dict[int, dict[str, Mapping[str, Any]]] = defaultdict(dict)
-    for chunk in chunks(sorted(ids)):
-        query = select(k.contact_id, k.connection, k.shadow).where(k.contact_id.in_(chunk), k.gone_at.is_(None))
-        for row in db.execute(query):
-            found[row.contact_id][row.connection] = row.shadow
-    return found
-
-
-def _consents(db: Db, which: Which) -> int:
-    """How many words about consent came in the same way, at most ``LOOK``; they are told, not undone."""
-    if which.field is not None or which.run is not None:
-        return 0
-    query = select(n.id).where(n.status.in_([*map(str, STOPPING), "granted"]))
-    if which.contact is not None:
-        key = t.contact_key.c
-        query = query.where(n.address.in_(select(key.value).where(key.contact_id == which.contact)))
-    if which.since is not None:
-        query = query.where(n.received_at >= which.since)
-    if which.connection is not None:
-        query = query.where(n.source == which.connection)
-    return int(db.execute(select(func.count()).select_from(query.limit(LOOK).subquery())).scalar_one())

@@ -66,10 +66,18 @@ def say(db: Db, connections: Connections, contacts: Mapping[int, Contact], said:
         contact.changes.clear()
     for name in sorted(connections):
         urgent = state.urgent[name]
-        for contact_id, values in sorted(said.values.items()):
-            withheld.forget(db, name, contact_id, values)
+        for one, ids in sorted(_by_field(said).items()):
+            withheld.forget_field(db, name, one, ids)
         work.mark(db, name, dict.fromkeys(sorted(urgent), said.now), lane=0)
         work.mark(db, name, dict.fromkeys(sorted(set(said.values) - urgent), said.now))
+
+
+def _by_field(said: Said) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for contact_id, values in said.values.items():
+        for name in values:
+            found.setdefault(name, []).append(contact_id)
+    return found
 
 
 def _addresses(

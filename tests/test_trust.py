@@ -202,6 +202,19 @@ def test_a_sample_is_the_same_each_time(database: Database) -> None:
     assert sorted(w.people("chimp")) == chosen
 
 
+def test_canaries_are_chosen_after_the_first_reading(database: Database) -> None:
+    """Who came before it was through takes a place as soon as it is."""
+    w = World(database, TWO, first_read=False)
+    w.trusted(chimp=Canary(2))
+    for i in range(3):
+        w.vendors["hub"].put(None, {"mail": f"p{i}@x.org"})
+    w.settle()
+    assert w.vendors["chimp"].calls == []
+    w.walk()
+    w.settle()
+    assert len(w.people("chimp")) == 2
+
+
 def test_more_canaries_take_what_waits(database: Database) -> None:
     """Raising the number writes to more, without a change of the contacts."""
     w = world(database, chimp=Canary(1))

@@ -42,7 +42,7 @@ CONNECTION: Final = """\
     # docs/first-run.md says how to go from one to the next.
     mode: observe
     # To whom canary writes: the first so many contacts, of those that fit, or of a sample.
-    # canary: {{records: 50, where: {{country: Germany}}}}
+    # canary: {{records: 50, where: {{country: DE}}}}
     # Seconds between looks for what webhooks missed.
     # poll_seconds: 300
     # Our part of the rate that the vendor allows; the rest is left to people and other programs.

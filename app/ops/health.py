@@ -66,7 +66,7 @@ class Connected(Shape):
     """One connection."""
 
     name: str = Field(examples=["hubspot"])
-    mode: str = Field(description="observe (nothing is written) or live", examples=["live"])
+    mode: str = Field(description="observe (nothing is written), canary or live", examples=["live"])
     state: State = Field(examples=["ok"])
     why: str | None = Field(description="Why it rests or fails.")
     since: Moment | None = Field(description="Since when.")

@@ -73,7 +73,7 @@ class PlanShown(Shape):
     grants: int = Field(description="Consents that the vendor would be told; each rests on evidence.")
     pending: int = Field(description="Consents that were asked for and are not confirmed.")
     brakes: list[BrakeForeseen] = Field(description="Those that would go on, were all written within one window.")
-    calls: int = Field(description="Calls that writing takes at least, in full batches.")
+    calls: int = Field(description="About how many calls it takes: full batches, and one for each word about consent.")
     seconds: float | None = Field(description="How long that takes within our part of the vendor's rate; null: no rate")
     unread: list[str] = Field(description="Connections whose first reading goes on: the plan is not final.")
 

@@ -127,11 +127,11 @@ class Push:
 
     def step(self) -> int:
         """Push one batch of the connection that waited longest; how many links were leased, 0 = nothing is due."""
+        if not self._creating:  # whether or not anything is written: the end of reading is noted here
+            self._creating = trust.begin(self._database, self._connections)
         writable = [c.name for c in self._connections.values() if c.writes]
         if not writable or self._restored():
             return 0
-        if not self._creating:
-            self._creating = trust.begin(self._database, self._connections)
         alone = self._database.dialect == "sqlite"  # it has one writer at a time
         if alone:
             with self._database.read() as db:

@@ -68,6 +68,7 @@ class Tally:
     consent: Counter[str] = field(default_factory=Counter)  # withdrawals, grants, pending
     unread: tuple[str, ...] = ()  # connections not read completely yet: the plan is not final
     known: int = 0  # records known there
+    alone: int = 0  # orders that say something about consent
 
     def add(self, line: Line) -> None:
         """Count a line."""
@@ -79,6 +80,7 @@ class Tally:
         else:
             self.orders[line.what] += 1
             self.kinds.update(line.kinds)
+            self.alone += any(change.name.startswith(PREFIX) for change in line.changes)
             if line.what == Verb.UPDATE:
                 self.fields.update(change.name for change in line.changes)
             for change in line.changes:
@@ -101,9 +103,9 @@ class Tally:
         }
 
     def calls(self, connection: Connection) -> int:
-        """How many calls it takes at least: each kind of order goes in batches of its own."""
+        """About how many calls it takes: full batches of each kind of order, and one for each word about consent."""
         size = connection.connector.limits.write_batch
-        return sum(-(-n // size) for n in self.orders.values())
+        return sum(-(-n // size) for n in self.orders.values()) + self.alone
 
     def seconds(self, connection: Connection) -> float | None:
         """How long that takes within our part of the vendor's rate; None where the vendor publishes none."""

@@ -172,12 +172,14 @@ def begin(database: Database, connections: Connections) -> bool:
         waiting = unread(db, connections)
         through = [name for name in waiting if _read(db, name)]
     for name in through:
-        _mark_unlinked(database, name)
+        if Can.WRITE in connections[name].connector.can and connections[name].map.out_fields:
+            _mark_unlinked(database, name)
     if through:
         database.transact(lambda db: _note(db, through))
     if len(through) < len(waiting):
         return False
     awake(database, Waits.READ, connections)
+    awake(database, Waits.MODE, connections)  # no canary was chosen meanwhile
     return True
 
 

@@ -650,7 +650,9 @@ def test_a_vendor_that_keeps_every_value_otherwise(forgets: bool, monkeypatch: p
 
     monkeypatch.setattr(Vendor, "_one", stamped)
     if forgets:
-        monkeypatch.setattr("app.push.push.held_now", lambda _connection, planned, _receipt: (dict(planned.sent), {}))
+        monkeypatch.setattr(
+            "app.push.settling.held_now", lambda _connection, planned, _receipt: (dict(planned.sent), {})
+        )
     harm = Harm()
     try:
         for act in LIVES["a claim that loses"]:

@@ -8,45 +8,36 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
 from app.core import clock
-from app.core.clock import from_ms, to_ms
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
-from app.core.words import EVERYTHING, STOPPING, Brake, Channel, Entry, Reason, Status, Waits, Writes
+from app.core.words import Brake, Waits, Writes
 from app.entry import inbox
 from app.push import brake, trust, withheld, work
 from app.push.gather import Gathered, gather
-from app.push.plan import Held, Planned, held_now, plan
+from app.push.plan import Held, Planned, plan
+from app.push.settling import Outcome, Settle
 from app.push.trust import Trust
-from app.push.work import Leased, Retry
-from app.records import dead, ledger, state
+from app.push.work import Leased
+from app.records import dead, state
 from app.records import links as pairs
-from app.records.links import Link
-from app.sync import consent
 from app.sync.connection import Connection, Connections
 from connectors._http import until, urgently
 from connectors.contract import (
-    Action,
     Can,
     Done,
-    Event,
-    Exists,
     Failed,
-    Gone,
     NeedsHuman,
     Receipt,
-    Ref,
     Refused,
     TryLater,
-    Verb,
 )
 
 log = structlog.get_logger(__name__)
@@ -59,9 +50,6 @@ GAP_MOST_MS = 1_500
 REST_MOST_MS = (
     1_000  # a vendor that has nobody in now is not asked for each of its batches, and gets no thread meanwhile
 )
-COMPLIANCE = frozenset({"compliance", "forgotten"})  # codes by which a vendor says that it may not mail somebody
-EXISTS_TRIES = 5
-EXISTS_DELAY_MS = 3_000
 
 
 @dataclass(slots=True)
@@ -76,20 +64,6 @@ class Batch:
     held: dict[int, Writes | Waits] = field(default_factory=dict)  # contacts of whom everything waits, and for what
     withheld: set[int] = field(default_factory=set)  # contacts of whom something is not to be written
     trust: Trust = field(default_factory=Trust)
-
-
-@dataclass(slots=True)
-class _Outcome:
-    done: list[int] = field(default_factory=list)
-    held: dict[int, Writes | Waits] = field(default_factory=dict)
-    failed: dict[int, Retry] = field(default_factory=dict)
-    letters: list[dead.Letter] = field(default_factory=list)
-    looks: list[Event] = field(default_factory=list)
-    there: dict[str, Link] = field(default_factory=dict)  # links of records that the vendor answered with, by record
-    created: dict[str, Link] = field(default_factory=dict)
-    changed: dict[str, Link] = field(default_factory=dict)
-    human: str | None = None
-    trouble: str | None = None
 
 
 class Push:
@@ -115,7 +89,7 @@ class Push:
         self._connections = connections
         self._worker = worker
         self._lease_ms = lease_ms
-        self._schedule = schedule
+        self._settle = Settle(connections, schedule)
         self._landed = landed
         self._withdrawn = withdrawn
         self._count = count
@@ -271,10 +245,10 @@ class Push:
         paired = list(zip(batch.planned, receipts, strict=True))
         met = {r.id for p, r in paired if isinstance(r, Done) and p.contact.id not in links}
         there = pairs.of_records(db, connection.name, connection.kind, met, lock=True)
-        outcome = _Outcome(done=list(batch.idle), held=dict(batch.held), there=there)
+        outcome = Outcome(done=list(batch.idle), held=dict(batch.held), there=there)
         for planned, receipt in paired:
             self._count(connection.name, type(receipt).__name__.lower())
-            self._one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)
+            self._settle.one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)
         pairs.create(db, outcome.created.values(), now)
         pairs.save(db, outcome.changed.values())
         lost = work.complete(
@@ -308,174 +282,6 @@ class Push:
             if planned.withdrawn:
                 self._withdrawn(connection.name, max(0, now - max(planned.withdrawn)) / 1000)
 
-    def _one(
-        self,
-        db: Db,
-        connection: Connection,
-        planned: Planned,
-        receipt: Receipt,
-        link: Link | None,
-        out: _Outcome,
-        now: int,
-        mine: Collection[int],
-    ) -> None:
-        """What one receipt leads to.  ``mine``: the contacts whose lease still holds."""
-        contact_id = planned.contact.id
-        match receipt:
-            case Done() | Gone() if planned.order.verb is Verb.ARCHIVE:
-                self._left(link, out, now)
-                out.done.append(contact_id)
-            case Done(id=survivor) if planned.order.verb is Verb.MERGE:
-                self._left(link, out, now)
-                out.looks.append(_look(connection, Ref(survivor), f"merged:{contact_id}:{now}", now))
-                out.done.append(contact_id)
-            case Done():
-                self._landed_at(connection, planned, receipt, link, out, now, late=contact_id not in mine)
-                if planned.held is not None:
-                    out.held[contact_id] = planned.held
-                else:
-                    out.done.append(contact_id)
-            case Exists(ref=ref):
-                # Somebody is there already: look, so that the two are paired and merged before anything is written.
-                out.looks.append(_look(connection, ref, f"exists:{contact_id}:{planned.row.attempts}:{now}", now))
-                if planned.row.attempts < EXISTS_TRIES:
-                    out.failed[contact_id] = Retry(
-                        EXISTS_DELAY_MS * planned.row.attempts, "already there: looking first"
-                    )
-                else:
-                    self._give_up(
-                        out,
-                        connection,
-                        planned,
-                        "conflict",
-                        "a record with this key is there, but is not this contact's",
-                    )
-            case Gone() if link is not None and link.gone_at is not None:
-                out.done.append(contact_id)  # the vendor told of the deletion meanwhile
-            case Gone() if planned.row.attempts == 1:
-                # It may live on under another id (merged, a lead that was converted): look there, then once more.
-                if planned.order.id is not None:
-                    out.looks.append(_look(connection, Ref(planned.order.id), f"gone:{contact_id}:{now}", now))
-                out.failed[contact_id] = Retry(EXISTS_DELAY_MS, "the record is not there: looking where it went")
-            case Gone(reason=reason):
-                if link is not None:
-                    link.gone_at = now
-                    out.changed[link.remote_id] = link
-                self._give_up(out, connection, planned, "gone", reason)
-            case Failed(problem=Refused() as problem):
-                if problem.code in COMPLIANCE:
-                    self._suppress(db, connection, planned, problem.field, now)
-                self._give_up(out, connection, planned, problem.code, str(problem), problem.field)
-            case Failed(problem=NeedsHuman() as problem):
-                out.human = str(problem)
-                out.failed[contact_id] = Retry(1_000, str(problem))
-            case Failed(problem=TryLater() as problem):
-                out.trouble = str(problem)
-                first = planned.row.first_failed_at
-                failing = now - first if first is not None else 0
-                delay = self._schedule.delay_ms(planned.row.attempts, failing, problem.after)
-                if delay is None:
-                    self._give_up(out, connection, planned, "exhausted", str(problem))
-                else:
-                    out.failed[contact_id] = Retry(delay, str(problem))
-
-    def _left(self, link: Link | None, out: _Outcome, now: int) -> None:
-        """The record is no more there, as we wanted."""
-        if link is not None and link.gone_at is None:
-            link.gone_at, link.written_at = now, now
-            out.changed[link.remote_id] = link
-
-    def _suppress(self, db: Db, connection: Connection, planned: Planned, name: str | None, now: int) -> None:
-        """The vendor keeps this address from being mailed: the other sides have to know.
-
-        ``name``: the vendor's field that it refused; where it is that of one topic, the rest stays as it was.
-        """
-        rule = next((r for r in connection.map.consents if r.theirs == name), None)
-        channel, purpose = (rule.channel, rule.purpose) if rule is not None else (Channel.EMAIL, EVERYTHING)
-        address = consent.address(planned.contact.values(), channel)
-        if address is None:
-            return
-        entry = Entry(address, channel, purpose, Status.SUPPRESSED, Reason.COMPLIANCE, connection.name, now)
-        ledger.append(db, [(entry, None)], now)
-        others = [c.name for c in self._connections.values() if c.name != connection.name and c.map.consents]
-        work.mark_at(db, others, (planned.contact.id,), now, lane=0)
-
-    def _give_up(
-        self,
-        out: _Outcome,
-        connection: Connection,
-        planned: Planned,
-        code: str,
-        reason: str,
-        name: str | None = None,
-    ) -> None:
-        out.failed[planned.contact.id] = Retry(None, reason)
-        out.letters.append(
-            dead.Letter(
-                "push",
-                connection.name,
-                code,
-                reason,
-                contact_id=planned.contact.id,
-                field=name,
-                attempts=planned.row.attempts,
-            )
-        )
-
-    def _landed_at(
-        self,
-        connection: Connection,
-        planned: Planned,
-        receipt: Done,
-        link: Link | None,
-        out: _Outcome,
-        now: int,
-        *,
-        late: bool,
-    ) -> None:
-        """Move the shadow to what the vendor holds now.
-
-        ``late``: the lease was lost, so that another worker may have written something newer before this landed.  What
-        landed is then believed to stand there all the same: it is ours and no edit of theirs, and since the link is
-        dirty again, the newest is brought once more.
-        """
-        modified = to_ms(receipt.modified) if receipt.modified is not None else None
-        held, altered = held_now(connection, planned, receipt)
-        if link is None:
-            if receipt.id not in out.there and receipt.id not in out.created:
-                link = Link(connection.name, connection.kind, receipt.id, planned.contact.id, held, 1, modified, now)
-                link.altered = altered if altered else None
-                link.landed = dict.fromkeys(planned.sent, now)
-                out.created[receipt.id] = link
-            else:
-                # The vendor answered with a record that belongs to another contact: look at it, a person may decide.
-                out.looks.append(_look(connection, Ref(receipt.id), f"taken:{planned.contact.id}:{now}", now))
-            return
-        moved_meanwhile = planned.link is None or planned.link.rev != link.rev
-        link.written_at = now
-        link.landed = {**(link.landed if link.landed is not None else {}), **dict.fromkeys(planned.sent, now)}
-        if modified is not None:
-            link.modified = modified if link.modified is None else max(modified, link.modified)
-        if moved_meanwhile and not late:
-            # A reading moved the shadow while our call was under way: only a look can say which came first there.
-            out.looks.append(_look(connection, Ref(link.remote_id), f"crossed:{link.rev}:{now}", now))
-        else:
-            link.shadow = {**_without_former(connection, link.shadow, held), **held}
-            kept = {n: v for n, v in (link.altered if link.altered is not None else {}).items() if n not in held}
-            link.altered = {**kept, **altered} if kept or altered else None
-            link.rev += 1
-        out.changed[link.remote_id] = link
-
-
-def _without_former(connection: Connection, shadow: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
-    """The shadow without the objections that were shown of an address which the record has no more.
-
-    The vendor keeps them for the new one.  When it shows them again, they are the new address's.
-    """
-    moved = {c for c, name in consent.FIELDS.items() if name in held and held[name] != shadow.get(name)}
-    said = {r.name for r in connection.map.consents if r.channel in moved and shadow.get(r.name) in STOPPING}
-    return {n: v for n, v in shadow.items() if n not in said}
-
 
 def _first_tries(planned: Collection[Planned]) -> Counter[Writes]:
     """What a brake counts: a write that is tried again, or that a person let through, is not another one."""
@@ -488,7 +294,3 @@ def _rest(receipts: Sequence[Receipt]) -> int:
     if len(waits) < len(receipts):
         return 0
     return min([REST_MOST_MS, *(int(wait.total_seconds() * 1000) for wait in waits if wait)]) if any(waits) else 0
-
-
-def _look(connection: Connection, ref: Ref, why: str, now: int) -> Event:
-    return Event(connection.kind, Action.CHANGED, ref, f"look:{why}", from_ms(now))

@@ -117,7 +117,7 @@ def let(db: Connection, connection: str, contacts: Collection[int], kind: Writes
     db.execute(
         update(t.work)
         .where(w.connection == connection, w.contact_id.in_(sorted(contacts)), w.held.is_(None))
-        .where(not_(_on(connection, kind)))
+        .where(not_(_on(connection, kind, ())))
         .values(held=LET + str(kind))
     )
 

@@ -274,6 +274,7 @@ def test_a_pair_that_a_push_notes_meanwhile_is_no_second_record(
 TROUBLE: list[tuple[Any, bool]] = [
     (psycopg.errors.DiskFull(), True),
     (psycopg.errors.AdminShutdown(), True),
+    (psycopg.errors.DeadlockDetected(), True),
     (psycopg.errors.CannotConnectNow(), True),
     (psycopg.OperationalError("the connection is lost"), True),
     (psycopg.errors.ProgramLimitExceeded(), False),  # this row is too large for an index

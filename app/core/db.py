@@ -34,8 +34,8 @@ TRIES = 6  # a transaction that lost a race is tried this often in a fresh trans
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 _AGAIN = {"40001", "40P01"}
 _UNIQUE = "23505"
-# Connection exception, insufficient resources, operator intervention, system error (same source).
-_UNWELL = {"08", "53", "57", "58"}
+# Connection exception, transaction rolled back, insufficient resources, operator intervention, system error.
+_UNWELL = {"08", "40", "53", "57", "58"}
 _BROKEN = {"OperationalError", "InterfaceError"}  # the driver's own, without a code
 
 
@@ -244,8 +244,8 @@ class Database:
 def unwell(error: BaseException) -> bool:
     """Whether the database itself is in trouble (away, full, shutting down), so that no row is to blame.
 
-    Classes 08, 53, 57 and 58 of PostgreSQL's error codes, and what has none since the connection broke; of SQLite's,
-    all that are operational.
+    Classes 08, 40, 53, 57 and 58 of PostgreSQL's error codes, and what has none since the connection broke; of
+    SQLite's, all that are operational.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.OperationalError):

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.core import tables as t
 from app.core.db import Database, unwell
-from app.push import push
+from app.push import settling
 from app.sync import chain, whose
 from connectors.contract import Side
 from tests.world import World
@@ -77,7 +77,7 @@ def test_an_echo_ends_where_it_came_in(database: Database) -> None:
 
 def test_the_shadow_is_what_stops_the_ping_pong(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteur: a vendor that alters what it is told loops for ever where the alteration is not remembered."""
-    monkeypatch.setattr(push, "held_now", lambda _c, planned, _r: (dict(planned.sent), {}))
+    monkeypatch.setattr(settling, "held_now", lambda _c, planned, _r: (dict(planned.sent), {}))
     with pytest.raises(AssertionError, match="does not come to rest"):
         altering(World(database, TWO))
 
@@ -274,6 +274,7 @@ def test_a_pair_that_a_push_notes_meanwhile_is_no_second_record(
 TROUBLE: list[tuple[Any, bool]] = [
     (psycopg.errors.DiskFull(), True),
     (psycopg.errors.AdminShutdown(), True),
+    (psycopg.errors.DeadlockDetected(), True),
     (psycopg.errors.CannotConnectNow(), True),
     (psycopg.OperationalError("the connection is lost"), True),
     (psycopg.errors.ProgramLimitExceeded(), False),  # this row is too large for an index

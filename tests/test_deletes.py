@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.core import tables as t
 from app.core.db import Database
@@ -104,6 +105,25 @@ def test_saboteur_what_a_write_met_is_known_already(database: Database, monkeypa
     world = paired(database, hub=("archive", "ignore"), chimp=("ignore", "archive"))
     met(world)
     assert world.people("chimp") != {}
+
+
+def test_a_worker_that_lost_its_lease_knows_of_no_deletion(database: Database) -> None:
+    """It met one, but its letter is not written: what the vendor says later must not be old news."""
+    world = paired(database, hub=("archive", "ignore"), chimp=("ignore", "archive"))
+    world.vendors["chimp"].put("chimp1", {"last": "Lea"})
+    world.deliver("chimp")
+    world.fetch.step()
+    with database.write() as db:
+        db.execute(update(t.work).values(attempts=1))  # it has looked where the record went
+        batch = world.push._lease(db, world.connections["hub"])
+    world.vendors["hub"].remove("hub1")
+    receipts = world.push._send(batch)
+    with database.write() as db:
+        db.execute(update(t.work).values(lease="another:1"))
+    database.transact(lambda db: world.push._finish(db, batch, receipts))
+    world.deliver("hub")
+    world.settle()
+    assert world.people("chimp") == {}
 
 
 def test_a_write_that_comes_after_the_vendors_word_is_no_letter(database: Database) -> None:

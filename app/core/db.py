@@ -41,8 +41,8 @@ _NOTIFY = select(func.pg_notify(CHANNEL, bindparam("b_from")))
 # A process that is stopped in the middle of a transaction would hold its rows for ever: PostgreSQL ends its session.
 # https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT
 _FROZEN = "SET idle_in_transaction_session_timeout = '300s'"
-# Connection exception, insufficient resources, operator intervention, system error (same source).
-_UNWELL = {"08", "53", "57", "58"}
+# Connection exception, transaction rolled back, insufficient resources, operator intervention, system error.
+_UNWELL = {"08", "40", "53", "57", "58"}
 _BROKEN = {"OperationalError", "InterfaceError"}  # the driver's own, without a code
 
 
@@ -283,8 +283,8 @@ def _thaw(raw: Any, _record: Any) -> None:
 def unwell(error: BaseException) -> bool:
     """Whether the database itself is in trouble (away, full, shutting down), so that no row is to blame.
 
-    Classes 08, 53, 57 and 58 of PostgreSQL's error codes, and what has none since the connection broke; of SQLite's,
-    all that are operational.
+    Classes 08, 40, 53, 57 and 58 of PostgreSQL's error codes, and what has none since the connection broke; of
+    SQLite's, all that are operational.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.OperationalError):

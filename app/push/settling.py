@@ -115,7 +115,8 @@ class Settle:
                     out.looks.append(_look(connection, Ref(planned.order.id), f"gone:{contact_id}:{now}", now))
                 out.failed[contact_id] = Retry(EXISTS_DELAY_MS, "the record is not there: looking where it went")
             case Gone(reason=reason):
-                if link is not None:
+                # Not where the lease was lost: nobody would be told, and the vendor's own word would be no news then.
+                if link is not None and contact_id in mine:
                     link.gone_at = now
                     out.changed[link.remote_id] = link
                 self._give_up(out, connection, planned, "gone", reason)

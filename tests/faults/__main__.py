@@ -30,9 +30,11 @@ def main() -> int:
     campaign = Campaign(args.seed, sqlite=args.sqlite, saboteur=args.saboteur, log=args.log, block=args.block)
     campaign.verbose = args.verbose
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process is left behind
-    campaign.run(range(args.first, args.first + args.schedules))
-    for line in campaign.report():
-        sys.stdout.write(f"{line}\n")
+    try:
+        campaign.run(range(args.first, args.first + args.schedules))
+    finally:  # also of a run that was told to stop
+        for line in campaign.report():
+            sys.stdout.write(f"{line}\n")
     return int(campaign.failed)
 
 

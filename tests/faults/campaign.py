@@ -51,8 +51,13 @@ class Campaign:
         self.left: Counter[str] = Counter()
         self.settled: list[float] = []
         self.acknowledged = self.unanswered = self.restarts = 0
-        self.seconds = 0.0
+        self._began = time.monotonic()
         self._said = 0  # of the details
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self._began
 
     @property
     def failed(self) -> bool:
@@ -60,7 +65,7 @@ class Campaign:
 
     def run(self, numbers: Iterable[int]) -> None:
         """Run these schedules; with a saboteur only until it is caught."""
-        began = time.monotonic()
+        self._began = time.monotonic()
         blocks: dict[int, list[int]] = {}
         for number in numbers:
             blocks.setdefault(number // self._block, []).append(number)
@@ -69,8 +74,7 @@ class Campaign:
                 self._run_block(stage, members)
                 if self._saboteur is not None and self.failed:
                     break
-            self.restarts = stage.restarts
-        self.seconds = time.monotonic() - began
+                self.restarts = stage.restarts
 
     def _run_block(self, stage: Stage, numbers: list[int]) -> None:
         poll = plans.polled(numbers[0], self._block)

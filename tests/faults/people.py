@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -219,17 +220,30 @@ class People:
         yield f"{name}@example.org"
 
 
+class Patient(httpx.Client):
+    """A client that waits where the vendor has too much to do: Mailchimp answers ten connections at once."""
+
+    def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
+        """The answer, asked for again after each 429."""
+        for _ in range(100):
+            answer = super().send(request, **how)
+            if answer.status_code != 429:
+                break
+            time.sleep(0.1)
+        return answer
+
+
 @contextlib.contextmanager
 def clients(urls: dict[str, str], token: str, key: str) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """A person's own way to each vendor."""
     agent = {"user-agent": AGENT}
     with (
-        httpx.Client(
+        Patient(
             base_url=urls[HUBSPOT],
             headers={**agent, "authorization": f"Bearer {token}", "x-sandbox-source": "CRM_UI"},
             timeout=30,
         ) as hubspot,
-        httpx.Client(
+        Patient(
             base_url=urls[MAILCHIMP],
             headers={**agent, "authorization": f"Bearer {key}", "x-sandbox-source": "admin"},
             timeout=30,

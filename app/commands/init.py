@@ -45,6 +45,10 @@ CONNECTION: Final = """\
     # canary: {{records: 50, where: {{country: DE}}}}
     # Seconds between looks for what webhooks missed.
     # poll_seconds: 300
+    # How often every record is compared with the vendor, to find what nothing told: docs/drift.md.
+    # reconcile: {{every: 24h}}
+    # A promise: 95 of 100 changes land here within this time, or there is an alarm.
+    # freshness: 60s
     # Our part of the rate that the vendor allows; the rest is left to people and other programs.
     # call_share: 0.8
     # What becomes of a record that is one too many there, since another vendor merged two people.

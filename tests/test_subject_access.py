@@ -83,4 +83,4 @@ def test_the_page_is_readable_and_runs_nothing(world: World) -> None:
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "Annabella (from hub, " in text
-    assert text.count("<h2>") == 14
+    assert text.count("<h2>") == 16

@@ -17,7 +17,7 @@ import httpx
 from connectors._espocrm_walk import Where, moved
 from connectors._espocrm_wire import ALWAYS, EMAIL, OTHERS, addresses, clock, fold, is_id, record, rows
 from connectors._http import Http
-from connectors.contract import Record, TryLater
+from connectors.contract import NeedsHuman, Record, TryLater
 
 CONCURRENCY: Final = 4  # none is published; a small installation answered some 40 writes a second to four; ours
 PAGE: Final = 200  # rows of one list, spec.json: maxSize; recordListMaxSizeLimit of the instance may be less
@@ -89,7 +89,9 @@ class Records:
             at = f"whereGroup[{place}]"
             params |= {f"{at}[type]": type_, f"{at}[attribute]": attribute}
             params[f"{at}[value][]" if isinstance(value, list) else f"{at}[value]"] = value
-        response = self.send("GET", f"/{self.entity}", params=params, headers=None if count else _NO_TOTAL)
+        response = self.send("GET", f"/{self.entity}", params=params, headers=None if count else _NO_TOTAL, take={403})
+        if response.status_code == 403:
+            raise NeedsHuman(_forbidden(response, self.entity, size))
         body = self._http.json(response)
         found = tuple(record(row, names) for row in rows(body))
         total = body.get("total")
@@ -161,6 +163,13 @@ class Records:
         if not isinstance(row, Mapping) or not isinstance(row.get("id"), str):
             raise TryLater("espocrm: the answer to a write is not a record", landed=True)
         return record(row, self.attributes)
+
+
+def _forbidden(response: httpx.Response, entity: str, size: int) -> str:
+    """What to do about a list that is refused; the server's words hold nothing but its own limit."""
+    if "max size" in response.headers.get("x-status-reason", "").lower():
+        return f"espocrm: lists of {size} rows are refused: set page_size to the instance's recordListMaxSizeLimit"
+    return f"espocrm: 403, the API user's role does not let it read {entity}"
 
 
 def _portions(values: Sequence[str]) -> Iterator[list[str]]:

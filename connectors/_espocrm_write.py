@@ -22,7 +22,20 @@ import orjson
 from connectors._espocrm_calls import CONCURRENCY, Records
 from connectors._espocrm_wire import CREATED, EMAIL, addresses, fold, holds, is_id, refusal, time, wire
 from connectors._receipts import Run, rounds
-from connectors.contract import Done, Exists, Failed, Gone, Order, Receipt, Record, Ref, Refused, TryLater, Verb
+from connectors.contract import (
+    Done,
+    Exists,
+    Failed,
+    Gone,
+    NeedsHuman,
+    Order,
+    Receipt,
+    Record,
+    Ref,
+    Refused,
+    TryLater,
+    Verb,
+)
 
 NOBODY: Final = "espocrm: no record of this id"
 RECENT: Final = timedelta(hours=6)  # how long after a time-out a record without address may pass for ours; ours
@@ -161,12 +174,14 @@ class _Run(Run):
         if self.stopped is not None or not wanted:
             return {}  # who has no receipt gets one where the call would be made
         names = list(dict.fromkeys(name for j in jobs if j.order.again for name in j.sent))
-        found = self.call(jobs, lambda: self.records.by_email(wanted, more=names))
-        if found is None:
-            for job in jobs:  # nothing was written
-                receipt = self.receipts[job.at]
-                if isinstance(receipt, Failed) and isinstance(receipt.problem, TryLater):
-                    self.later([job], receipt.problem, sent=False)
+        try:
+            found = self.records.by_email(wanted, more=names)
+        except (TryLater, NeedsHuman) as stop:
+            self.stopped = stop
+            self.later(jobs, stop, sent=False)  # nothing was written
+            return None
+        except Refused as refused:  # of a look-up that is not about one of them; its words may name what they hold
+            self.fail(jobs, Refused("espocrm: refuses to look up who has an address", code=refused.code, field=EMAIL))
             return None
         holders: dict[str, list[Record]] = {}
         for record in found:

@@ -148,7 +148,7 @@ class FakeEspo:
                 if body["id"] not in self.rows:
                     return refused(404)
                 self.erased.append((body["id"], body["fieldList"]))
-                self.set(body["id"], {f: None for f in body["fieldList"]})
+                self.set(body["id"], dict.fromkeys(body["fieldList"]))
                 return httpx.Response(200, json=True)
             case ["PATCH", "Contact", id_] if id_ in self.rows:
                 if (bad := self.invalid(body)) is not None:

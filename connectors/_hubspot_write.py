@@ -11,11 +11,11 @@ github.com/mitodl/mitxpro/issues/3927 (one duplicate fails a whole batch).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
@@ -37,6 +37,7 @@ from connectors._hubspot_wire import (
     time,
     wire,
 )
+from connectors._receipts import Run
 from connectors.contract import (
     Done,
     Exists,
@@ -55,12 +56,8 @@ from connectors.contract import (
 SPLITS = 100  # extra calls that isolating bad records may take in one write; the rest waits for the next one; ours
 RECENT = timedelta(hours=6)  # how long after a time-out a record without address may pass for ours; ours
 NOBODY = "hubspot: no contact of this id"
-_ONCE = frozenset({Verb.CREATE, Verb.MERGE})  # what must not be done a second time, so is looked up first
 _LOOK = 6  # filters in one group of a search, "CRM search"
 _TELLING = ("firstname", "lastname", "phone", "mobilephone", "company", "jobtitle")  # best first, to look someone up
-
-
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +102,12 @@ def write(contacts: Contacts, orders: Sequence[Order]) -> list[Receipt]:
     return [run.receipts[at] for at in range(len(orders))]
 
 
-class _Run:
-    """One call of ``write``: the receipts so far, and why no further call is made."""
+class _Run(Run):
+    """One call of ``write``."""
 
     def __init__(self, contacts: Contacts) -> None:
+        super().__init__()
         self.contacts = contacts
-        self.receipts: dict[int, Receipt] = {}
-        self.stopped: TryLater | NeedsHuman | None = None
         self.splits = SPLITS
 
     # --- the verbs ----------------------------------------------------------------------------------------------------
@@ -132,13 +128,13 @@ class _Run:
     def merges(self, jobs: Sequence[_Job]) -> None:
         merging = Merging(self.contacts, [j.order for j in jobs])
         for job in jobs:
-            receipt = self._call([job], partial(merging.one, job.order))
+            receipt = self.call([job], partial(merging.one, job.order))
             if receipt is not None:
                 self.receipts[job.at] = receipt
 
     def archives(self, jobs: Sequence[_Job]) -> None:
         for batch in _batches(jobs, lambda j: (j.order.id,)):
-            response = self._call(batch, partial(self.contacts.archive, [str(j.order.id) for j in batch]))
+            response = self.call(batch, partial(self.contacts.archive, [str(j.order.id) for j in batch]))
             if response is None:
                 continue
             if response.status_code in REFUSALS:
@@ -153,7 +149,7 @@ class _Run:
 
     def erasures(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
-            response = self._call([job], partial(self.contacts.erase, str(job.order.id)))
+            response = self.call([job], partial(self.contacts.erase, str(job.order.id)))
             if response is None:
                 continue
             if response.status_code in REFUSALS:
@@ -166,7 +162,7 @@ class _Run:
             self._update_one(jobs[0])
             return
         inputs = [(j.order.key, str(j.order.id), j.sent) for j in jobs]
-        response = self._call(jobs, lambda: self.contacts.update(inputs))
+        response = self.call(jobs, lambda: self.contacts.update(inputs))
         if response is None:
             return
         if response.status_code in REFUSALS:
@@ -178,7 +174,7 @@ class _Run:
         self._singly(left, self._update)
 
     def _update_one(self, job: _Job) -> None:
-        response = self._call([job], lambda: self.contacts.update_one(str(job.order.id), job.sent))
+        response = self.call([job], lambda: self.contacts.update_one(str(job.order.id), job.sent))
         if response is None:
             return
         if response.status_code in REFUSALS:
@@ -188,10 +184,10 @@ class _Run:
         if isinstance(row, Mapping) and row.get("id") is not None:
             self.receipts[job.at] = _done(job, row)
         else:
-            self._later([job], TryLater("hubspot: the answer to an update is not a contact"))
+            self.later([job], TryLater("hubspot: the answer to an update is not a contact"))
 
     def _create(self, jobs: Sequence[_Job]) -> None:
-        response = self._call(jobs, lambda: self.contacts.create([(j.order.key, j.sent) for j in jobs]))
+        response = self.call(jobs, lambda: self.contacts.create([(j.order.key, j.sent) for j in jobs]))
         if response is None:
             return
         if response.status_code in REFUSALS:
@@ -208,7 +204,7 @@ class _Run:
         elif nameless and not spare and len(jobs) > 1:  # all that was made is accounted for: safe to ask one by one
             self._singly(left, self._create)
         else:
-            self._later(left, TryLater("hubspot: the answer leaves out what became of this create", landed=True))
+            self.later(left, TryLater("hubspot: the answer leaves out what became of this create", landed=True))
 
     # --- what became of a batch ---------------------------------------------------------------------------------------
 
@@ -222,7 +218,7 @@ class _Run:
         try:
             results = rows(body)
         except TryLater as later:
-            self._later(jobs, TryLater(str(later), landed=True))
+            self.later(jobs, TryLater(str(later), landed=True))
             return [], [], []
         for row in results:
             job = _owner(left, row)
@@ -265,7 +261,7 @@ class _Run:
 
     def _more(self, jobs: Sequence[_Job], again: Callable[[Sequence[_Job]], None]) -> None:
         if self.splits <= 0:
-            self._later(jobs, TryLater("hubspot: isolating bad records took too many calls"))
+            self.later(jobs, TryLater("hubspot: isolating bad records took too many calls"))
             return
         self.splits -= 1
         again(jobs)
@@ -285,38 +281,12 @@ class _Run:
             return Failed(key, Refused(why, code="conflict", field=where))
         return Failed(key, problem(fault, [*self.contacts.secrets, *job.sent.values()], status=status))
 
-    # --- calls --------------------------------------------------------------------------------------------------------
-
-    def _call(self, jobs: Sequence[_Job], send: Callable[[], _Answer]) -> _Answer | None:
-        """The answer; None where there is none, then the jobs have their receipts.  After that no call is made."""
-        if self.stopped is not None:
-            self._later(jobs, self.stopped, sent=False)
-            return None
-        try:
-            return send()
-        except (TryLater, NeedsHuman) as stop:
-            self.stopped = stop
-            self._later(jobs, stop)
-        except Refused as refused:
-            for job in jobs:
-                self.receipts[job.at] = Failed(job.order.key, refused)
-        return None
-
-    def _later(self, jobs: Iterable[_Job], why: TryLater | NeedsHuman, *, sent: bool = True) -> None:
-        """Nothing certain about these jobs.  What may have landed once stays so until it is looked up."""
-        for job in jobs:
-            stop: TryLater | NeedsHuman = why
-            if isinstance(why, TryLater):
-                landed = job.order.verb in _ONCE and (job.order.again or (sent and why.landed))
-                stop = TryLater(str(why), after=why.after, landed=landed)
-            self.receipts[job.at] = Failed(job.order.key, stop)
-
     # --- creates that may have landed ---------------------------------------------------------------------------------
 
     def _look(self, jobs: Sequence[_Job]) -> list[_Job]:
         """Give receipts to those that are there already; back come those that are not."""
         if self.stopped is not None:
-            self._later(jobs, self.stopped, sent=False)
+            self.later(jobs, self.stopped, sent=False)
             return []
         names = list(dict.fromkeys(name for j in jobs for name in j.sent))
         unknown: list[_Job] = []
@@ -335,7 +305,7 @@ class _Run:
                     self.receipts[job.at] = Exists(job.order.key, Ref(there.id))
         except (TryLater, NeedsHuman) as stop:
             self.stopped = stop
-            self._later([j for j in jobs if j.at not in self.receipts], stop, sent=False)
+            self.later([j for j in jobs if j.at not in self.receipts], stop, sent=False)
             return []
         return unknown
 

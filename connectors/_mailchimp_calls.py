@@ -6,13 +6,11 @@ timeouts" and "Errors" in github.com/mailchimp/fern-marketing-api-docs (``pages/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -28,6 +26,7 @@ from connectors._mailchimp_wire import (
     short_of_tags,
     subscriber_hash,
 )
+from connectors._receipts import together
 from connectors.contract import NeedsHuman, Record, TryLater
 
 CONCURRENCY = 8  # ten connections at once per user, whatever the key; two are left to others (Rate limits)
@@ -40,9 +39,6 @@ _GAVE_UP = frozenset({502, 504})
 _LAX = {"skip_merge_validation": "true"}  # a required merge field may be missing; what is sent is still checked
 
 _BY_CHANGE = {"sort_field": "last_changed", "sort_dir": "ASC"}
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class Audience:
     def many(self, slots: Iterable[str]) -> list[Record]:
         """Those of the members that exist; one request each, as Mailchimp has no batch read."""
         asked = [slot for slot in dict.fromkeys(slots) if slot]
-        found = [r for r in together(self.get, asked) if r is not None]
+        found = [r for r in together(self.get, asked, CONCURRENCY) if r is not None]
         if asked and not found:
             self.about()  # a wrong list id would make everybody look gone
         return found
@@ -249,7 +245,7 @@ class Audience:
         if len(members) < len(found):
             raise TryLater("mailchimp: a member that is no object")
         short = [row for row in members if short_of_tags(row)]
-        full = {id(row): tags for row, tags in zip(short, together(self._tags, short), strict=True)}
+        full = {id(row): tags for row, tags in zip(short, together(self._tags, short, CONCURRENCY), strict=True)}
         return [record({**row, "tags": full[id(row)]} if id(row) in full else row) for row in members]
 
     def _tags(self, row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -257,15 +253,6 @@ class Audience:
         path = f"{self._member(str(row.get('id')))}/tags"
         response = self.send("GET", path, params={"count": PAGE, "fields": "tags.name"}, take={404})
         return rows(row if response.status_code == 404 else self._http.json(response), "tags")
-
-
-def together(call: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
-    """The call for each of them, a few at once, results in order; raises the first problem."""
-    if len(items) < 2:
-        return [call(item) for item in items]
-    contexts = [copy_context() for _ in items]  # whether calls are urgent is known to this thread only
-    with ThreadPoolExecutor(min(CONCURRENCY, len(items)), thread_name_prefix="mailchimp") as pool:
-        return list(pool.map(lambda context, item: context.run(call, item), contexts, items))
 
 
 def _clock(response: httpx.Response) -> datetime | None:

@@ -17,17 +17,17 @@ Sources: the API's contract 3.0.55; facts about refusals in ``_mailchimp_errors`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
 
 from connectors import _mailchimp_topics as topics
-from connectors._mailchimp_calls import Audience, together
+from connectors._mailchimp_calls import CONCURRENCY, Audience
 from connectors._mailchimp_errors import EXISTS, blamed, document, fault, lacking, places, reason
 from connectors._mailchimp_jobs import Job, Results, rounds, to_job, with_tags
 from connectors._mailchimp_wire import EMAIL, STATUS, fold, holds, record, subscriber_hash
+from connectors._receipts import Run
 from connectors.contract import (
     Done,
     Exists,
@@ -49,8 +49,6 @@ _NOBODY = "mailchimp: no member of this id"
 _AWAY = "mailchimp: the member is archived, and cannot be changed there (405)"
 _FINAL = frozenset({"merge_field", "throttled"})  # refusals of a batch update that are not about who it is
 
-_Step = Callable[[Job], Receipt | None]
-
 
 def write(audience: Audience, orders: Sequence[Order], *, new_status: str) -> list[Receipt]:
     """Carry out the orders; updates before creates before archives, since an update may free an address."""
@@ -68,13 +66,12 @@ def write(audience: Audience, orders: Sequence[Order], *, new_status: str) -> li
     return [run.receipts[at] for at in range(len(orders))]
 
 
-class _Run:
-    """One call of ``write``: the receipts so far, and why no further call is made."""
+class _Run(Run):
+    """One call of ``write``."""
 
     def __init__(self, audience: Audience) -> None:
+        super().__init__(CONCURRENCY)
         self.audience = audience
-        self.receipts: dict[int, Receipt] = {}
-        self.stopped: TryLater | NeedsHuman | None = None
         self.splits = SPLITS
 
     # --- the verbs ----------------------------------------------------------------------------------------------------
@@ -137,30 +134,24 @@ class _Run:
                 self.audience.patch(str(job.order.id), stop)  # refused too, or taken: the answer below stands
         return Failed(job.order.key, self._fault(document(response), job))
 
-    def each(self, jobs: Sequence[Job], call: _Step) -> None:
-        """One call per job, a few at once; a problem is that job's, and one of the connection stops the run."""
-        for job, receipt in zip(jobs, together(partial(self._guarded, call), jobs), strict=True):
-            if receipt is not None:
-                self.receipts[job.at] = receipt
-
     # --- batches ------------------------------------------------------------------------------------------------------
 
     def _batch(self, jobs: Sequence[Job], *, update: bool) -> None:
         """One batch call; a batch that is refused as a whole is cut until the bad member stands alone."""
         if self.stopped is not None:
-            self._fail(jobs, self.stopped)
+            self.fail(jobs, self.stopped)
             return
         try:
             response = self.audience.batch([{EMAIL: j.address, **j.sent} for j in jobs], update=update)
             results = Results(self.audience.json(response)) if response.status_code == 200 else None
         except Refused as refused:  # a status of the whole, such as 413
             if len(jobs) == 1:
-                self._fail(jobs, refused)
+                self.fail(jobs, refused)
             else:
                 self._cut(jobs, update=update)
         except (TryLater, NeedsHuman) as problem:
             self.stopped = problem
-            self._fail(jobs, problem)
+            self.fail(jobs, problem)
         else:
             if results is None:
                 self._refused(jobs, document(response), update=update)
@@ -192,7 +183,7 @@ class _Run:
             self.splits -= 1
             self._batch(jobs, update=update)
         else:
-            self._fail(jobs, TryLater("mailchimp: too many refused at once, the rest goes next time"))
+            self.fail(jobs, TryLater("mailchimp: too many refused at once, the rest goes next time"))
 
     def _updated(self, jobs: Sequence[Job], results: Results) -> None:
         doubtful: list[Job] = []
@@ -234,7 +225,7 @@ class _Run:
         self.each(silent, self._looked_up)
         unknown = [j for j in silent if j.at not in self.receipts]
         if len(jobs) == 1:
-            self._fail(unknown, TryLater("mailchimp: no word about this member", landed=True))
+            self.fail(unknown, TryLater("mailchimp: no word about this member", landed=True))
         else:  # each alone: then any word in the answer is about it
             for job in unknown:
                 self._again([job], update=False)
@@ -299,23 +290,8 @@ class _Run:
             return Failed(job.order.key, self._fault(document(response), job))
         return Done(done.key, done.id, with_tags(done.record, job), done.modified)
 
-    def _guarded(self, call: _Step, job: Job) -> Receipt | None:
-        if self.stopped is not None:
-            return Failed(job.order.key, self.stopped)
-        try:
-            return call(job)
-        except Refused as refused:
-            return Failed(job.order.key, refused)
-        except (TryLater, NeedsHuman) as problem:
-            self.stopped = problem
-            return Failed(job.order.key, problem)
-
     def _fault(self, error: Mapping[str, Any], job: Job) -> Refused | TryLater:
         return fault(error, job.order.fields, self.audience.secrets)
-
-    def _fail(self, jobs: Iterable[Job], problem: Refused | TryLater | NeedsHuman) -> None:
-        for job in jobs:
-            self.receipts[job.at] = Failed(job.order.key, problem)
 
 
 def _done(job: Job, row: object) -> Receipt:

@@ -1,6 +1,7 @@
-"""``python -m sandbox``: HubSpot and Mailchimp on this machine, filled with people who do not exist.
+"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM on this machine.
 
-One line of JSON on standard output says where they are and what opens them.
+They are filled with people who do not exist.  One line of JSON on standard output says where they are and what opens
+them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from sandbox.espocrm import KEY as ESPOCRM_KEY
+from sandbox.espocrm import SECRET as ESPOCRM_SECRET
+from sandbox.espocrm import EspoSim, fill
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
-from sandbox.people import populate
+from sandbox.people import people, populate
 from sandbox.serve import Sandbox, loop_factory
 
 _LOOK = 0.5  # seconds between two looks for the parent process
@@ -44,16 +48,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_span=args.retry_span,
         seed=args.seed,
     )
+    espocrm: EspoSim | None = None
+    if args.espocrm:
+        espocrm = EspoSim(
+            key=args.espocrm_key,
+            secret=args.espocrm_secret,
+            webhook=args.espocrm_webhook,
+            retry_span=args.retry_span,
+            seed=args.seed,
+        )
     if not args.empty:
         populate(hubspot, mailchimp, args.people, args.seed)
+        if espocrm is not None:
+            fill(espocrm, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
     try:
         sandbox = Sandbox(
-            hubspot, mailchimp, host=args.host, hubspot_port=args.hubspot_port, mailchimp_port=args.mailchimp_port
+            hubspot,
+            mailchimp,
+            host=args.host,
+            hubspot_port=args.hubspot_port,
+            mailchimp_port=args.mailchimp_port,
+            espocrm=espocrm,
+            espocrm_port=args.espocrm_port,
         )
     except OSError as error:
         raise SystemExit(f"sandbox: cannot listen on {args.host}: {error.strerror}") from None
     secrets = {"webhook_secret": args.mailchimp_webhook_secret, "signing_secret": args.mailchimp_signing_secret}
-    said = {
+    said: dict[str, object] = {
         "hubspot": {
             "side": "crm",
             "base_url": sandbox.hubspot_url,
@@ -69,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
         },
     }
+    if espocrm is not None:
+        opens = {"api_key": args.espocrm_key, "webhook_secrets": args.espocrm_secret}
+        said["espocrm"] = {"side": "crm", "base_url": sandbox.espocrm_url, "credentials": opens}
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -128,6 +152,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--mailchimp-list", default=LIST, help="id of the audience (default: %(default)s)")
     add("--mailchimp-webhook-secret", default="", help="goes as ?secret= into the webhook's URL")
     add("--mailchimp-signing-secret", default="", help="signs webhooks; empty = unsigned (default)")
+    add("--espocrm", action="store_true", help="simulate EspoCRM too")
+    add("--espocrm-port", type=int, default=0, help="0 = a free one (default)")
+    add("--espocrm-webhook", metavar="URL", help="where EspoCRM's events go; ?event= is added")
+    add("--espocrm-key", default=ESPOCRM_KEY, help="API key (default: %(default)s)")
+    add("--espocrm-secret", default=ESPOCRM_SECRET, help="secret key of its webhooks (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
     add("--limits", action="store_true", help="enforce HubSpot's published rate limits too")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")

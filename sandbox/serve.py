@@ -1,4 +1,4 @@
-"""Both simulators behind real sockets: in a thread for tests, or until a signal for the command line.
+"""The simulators behind real sockets: in a thread for tests, or until a signal for the command line.
 
 with Sandbox() as sandbox:
     httpx.get(sandbox.mailchimp_url + "/ping", auth=("any", sandbox.mailchimp.key))
@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.control import Simulator
+from sandbox.espocrm import EspoSim
 from sandbox.front import TRANSPORT
 from sandbox.hubspot import HubSpotSim
 from sandbox.mailchimp import MailchimpSim
@@ -81,7 +82,7 @@ def loop_factory(sim: Simulator) -> Callable[[], asyncio.AbstractEventLoop] | No
 
 
 class Sandbox:
-    """HubSpot and Mailchimp on ports of this machine."""
+    """HubSpot and Mailchimp on ports of this machine; EspoCRM too where it is given."""
 
     def __init__(
         self,
@@ -91,27 +92,31 @@ class Sandbox:
         host: str = "127.0.0.1",
         hubspot_port: int = 0,
         mailchimp_port: int = 0,
+        espocrm: EspoSim | None = None,
+        espocrm_port: int = 0,
     ) -> None:
         """Ports are taken at once (0 = a free one), answers come after ``start``.  Raises OSError for a taken port."""
         self.hubspot = HubSpotSim() if hubspot is None else hubspot
         self.mailchimp = MailchimpSim() if mailchimp is None else mailchimp
+        self._sims: list[Simulator] = [self.hubspot, self.mailchimp, *([] if espocrm is None else [espocrm])]
         self._sockets: list[socket.socket] = []
         try:
-            for port in (hubspot_port, mailchimp_port):
+            for port in (hubspot_port, mailchimp_port, espocrm_port)[: len(self._sims)]:
                 self._sockets.append(socket.create_server((host, port), backlog=_BACKLOG))
         except OSError:
             self._close_sockets()
             raise
-        hubspot_at, mailchimp_at = (s.getsockname()[1] for s in self._sockets)
-        self.hubspot_url = f"http://{host}:{hubspot_at}"
-        self.mailchimp_url = f"http://{host}:{mailchimp_at}/3.0"
+        ports = [s.getsockname()[1] for s in self._sockets]
+        self.hubspot_url = f"http://{host}:{ports[0]}"
+        self.mailchimp_url = f"http://{host}:{ports[1]}/3.0"
+        self.espocrm_url = "" if espocrm is None else f"http://{host}:{ports[2]}"
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._error: BaseException | None = None
 
     def start(self) -> Self:
-        """Serve in a thread; returns once both listen."""
+        """Serve in a thread; returns once all listen."""
         listening = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(listening,), name="sandbox", daemon=True)
         self._thread.start()
@@ -150,7 +155,7 @@ class Sandbox:
 
     async def serve(self, stop: asyncio.Event, listening: Callable[[], None]) -> None:
         """Serve in the running loop until ``stop``; ``listening`` is called once both listen."""
-        servers = [_Server(sim, sock) for sim, sock in zip((self.hubspot, self.mailchimp), self._sockets, strict=True)]
+        servers = [_Server(sim, sock) for sim, sock in zip(self._sims, self._sockets, strict=True)]
         running: asyncio.Future[Any] = asyncio.gather(*(server.run_until(stop) for server in servers))
         both: asyncio.Future[Any] = asyncio.gather(*(server.ready.wait() for server in servers))
         await asyncio.wait({running, both}, return_when=asyncio.FIRST_COMPLETED)

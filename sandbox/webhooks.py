@@ -56,6 +56,7 @@ class Policy:
 
     ``batch``: happenings in one POST.  ``window``: seconds of gathering.  ``timeout``: seconds for the answer.
     ``waits``: seconds between the tries at the real vendor.  ``final``: statuses that disable the webhook at once.
+    ``retried``: the only statuses after which there is another try; None = after every one outside 2xx.
     """
 
     batch: int
@@ -64,6 +65,7 @@ class Policy:
     waits: tuple[float, ...]
     in_flight: int = 10
     final: frozenset[int] = frozenset()
+    retried: frozenset[int] | None = None
 
 
 Encode = Callable[[Target, Sequence[Happening], int], tuple[bytes, dict[str, str]]]
@@ -221,5 +223,7 @@ class Webhooks:
             if answer in self._policy.final:
                 target.enabled = False
                 break
+            if answer is not None and self._policy.retried is not None and answer not in self._policy.retried:
+                break  # lost
         delivery |= {"status": status, "finished": time.time()}
         self._totals[status] += len(happenings)

@@ -148,7 +148,7 @@ class Receive(Promises):
         stage = self.stage()
         first = self.keys(stage, self.example.body)
         assert self.keys(stage, self.example.body) == first
-        assert self.keys(stage, self.example.body, at=SIGNED + timedelta(hours=5)) == first
+        assert self.keys(stage, self.example.body, at=SIGNED + self.example.copies) == first
         if self.example.retried is not None:
             assert self.example.retried != self.example.body
             assert self.keys(stage, self.example.retried) == first, "the counter of tries changes the key"

@@ -90,6 +90,7 @@ class Example:
     proof: tuple[str, ...] = ()  # the headers that prove it, in lower case
     body_is_signed: bool = True
     tolerance: timedelta | None = None  # how old a signature may be, where it holds a time
+    copies: timedelta = timedelta(hours=5)  # how long a copy is known as one, where no id or time names a happening
     secrets_apart: str | None = None  # what stands between two secrets in the setting, where it takes several
 
     # Can.READ, Can.WRITE, Can.ARCHIVE

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import connectors
+from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
 from connectors.mailchimp import Mailchimp
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
+from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
 from tests.examples.mailchimp import MAILCHIMP
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
+TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
 TestMailchimp = conformance(Mailchimp, MAILCHIMP)
 

@@ -1,0 +1,172 @@
+"""EspoCRM, the contacts or the leads of one installation.  In: deliveries, ids, cursors and orders in its own words.
+Out: events, records, receipts.
+
+Fields are EspoCRM's attributes, flat; ``emailAddressData.others`` is ours, the addresses beside the primary one.  The
+parts: deliveries in ``_espocrm_hooks``, endpoints in ``_espocrm_calls``, the walk over changes in ``_espocrm_walk``,
+writing in ``_espocrm_write``, JSON in ``_espocrm_wire``.  How to connect: docs/vendors/espocrm.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar, Final
+from urllib.parse import urlsplit
+
+from connectors import _espocrm_hooks as hooks
+from connectors import _espocrm_walk as walk
+from connectors._espocrm_calls import BATCH, CONCURRENCY, PAGE, Records
+from connectors._espocrm_wire import DATA, EMAIL, OTHERS, schema
+from connectors._espocrm_write import write
+from connectors._http import Http
+from connectors._signing import secrets
+from connectors.contract import (
+    Can,
+    Connector,
+    Delivery,
+    Kind,
+    Limits,
+    Order,
+    Page,
+    Receipt,
+    Received,
+    Record,
+    Refused,
+    Schema,
+    Setting,
+    Side,
+)
+
+_API: Final = "/api/v1"
+ENTITIES: Final = ("Contact", "Lead")  # both are people with addresses; entityDefs of the CRM module
+_ATTRIBUTE: Final = re.compile(r"[A-Za-z][0-9A-Za-z]{0,99}")
+
+
+class EspoCrm(Connector):
+    """EspoCRM: the people of one entity."""
+
+    name = "espocrm"
+    side = Side.CRM
+    can: ClassVar[frozenset[Can]] = frozenset(
+        # Not MERGE: after a merge nothing at EspoCRM leads from the lost id to the one that it lives on under.
+        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE}
+    )
+    limits = Limits(
+        read_batch=BATCH,
+        find_batch=50,
+        write_batch=50,  # ours: one call each
+        # No rate is published; the web server in front sets what there is.
+        concurrency=CONCURRENCY,
+    )
+    hosts: ClassVar[frozenset[str]] = frozenset()  # it stands where its owner put it: only base_url's host is called
+    settings = (
+        Setting("base_url", "Where EspoCRM is, such as https://crm.example.com"),
+        Setting("api_key", "API key of the API user: Administration > API Users", secret=True),
+        Setting("webhook_secrets", "Secret keys of all its webhooks, separated by commas", secret=True),
+        Setting("entity", f"Whose records: {' or '.join(ENTITIES)}; default {ENTITIES[0]}", required=False),
+        Setting("attributes", "Attributes to read, separated by commas; default: by the mapping", required=False),
+        Setting("page_size", f"Rows of a list, at most recordListMaxSizeLimit; default {PAGE}", required=False),
+    )
+
+    def __init__(self, settings: Mapping[str, str], http: Http) -> None:
+        """See the contract.  ValueError for a missing setting, an unknown entity, or a page size that is none."""
+        super().__init__(settings, http)
+        self._secrets = secrets(settings["webhook_secrets"])
+        entity = _given(settings, "entity", ENTITIES[0])
+        if entity not in ENTITIES:
+            raise ValueError(f"espocrm: entity {entity!r} is none of {', '.join(ENTITIES)}")
+        size = _given(settings, "page_size", str(PAGE))
+        if not (size.isascii() and size.isdigit() and 2 <= int(size) <= PAGE):
+            raise ValueError(f"espocrm: page_size must be a number from 2 to {PAGE}")
+        names = [name for name in map(str.strip, settings.get("attributes", "").split(",")) if name]
+        if odd := [name for name in names if _ATTRIBUTE.fullmatch(name) is None]:
+            raise ValueError(f"espocrm: attributes: {', '.join(odd)}: no name of an attribute")
+        known = {settings["api_key"].strip(), *self._secrets}
+        self._records = Records(http, entity, attributes=names, page=int(size), secrets=known)
+        self._kinds = {Kind.CONTACT: self._records}
+
+    @classmethod
+    def base_url(cls, settings: Mapping[str, str]) -> str:
+        """Where the API is: ``/api/v1`` below the address of the product."""
+        url = _given(settings, "base_url", "").rstrip("/")
+        return url if url.endswith(_API) else url + _API
+
+    @classmethod
+    def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
+        """What every request carries (api.md, "Authentication")."""
+        return {"X-Api-Key": settings["api_key"].strip()}
+
+    @classmethod
+    def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:
+        """The attributes to read."""
+        return {"attributes": ",".join(sorted({DATA if name == OTHERS else name for name in theirs}))}
+
+    def receive(self, delivery: Delivery) -> Received:
+        """Signature, then one event per row.  EspoCRM waits ten seconds and takes any 2xx."""
+        webhook = hooks.verify(delivery, self._secrets)
+        return Received(hooks.events(delivery, webhook, self._records.entity))
+
+    def check(self) -> str:
+        """Reads one record, which needs the scope that everything needs, then asks who we are."""
+        found = self._records.page([], "id", size=1, count=True)
+        about = self._records.ask("/App/user")
+        user = about.get("user") if isinstance(about, Mapping) else None
+        name = user.get("userName") if isinstance(user, Mapping) else None
+        where = urlsplit(self.base_url(self._settings)).hostname
+        count = "?" if found.total is None else found.total
+        return f"EspoCRM at {where} as {name!r}: {count} records of {self._records.entity} readable"
+
+    def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
+        """In lists by id.  Removed records do not exist."""
+        return list(self._kinds[kind].read(ids).values())
+
+    def changed(self, kind: Kind, cursor: str | None) -> Page:
+        """First all records by id, then lists by modified time.  Removed records are in neither."""
+        records = self._kinds[kind]
+        state = walk.Listing("") if cursor is None else walk.load(cursor)
+        return _listed(records, state) if isinstance(state, walk.Listing) else _polled(records, walk.begin(state))
+
+    def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
+        """By ``email`` (any address of a record, case does not count) or ``id``.  Refused for another key."""
+        if key in {"email", EMAIL}:
+            return self._kinds[kind].by_email(values)
+        if key == "id":
+            return list(self._kinds[kind].read(values).values())
+        raise Refused(f"espocrm: cannot find by {key!r}; can by email, id", code="key", field=key)
+
+    def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:
+        """One call each, a few at once; see ``_espocrm_write``."""
+        return write(self._records, orders)
+
+    def describe(self, kind: Kind) -> Schema:
+        """The attributes of the entity, by the metadata."""
+        return schema(self._kinds[kind].definitions())
+
+
+def _listed(records: Records, state: walk.Listing) -> Page:
+    """One page of the first walk."""
+    first = state.after is None
+    found = records.page([] if state.after is None else [("greaterThan", "id", state.after)], "id", count=first)
+    since = state.since
+    if first:
+        newest = max((r.modified for r in found.records if r.modified is not None), default=None)
+        since = walk.stamp(found.at if found.at is not None else newest)
+    total = found.total if first else state.total
+    following: walk.Listing | walk.Poll = walk.Poll(since)
+    if found.full:
+        following = walk.Listing(since, walk.moved(state.after, found.records), total)
+    return Page(found.records, walk.dump(following), more=found.full, total=total)
+
+
+def _polled(records: Records, state: walk.Poll) -> Page:
+    """One page of a poll."""
+    where, order = walk.query(state)
+    found = records.page(where, order)
+    following, more = walk.advance(state, found.records, full=found.full, now=found.at)
+    return Page(walk.fresh(state, found.records), walk.dump(following), more=more)
+
+
+def _given(settings: Mapping[str, str], name: str, otherwise: str) -> str:
+    """A setting; one that is missing or blank has its default."""
+    value = settings.get(name, "").strip()
+    return value if value else otherwise

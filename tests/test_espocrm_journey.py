@@ -1,0 +1,221 @@
+"""EspoCRM and Mailchimp in step, whole: real processes, real sockets, both simulators."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.core.db import Database
+from sandbox.espocrm import EspoSim
+from sandbox.serve import Sandbox
+from tests.test_journey import SECONDS, until
+
+CONFIG = """
+connections:
+  - name: espocrm
+    connector: espocrm
+    mode: live
+    poll_seconds: 2
+    settings: {{base_url: "{espocrm}"}}
+  - name: mailchimp
+    connector: mailchimp
+    mode: live
+    poll_seconds: 2
+    settings: {{base_url: "{mailchimp}", list_id: "{list_id}"}}
+"""
+ANN = {
+    "emailAddress": "ann.lee@example.org",
+    "firstName": "Ann",
+    "lastName": "Lee",
+    "phoneNumber": "+49 30 901820",
+    "addressCity": "Berlin",
+}
+
+
+class Journey:
+    """The simulators, a place for the service, and the vendors' APIs as a person's client sees them."""
+
+    def __init__(self, sandbox: Sandbox, espo: EspoSim, database: Database, folder: Path) -> None:
+        self.sandbox, self.espo = sandbox, espo
+        self.list_id = sandbox.mailchimp.audience.id
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.port = listening.getsockname()[1]
+        config = folder / "tandem.yml"
+        config.write_text(
+            CONFIG.format(espocrm=sandbox.espocrm_url, mailchimp=sandbox.mailchimp_url, list_id=self.list_id)
+        )
+        chimp = sandbox.mailchimp
+        self.env = {
+            **os.environ,
+            "TANDEM_CONFIG": str(config),
+            "TANDEM_DATABASE": database.url.render_as_string(hide_password=False),
+            "TANDEM_ESPOCRM_API_KEY": espo.key,
+            "TANDEM_ESPOCRM_WEBHOOK_SECRETS": espo.secret,
+            "TANDEM_MAILCHIMP_API_KEY": chimp.key,
+            "TANDEM_MAILCHIMP_WEBHOOK_SECRET": "hook-secret",
+        }
+        self.door = f"http://127.0.0.1:{self.port}/webhooks"
+        sandbox.call(lambda: espo.deliver_to(f"{self.door}/espocrm"))
+        sandbox.call(lambda: chimp.deliver_to(f"{self.door}/mailchimp", secret="hook-secret"))
+        headers = {"x-api-key": espo.key, "x-sandbox-source": "user"}
+        self.crm = httpx.Client(base_url=f"{sandbox.espocrm_url}/api/v1", headers=headers)
+        self.mailchimp = httpx.Client(base_url=sandbox.mailchimp_url, headers={"authorization": f"Bearer {chimp.key}"})
+
+    @contextlib.contextmanager
+    def service(self, station: str = "nowhere") -> Iterator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "tests.crash", str(self.port), station]
+        process = subprocess.Popen(command, env=self.env, cwd=Path(__file__).parents[1])
+        try:
+            until(lambda: process.poll() is not None or self.listens())
+            yield process
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+
+    def listens(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self.port}/health/live", timeout=5).status_code == 200
+        return False
+
+    def contacts(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.crm.get("/Contact", params={"maxSize": 200}).json()["list"]
+        return found
+
+    def members(self) -> list[dict[str, Any]]:
+        answer = self.mailchimp.get(f"/lists/{self.list_id}/members", params={"count": 1000})
+        found: list[dict[str, Any]] = answer.json()["members"]
+        return found
+
+    def post(self, **fields: Any) -> str:
+        answer = self.crm.post("/Contact", json=fields).raise_for_status()
+        return str(answer.json()["id"])
+
+    def patch(self, id_: str, **fields: Any) -> None:
+        self.crm.patch(f"/Contact/{id_}", json=fields).raise_for_status()
+
+    def patch_member(self, member: str, **fields: Any) -> None:
+        self.mailchimp.patch(f"/lists/{self.list_id}/members/{member}", json=fields).raise_for_status()
+
+    def close(self) -> None:
+        self.crm.close()
+        self.mailchimp.close()
+
+
+@pytest.fixture
+def journey(database: Database, tmp_path: Path) -> Iterator[Journey]:
+    espo = EspoSim(retry_span=1.0)
+    with Sandbox(espocrm=espo) as sandbox:
+        made = Journey(sandbox, espo, database, tmp_path)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def arrived(journey: Journey) -> bool:
+    return [m["merge_fields"]["FNAME"] for m in journey.members()] == ["Ann"]
+
+
+@pytest.mark.parametrize("station", ["nowhere", "sent, nothing noted"])
+@pytest.mark.timeout(240)
+def test_there_and_back(journey: Journey, station: str) -> None:
+    """A new contact arrives at the other side, edits and an objection come back; killed on the way: the same."""
+    with journey.service(station) as process:
+        journey.post(**ANN)
+        if station == "nowhere":
+            until(lambda: arrived(journey))
+        else:
+            assert process.wait(SECONDS) == -signal.SIGKILL
+    with journey.service():
+        until(lambda: arrived(journey))
+        (member,) = journey.members()
+        assert (member["email_address"], member["merge_fields"]["LNAME"]) == (ANN["emailAddress"], "Lee")
+        assert member["merge_fields"]["PHONE"].replace(" ", "") == "+4930901820"
+        assert member["status"] == "transactional", "nobody is made mailable by a sync"
+        journey.patch_member(member["id"], merge_fields={"CITY": "Bonn"})
+        until(lambda: [c["addressCity"] for c in journey.contacts()] == ["Bonn"])
+        (contact,) = journey.contacts()
+        journey.patch(contact["id"], emailAddress="ann@new.example.org")
+        until(lambda: [m["email_address"] for m in journey.members()] == ["ann@new.example.org"])
+        (member,) = journey.members()
+        journey.patch_member(member["id"], status="unsubscribed")
+        until(lambda: [c["emailAddressIsOptedOut"] for c in journey.contacts()] == [True])
+        assert len(journey.contacts()) == 1
+
+
+@pytest.mark.timeout(240)
+def test_an_objection_travels_from_espocrm(journey: Journey) -> None:
+    """Whoever is opted out at EspoCRM is unsubscribed at Mailchimp, though the webhook tells only the mark."""
+    with journey.service():
+        id_ = journey.post(**ANN)
+        until(lambda: arrived(journey))
+        (member,) = journey.members()
+        journey.patch_member(member["id"], status="subscribed")
+        until(lambda: [m["status"] for m in journey.members()] == ["subscribed"])
+        journey.patch(id_, emailAddressIsOptedOut=True)
+        until(lambda: [m["status"] for m in journey.members()] == ["unsubscribed"])
+
+
+@pytest.mark.timeout(240)
+def test_all_agree_in_the_end(journey: Journey) -> None:
+    """Webhooks and answers lost, edits on both sides: in the end both say the same, and there is peace."""
+    journey.sandbox.call(lambda: journey.espo.faults.add({"kind": "drop_webhook", "rate": 0.4}))
+    journey.sandbox.call(lambda: journey.espo.faults.add({"kind": "duplicate_webhook", "rate": 0.3}))
+    for n in range(6):
+        fields = {"FNAME": f"M{n}", "LNAME": "Roth", "CITY": "Bonn"}
+        answer = journey.mailchimp.post(
+            f"/lists/{journey.list_id}/members",
+            json={"email_address": f"m{n}@example.org", "status": "subscribed", "merge_fields": fields},
+        )
+        answer.raise_for_status()
+    ids = [journey.post(emailAddress=f"e{n}@example.org", firstName=f"E{n}", lastName="Lee") for n in range(6)]
+    lost = {"kind": "reset", "after": True, "match": "/Contact", "method": "POST", "count": 2}  # the service's from now
+    journey.sandbox.call(lambda: journey.espo.faults.add(lost))
+    with journey.service():
+        until(lambda: len(journey.members()) == len(journey.contacts()) == 12)
+        for n, id_ in enumerate(ids):
+            journey.patch(id_, addressCity=f"Town {n}")
+        for n in range(6):
+            member = next(m for m in journey.members() if m["email_address"] == f"m{n}@example.org")
+            journey.patch_member(member["id"], merge_fields={"FNAME": f"N{n}"})
+        until(lambda: agree(journey))
+        before = len(writes(journey))
+        last = journey.espo.calls.since(0)[-1]["n"]
+        until(lambda: polled(journey, last) >= 3)  # a few polls over nothing new
+        assert len(writes(journey)) == before, "no peace: somebody writes though all agree"
+    assert sorted(c["emailAddress"] for c in journey.contacts()) == sorted(
+        [f"{w}{n}@example.org" for w in "em" for n in range(6)]
+    ), "an answer that was lost made somebody twice"
+
+
+def agree(journey: Journey) -> bool:
+    crm = {c["emailAddress"]: (c["firstName"], c["lastName"], c["addressCity"] or "") for c in journey.contacts()}
+    chimp = {}
+    for m in journey.members():
+        fields = m["merge_fields"]
+        chimp[m["email_address"]] = (fields["FNAME"], fields["LNAME"], fields["CITY"])
+    edited = all(crm[f"m{n}@example.org"][0] == f"N{n}" for n in range(6))
+    return crm == chimp and edited and all(crm[f"e{n}@example.org"][2] == f"Town {n}" for n in range(6))
+
+
+def writes(journey: Journey) -> list[dict[str, Any]]:
+    """The service's writes; a person's client writes as another."""
+    every = [*journey.espo.calls.since(0), *journey.sandbox.mailchimp.calls.since(0)]
+    return [c for c in every if c["write"]]
+
+
+def polled(journey: Journey, since: int) -> int:
+    return sum("modifiedAt" in c["query"] for c in journey.espo.calls.since(since))

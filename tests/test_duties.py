@@ -133,12 +133,14 @@ def test_a_heartbeat_changes_no_index(database: Database) -> None:
     """Signs of life and renewed leases are updates in place (HOT): they leave no work for vacuum in any index."""
     with database.write() as db:
         leases.register(db, "me")
-        for name in ("a", "b"):
-            assert leases.acquire(db, name, "me", HOUR)
-    for _ in range(20):
-        with database.write() as db:
-            leases.beat(db, "me")
-            leases.renew(db, "me", HOUR)
+        a, b = (leases.acquire(db, name, "me", HOUR) for name in ("a", "b"))
+    assert a is not None
+    assert b is not None
+    with leases.using(a), leases.using(b):
+        for _ in range(20):
+            with database.write() as db:
+                leases.beat(db, "me")
+                leases.renew(db, "me", HOUR)
     with database.write() as db:
         db.execute(text("SELECT pg_stat_force_next_flush()"))
     with database.read() as db:

@@ -47,7 +47,8 @@ class Duty:
                 return 0
         token = self._token
         try:
-            did = self._database.transact(lambda db: self._fenced(db, token))
+            with leases.using(token):
+                did = self._database.transact(lambda db: self._fenced(db, token))
         except LeaseLost:
             log.warning("duty.lost", duty=self._name)
             self._token = None

@@ -62,7 +62,8 @@ def shared(
             found = _good(db, name, refused) if token is not None else None
         if token is not None:
             try:
-                return found if found is not None else _land(database, name, token, work())
+                with leases.using(token):
+                    return found if found is not None else _land(database, name, token, work())
             except LeaseLost:
                 continue  # somebody else got a newer one
             finally:

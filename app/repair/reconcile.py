@@ -97,7 +97,8 @@ class Reconcile:
             return 0
         try:
             self._paged_at = now
-            return self._go_on(ready[0], token)
+            with leases.using(token):
+                return self._go_on(ready[0], token)
         except LeaseLost:
             log.warning("reconcile.lease_lost", run=ready[0])
             return 0

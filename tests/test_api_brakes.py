@@ -10,7 +10,6 @@ import pytest
 from app.core import tables as t
 from app.core.db import Database
 from app.core.words import Brake, Writes
-from app.ops import health
 from app.push import brake
 from app.push.work import FAR
 from tests.apihelp import Api, add, token
@@ -18,12 +17,6 @@ from tests.test_brake import HOUR, people, towns, world
 from tests.world import World
 
 NAMES = ("hub", "chimp")
-
-
-@pytest.fixture(autouse=True)
-def _migrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.migrate, "current", lambda _database: "0001")
-    monkeypatch.setattr(health, "_head", lambda: "0001")
 
 
 def stopped(database: Database, count: int = 8) -> World:

@@ -13,7 +13,6 @@ from sqlalchemy import update
 from app.core import tables as t
 from app.core.db import Database
 from app.core.settings import ConnectionConfig
-from app.ops import health
 from app.ops.metrics import Metrics
 from app.records import alarms, suspended
 from app.repair import erasing, freshness, runs
@@ -22,12 +21,6 @@ from app.sync.connection import Connections
 from tests.apihelp import Api, add, now, rows_of
 from tests.test_drift import compare, silently, world
 from tests.world import World
-
-
-@pytest.fixture(autouse=True)
-def _migrated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.migrate, "current", lambda _database: "0001")
-    monkeypatch.setattr(health, "_head", lambda: "0001")
 
 
 def metrics(made: World) -> str:

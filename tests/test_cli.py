@@ -227,7 +227,7 @@ def test_init_writes_files_that_can_be_used_once_they_are_filled_in(shell: Shell
 
 def test_init_tells_what_every_setting_is(shell: Shell) -> None:
     """Each connector's settings stand in one of the two files, with what they are about."""
-    shell("init", ".")
+    shell("init", ".", *(word for name in connectors.find() for word in ("--connector", name)))
     text = Path("tandem.yml").read_text(encoding="utf-8") + Path(".env").read_text(encoding="utf-8")
     abouts = [s.about for kind in connectors.find().values() for s in kind.settings]
     assert abouts
@@ -275,7 +275,7 @@ GOOD = FILE.format(hubspot=NOWHERE, mailchimp=f"{NOWHERE}/3.0", list_id="abc")
         ("work", GOOD.replace(f"{NOWHERE}/3.0", "http://example.com/3.0"), "base_url must be https"),
         ("migrate", "database: mysql://u:geheim@h/db", "'mysql' is not supported"),
         ("migrate", "database: nonsense", "the URL makes no sense"),
-        ("init --connector acme", None, "no connector 'acme'; there are: hubspot, mailchimp"),
+        ("init --connector acme", None, "no connector 'acme'; there are: espocrm, hubspot, mailchimp"),
         ("init /dev/null/here", None, "/dev/null/here: Not a directory"),
         ("connector new acme", None, "there is no directory `connectors` in it; say where with --root"),
         ("mapping check --against-connection acme", GOOD, "no connection 'acme'; there are: hubspot, mailchimp"),

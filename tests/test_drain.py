@@ -170,7 +170,7 @@ def left(database: Database) -> dict[str, Any]:
     with database.read() as db:
         return {
             "leased": db.execute(select(func.count()).where(t.work.c.lease.is_not(None))).scalar_one(),
-            "rights": sorted(n for n in db.execute(select(t.lease.c.name)).scalars() if n != "prune"),
+            "rights": sorted(n for n in db.execute(select(t.lease.c.name)).scalars() if n not in {"prune", "watch"}),
             "workers": db.execute(select(func.count()).select_from(t.worker)).scalar_one(),
         }
 

@@ -11,7 +11,6 @@ import pytest
 
 from app.core import tables as t
 from app.core.db import Database
-from app.ops import health
 from connectors.contract import Side
 from tests.apihelp import Api, add, rows_of
 from tests.test_cli import Shell, shell, store
@@ -23,16 +22,9 @@ from tests.world import World
 __all__ = ["shell", "store"]
 
 
-@pytest.fixture
-def current(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.migrate, "current", lambda _database: "0001")
-    monkeypatch.setattr(health, "_head", lambda: "0001")
-
-
 # --- API --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("current")
 @pytest.mark.parametrize("limit", [1, 3, 50])
 def test_the_plan_is_listed_page_by_page(database: Database, limit: int) -> None:
     """Each line once, in the order of contacts, whatever the size of a page; old and new said."""
@@ -47,7 +39,6 @@ def test_the_plan_is_listed_page_by_page(database: Database, limit: int) -> None
     assert rows[-1]["code"] == "incomplete"
 
 
-@pytest.mark.usefixtures("current")
 def test_the_plan_in_figures(database: Database) -> None:
     """One connection or all; nothing is written; an unknown one is 404."""
     w = world(database)
@@ -63,7 +54,6 @@ def test_the_plan_in_figures(database: Database) -> None:
     assert w.vendors["chimp"].calls == []
 
 
-@pytest.mark.usefixtures("current")
 def test_the_first_reading_is_shown(database: Database) -> None:
     """From waiting to done: records, their total, and when it was through."""
     w = World(database, {"hub": Side.CRM, "chimp": Side.MARKETING}, first_read=False)

@@ -154,6 +154,7 @@ class Link(Base, table=True):
         Index(
             "ix_link_address_of",
             "address_of",
+            "connection",
             postgresql_where=text("address_of IS NOT NULL"),
             sqlite_where=text("address_of IS NOT NULL"),
         ),

@@ -411,7 +411,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_link_address_of",
         "link",
-        ["address_of"],
+        ["address_of", "connection"],
         unique=False,
         postgresql_where=sa.text("address_of IS NOT NULL"),
         sqlite_where=sa.text("address_of IS NOT NULL"),

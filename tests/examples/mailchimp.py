@@ -301,7 +301,7 @@ MAILCHIMP = Example(
             kind=Kind.CONTACT,
             action=Action.CHANGED,
             ref=Ref("ada@people.example", "email"),
-            dedupe="d70fae1e5f19317930d4b0bb4fad71e3deacbde13a63ed92727b2cc04ee50f78",
+            dedupe="ec661952c04f039c32d610281b3198544670304d173752637238aa82bec99764",
             occurred_at=datetime(2026, 3, 2, 9, 29, 58, tzinfo=UTC),
         ),
     ),

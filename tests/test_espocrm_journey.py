@@ -20,17 +20,20 @@ from sandbox.espocrm import EspoSim
 from sandbox.serve import Sandbox
 from tests.test_journey import SECONDS, until
 
+# The brake would hold half of so small a crowd as a mass change.
 CONFIG = """
 connections:
   - name: espocrm
     connector: espocrm
     mode: live
     poll_seconds: 2
+    brake: {{creates: off, overwrites: off}}
     settings: {{base_url: "{espocrm}"}}
   - name: mailchimp
     connector: mailchimp
     mode: live
     poll_seconds: 2
+    brake: {{creates: off, overwrites: off}}
     settings: {{base_url: "{mailchimp}", list_id: "{list_id}"}}
 """
 ANN = {

@@ -31,15 +31,17 @@ class Kind(StrEnum):
 
 def raised(db: Connection, kind: Kind, connection: str, subject: str, words: str) -> bool:
     """Raise an alarm, or see it again; True where it is new."""
+    same = (a.kind == str(kind), a.connection == connection, a.subject == subject, a.cleared_at.is_(None))
+    known = db.execute(select(a.id).where(*same)).first() is not None  # not by its times: two looks may share one
     values = {"kind": str(kind), "connection": connection, "subject": subject, "words": words[:1000]}
     statement = upsert(db.dialect.name, t.alarm).values(**values, since=NOW, last_seen=NOW)
     statement = statement.on_conflict_do_update(
         index_elements=["kind", "connection", "subject"],
         index_where=a.cleared_at.is_(None),
         set_={"last_seen": statement.excluded.last_seen, "words": statement.excluded.words},
-    ).returning(a.since, a.last_seen)
-    since, seen = db.execute(statement).one()
-    return bool(since == seen)
+    )
+    db.execute(statement)
+    return not known
 
 
 def cleared(db: Connection, kind: Kind, connection: str, subjects: Collection[str] | None = None) -> list[str]:

@@ -227,7 +227,7 @@ def test_init_writes_files_that_can_be_used_once_they_are_filled_in(shell: Shell
 
 def test_init_tells_what_every_setting_is(shell: Shell) -> None:
     """Each connector's settings stand in one of the two files, with what they are about."""
-    shell("init", ".")
+    shell("init", ".", *(word for name in connectors.find() for word in ("--connector", name)))
     text = Path("tandem.yml").read_text(encoding="utf-8") + Path(".env").read_text(encoding="utf-8")
     abouts = [s.about for kind in connectors.find().values() for s in kind.settings]
     assert abouts

@@ -23,7 +23,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random,
+    wait_random_exponential,
+)
 
 from app.core.errors import ConfigError
 
@@ -164,7 +171,6 @@ class Database:
             cursor = raw.cursor()
             for pragma in (
                 f"busy_timeout = {BUSY_MS}",
-                "journal_mode = WAL",
                 "synchronous = FULL",
                 "foreign_keys = ON",
                 "temp_store = MEMORY",
@@ -173,6 +179,10 @@ class Database:
                 "secure_delete = ON",  # what is deleted is overwritten, https://www.sqlite.org/pragma.html
             ):
                 cursor.execute(f"PRAGMA {pragma}")
+            # Who switches a new file while another one does is turned away at once, whatever the busy time-out says.
+            for attempt in _switching():
+                with attempt:
+                    cursor.execute("PRAGMA journal_mode = WAL")
             cursor.close()
 
         @event.listens_for(engine, "begin")
@@ -278,6 +288,19 @@ def _thaw(raw: Any, _record: Any) -> None:
     raw.autocommit = True
     raw.execute(_FROZEN)
     raw.autocommit = False
+
+
+def _busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _switching() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception(_busy),
+        stop=stop_after_delay(BUSY_MS / 1000),
+        wait=wait_random(0.01, 0.1),
+        reraise=True,
+    )
 
 
 def unwell(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from app.core import tables as t
 from app.core.db import Database
+from app.entry import inbox
 from app.push import work
 from app.records import state
 from app.sync import fetch
@@ -59,6 +60,31 @@ def test_a_fixed_order_starves(database: Database, monkeypatch: pytest.MonkeyPat
     told(world, "b", 1)
     told(world, "c", 1)
     assert fetched(world) == [MANY - 15, 1, 1]
+
+
+def urgent(world: World, name: str) -> None:
+    """Of the events that wait there, the newest is a withdrawal."""
+    last = max(row.id for row in world.rows(t.inbox) if row.connection == name)
+    with world.database.write() as db:
+        db.execute(update(t.inbox).where(t.inbox.c.id == last).values(lane=0))
+
+
+@pytest.mark.parametrize("name", THREE)
+def test_a_withdrawal_is_taken_before_all_turns(database: Database, name: str) -> None:
+    """Whoever's turn it is, and whatever waits at its own connection: it is taken first, and alone."""
+    world = World(database, THREE)
+    for one in THREE:
+        told(world, one, MANY)
+    urgent(world, name)
+    assert world.fetch.step() == 1
+    assert [pending(world, one) for one in THREE] == [MANY - (one == name) for one in THREE]
+
+
+def test_a_withdrawal_that_waits_for_its_turn_is_noticed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur: turns that know nothing of withdrawals."""
+    monkeypatch.setattr(inbox, "waiting", lambda _db, names: list(names))
+    with pytest.raises(AssertionError):
+        test_a_withdrawal_is_taken_before_all_turns(database, "c")
 
 
 def dirty(world: World) -> None:

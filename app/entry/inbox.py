@@ -230,23 +230,24 @@ _PENDING = (
 
 
 def pending(db: Connection, connection: str, limit: int) -> Sequence[RowMapping]:
-    """The oldest due events of a connection, those of the first lane before the others."""
-    rows: list[RowMapping] = []
+    """The oldest due events of a connection: those of the first lane that has some, so that they wait for no others."""
     for lane in LANES:
-        if len(rows) < limit:
-            said = {"b_connection": connection, "b_lane": lane, "b_limit": limit - len(rows)}
-            rows += db.execute(_PENDING, said).mappings()
-    return rows
+        said = {"b_connection": connection, "b_lane": lane, "b_limit": limit}
+        rows = db.execute(_PENDING, said).mappings().all()
+        if rows:
+            return rows
+    return []
 
 
 def waiting(db: Connection, names: Sequence[str]) -> list[str]:
-    """Those of these connections that have due events, in the order given."""
-    found = []
-    for name in names:
-        due = (i.connection == name, i.status == "pending", i.lane.in_(LANES), i.due_at <= NOW)
-        if db.execute(select(literal(1)).where(*due).limit(1)).first() is not None:
-            found.append(name)
-    return found
+    """Those of these connections that have due events, in the order given; whose wait in the first lane before all."""
+    found: dict[str, None] = {}
+    for lane in LANES:
+        for name in names:
+            due = (i.connection == name, i.status == "pending", i.lane == lane, i.due_at <= NOW)
+            if name not in found and db.execute(select(literal(1)).where(*due).limit(1)).first() is not None:
+                found[name] = None
+    return list(found)
 
 
 def finish(db: Connection, ids: Collection[int], status: str, error: str | None = None) -> None:

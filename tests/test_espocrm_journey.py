@@ -148,7 +148,7 @@ def arrived(journey: Journey) -> bool:
     return [m["merge_fields"]["FNAME"] for m in journey.members()] == ["Ann"]
 
 
-@pytest.mark.parametrize("station", ["nowhere", "sent, nothing noted"])
+@pytest.mark.parametrize("station", ["nowhere", pytest.param("sent, nothing noted", marks=pytest.mark.slow)])
 @pytest.mark.timeout(240)
 def test_there_and_back(journey: Journey, station: str) -> None:
     """A new contact arrives at the other side, edits and an objection come back; killed on the way: the same."""
@@ -188,6 +188,7 @@ def test_an_objection_travels_from_espocrm(journey: Journey) -> None:
         until(lambda: [m["status"] for m in journey.members()] == ["unsubscribed"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_all_agree_in_the_end(journey: Journey) -> None:
     """Webhooks and answers lost, edits on both sides: in the end both say the same, and there is peace."""

@@ -151,7 +151,13 @@ def arrived(journey: Journey) -> bool:
     return [m["merge_fields"]["FNAME"] for m in journey.members()] == ["Ann"]
 
 
-@pytest.mark.parametrize("station", sorted(STATIONS))
+# The others, of which each is as long, are in ``make test-long``.
+USUAL = {"nowhere", "stored, not acknowledged", "contact stored, lease not given back", "sent, nothing noted"}
+
+
+@pytest.mark.parametrize(
+    "station", [s if s in USUAL else pytest.param(s, marks=pytest.mark.slow) for s in sorted(STATIONS)]
+)
 @pytest.mark.timeout(240)
 def test_there_and_back(journey: Journey, station: str) -> None:
     """A new contact arrives at the other side, an edit there comes back; killed between any two stations: the same."""

@@ -81,9 +81,8 @@ def fullest(sandbox: Sandbox) -> tuple[int, int]:
     return len(times), max((sum(s <= at < s + SECONDS for at in times) for s in times), default=0)
 
 
-@pytest.mark.parametrize(
-    "shared", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["together", "each for itself"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False], ids=["together", "each for itself"])
 def test_three_processes_keep_one_rate(database: Database, tmp_path: Path, shared: bool) -> None:
     """Three worker processes never make more calls than the vendor allows one account.
 

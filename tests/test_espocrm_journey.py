@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from app.core import tables as t
 from app.core.db import Database
 from sandbox.espocrm import EspoSim
 from sandbox.serve import Sandbox
+from tests import test_journey
 from tests.test_journey import SECONDS, until
 
 # The brake would hold half of so small a crowd as a mass change.
@@ -56,7 +54,7 @@ def mail(family: str) -> str:
     return f"{family.lower()}@{family.lower()}-family.example.org"
 
 
-class Journey:
+class Journey(test_journey.Journey):
     """The simulators, a place for the service, and the vendors' APIs as a person's client sees them."""
 
     def __init__(self, sandbox: Sandbox, espo: EspoSim, database: Database, folder: Path) -> None:
@@ -84,25 +82,6 @@ class Journey:
         headers = {"x-api-key": espo.key, "x-sandbox-source": "user"}
         self.crm = httpx.Client(base_url=f"{sandbox.espocrm_url}/api/v1", headers=headers)
         self.mailchimp = httpx.Client(base_url=sandbox.mailchimp_url, headers={"authorization": f"Bearer {chimp.key}"})
-
-    @contextlib.contextmanager
-    def service(self, station: str = "nowhere") -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "tests.crash", str(self.port), station]
-        process = subprocess.Popen(command, env=self.env, cwd=Path(__file__).parents[1])
-        try:
-            until(lambda: process.poll() is not None or self.listens())
-            yield process
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
-
-    def listens(self) -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://127.0.0.1:{self.port}/health/live", timeout=5).status_code == 200
-        return False
 
     def contacts(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.crm.get("/Contact", params={"maxSize": 200}).json()["list"]

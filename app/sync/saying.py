@@ -64,9 +64,10 @@ def say(db: Db, connections: Connections, contacts: Mapping[int, Contact], said:
     identity.refile(db, connections, before, after)
     for contact in changed:
         contact.changes.clear()
+    by_field = sorted(_by_field(said).items())
     for name in sorted(connections):
         urgent = state.urgent[name]
-        for one, ids in sorted(_by_field(said).items()):
+        for one, ids in by_field:
             withheld.forget_field(db, name, one, ids)
         work.mark(db, name, dict.fromkeys(sorted(urgent), said.now), lane=0)
         work.mark(db, name, dict.fromkeys(sorted(set(said.values) - urgent), said.now))

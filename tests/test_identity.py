@@ -188,6 +188,23 @@ def test_same_makes_them_one(database: Database, choices: dict[str, Any], town: 
         decide(w, Decision.DIFFERENT)
 
 
+def test_different_binds_syncs_and_not_people(database: Database) -> None:
+    """Said by mistake, it is put right by `same`; the vendors' two records become one contact's; twice is refused."""
+    w = world(database)
+    meet(w, **UNSURE)
+    decide(w, Decision.DIFFERENT)
+    w.settle()
+    assert [c.merged_into for c in sorted(w.rows(t.contact))] == [None, None]
+    for again in (Decision.DIFFERENT, Decision.LATER):
+        with pytest.raises(NotPossible, match="was decided before: different, by Kim"):
+            decide(w, again)
+    answer = decide(w, Decision.SAME)
+    w.settle()
+    assert answer.contact == 1
+    assert [c.merged_into for c in sorted(w.rows(t.contact))] == [None, 1]
+    assert [p.status for p in w.rows(t.proposal)] == ["same"]
+
+
 def test_a_merge_by_mistake_is_split_and_never_proposed_again(database: Database) -> None:
     """Undo: two people again, with their own values, and `different` from now on."""
     w = world(database)

@@ -157,7 +157,7 @@ def match_decide(
 
     same: they become one, with the stricter consent of both; a field keeps the older's value unless you choose the
     newer's.  It can be taken back with `tandem split`.  different: both are made everywhere, and are never proposed
-    again.  later: it stays in the list.
+    again; who erred says same.  later: it stays in the list.
 
     ```console
     tandem match decide 3 same --by Kim --choose city=newer

@@ -308,8 +308,8 @@ def matches_api(database: Database, connections: Connections, wake: Callable[[],
     def decide_match(match_id: Id, asked: DecisionAsked) -> Decided:
         """Decide whether the two are one person.
 
-        same: they become one contact, with the stricter consent of both.  different: remembered for ever.  later: it
-        stays in the list.
+        same: they become one contact, with the stricter consent of both.  different: remembered for ever, unless
+        somebody says same after all.  later: it stays in the list.
         """
         decision = Decision(asked.decision)
 

@@ -43,11 +43,13 @@ def decide(
 ) -> Answer:
     """Decide a proposal.  ``choices``: field → whose value holds from now on, where the two differ; else the older's.
 
-    Raises NotFound, NotPossible where it was decided before (a merge is taken back by a split), ValueError for a choice
-    of a field that neither has.
+    ``different`` binds every sync for ever, and not the people: a named person may say later that they were one after
+    all.  Raises NotFound, NotPossible where it was decided before otherwise (a merge is taken back by a split),
+    ValueError for a choice of a field that neither has.
     """
     row = proposals.one(db, number)
-    if row["status"] not in proposals.WAITING:
+    corrected = row["status"] == Decision.DIFFERENT and decision is Decision.SAME
+    if row["status"] not in proposals.WAITING and not corrected:
         hint = "; split the two with `tandem split`" if row["status"] == Decision.SAME else ""
         raise NotPossible(f"proposal {number} was decided before: {row['status']}, by {row['decided_by']}{hint}")
     older, newer = row["older"], row["newer"]

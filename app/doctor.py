@@ -287,9 +287,7 @@ def _connection(
             _fields(found, connection)
             _vendor_clock(found, one, env)
     finally:
-        for client in tandem.clients.values():
-            client.close()
-        tandem.database.close()
+        tandem.close()
 
 
 def _account(found: list[Finding], connection: Connection) -> bool:

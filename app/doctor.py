@@ -30,6 +30,7 @@ from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
 from app.core.settings import (
+    FILES,
     Config,
     ConnectionConfig,
     Settings,
@@ -41,7 +42,8 @@ from app.core.settings import (
 from app.core.words import Mode
 from app.main import Tandem
 from app.push import brake
-from app.records import migrate
+from app.records import migrate, tokens
+from app.repair import connecting
 from app.sync import mapping
 from app.sync.connection import Connection
 from connectors.contract import Can, NeedsHuman, Problem, TryLater
@@ -170,6 +172,7 @@ def _environment(found: list[Finding], settings: Settings, config: Config, env: 
 
 def _variables(config: Config) -> list[str]:
     names = [f"TANDEM_{name.upper()}" for name in Settings.model_fields]
+    names += [f"TANDEM_{name.upper()}_FILE" for name in FILES]
     kinds = connectors.find()
     for one in config.connections:
         for setting in kinds[one.connector].settings if one.connector in kinds else ():
@@ -283,11 +286,29 @@ def _connection(
         connection = tandem.connections[one.name]
         mode = "observe: reads, writes nothing" if connection.mode is Mode.OBSERVE else str(connection.mode)
         found.append(Finding("connection", one.name, Level.OK, f"{one.connector}, {connection.side}, {mode}"))
+        if one.name in tandem.access:
+            _tokens(found, tandem, one.name)
         if not offline and _account(found, connection):
             _fields(found, connection)
             _vendor_clock(found, one, env)
     finally:
         tandem.close()
+
+
+def _tokens(found: list[Finding], tandem: Tandem, name: str) -> None:
+    """Where the vendor is to send people back to, and what is about to end."""
+    area = "oauth"
+    with contextlib.suppress(SQLAlchemyError):  # the store has its own findings
+        with tandem.database.read() as db:
+            row = next((r for r in tokens.listed(db) if r["connection"] == name), None)
+        words = connecting.endings(row, tandem.access[name])
+        if words is None and row is not None and row["lost_at"] is not None:
+            words = f"{name}: the vendor takes its tokens no more: `tandem connect {name}`"
+        if words is not None:
+            what, _, act = words.removeprefix(f"{name}: ").partition(": ")
+            found.append(Finding(area, name, Level.PROBLEM, what, f"run {act}"))
+    back = tandem.connecting.redirect_uri(name)
+    found.append(Finding(area, name, Level.OK, f"the vendor sends people back to {back}"))
 
 
 def _account(found: list[Finding], connection: Connection) -> bool:

@@ -286,8 +286,8 @@ def _connection(
         connection = tandem.connections[one.name]
         mode = "observe: reads, writes nothing" if connection.mode is Mode.OBSERVE else str(connection.mode)
         found.append(Finding("connection", one.name, Level.OK, f"{one.connector}, {connection.side}, {mode}"))
-        if one.name in tandem.access:
-            _tokens(found, tandem, one.name)
+        if one.name in tandem.access and not _tokens(found, tandem, one.name):
+            return
         if not offline and _account(found, connection):
             _fields(found, connection)
             _vendor_clock(found, one, env)
@@ -295,9 +295,14 @@ def _connection(
         tandem.close()
 
 
-def _tokens(found: list[Finding], tandem: Tandem, name: str) -> None:
-    """Where the vendor is to send people back to, and what is about to end."""
-    area = "oauth"
+def _tokens(found: list[Finding], tandem: Tandem, name: str) -> bool:
+    """Where the vendor is to send people back to, and what is about to end; whether there may be a token to try."""
+    area, words = "oauth", None
+    back = tandem.connecting.redirect_uri(name)
+    found.append(Finding(area, name, Level.OK, f"the vendor sends people back to {back}"))
+    file = tandem.database.url.database
+    if tandem.database.dialect == "sqlite" and file is not None and not Path(file).exists():
+        return False  # to look into it would make it
     with contextlib.suppress(SQLAlchemyError):  # the store has its own findings
         with tandem.database.read() as db:
             row = next((r for r in tokens.listed(db) if r["connection"] == name), None)
@@ -307,8 +312,7 @@ def _tokens(found: list[Finding], tandem: Tandem, name: str) -> None:
         if words is not None:
             what, _, act = words.removeprefix(f"{name}: ").partition(": ")
             found.append(Finding(area, name, Level.PROBLEM, what, f"run {act}"))
-    back = tandem.connecting.redirect_uri(name)
-    found.append(Finding(area, name, Level.OK, f"the vendor sends people back to {back}"))
+    return words is None
 
 
 def _account(found: list[Finding], connection: Connection) -> bool:

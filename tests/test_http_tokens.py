@@ -71,7 +71,6 @@ def test_a_read_that_is_refused_is_sent_again_once(api: respx.MockRouter, connec
     source, route = Source(), taking(api, 9)
     assert isinstance(problem(lambda: connect(tokens=source).send("GET", "/x")), NeedsHuman)
     assert source.refused == [1]
-    assert [c.request.headers["authorization"][-1] for c in route.calls][-2:] == ["1", "2"]
     assert len(route.calls) == 4
 
 

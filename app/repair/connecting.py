@@ -164,6 +164,7 @@ class Connecting:
 
         def work(db: Db) -> bool:
             alarms.cleared(db, alarms.Kind.ACCESS, name)
+            state.ensure(db, [name])
             state.pause(db, name, f"disconnected by {by}: connect it with `tandem connect {name}`")
             return tokens.forget(db, name)
 

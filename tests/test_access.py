@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -137,13 +139,16 @@ def test_without_the_flight_they_would_not(database: Database) -> None:
     assert ended != {"200 with token 2"}
 
 
-def test_the_store_has_no_secret_in_the_clear(acme: Acme) -> None:
+def test_the_store_has_no_secret_in_the_clear(acme: Acme, database: Database) -> None:
     """Neither as a value, nor in the bytes; a row in another's place is of no use."""
     acme.access.current(refused=acme.access.current())
     with acme.database.read() as db:
         rows = repr([list(row) for table in (t.token, t.flight, t.consenting) for row in db.execute(select(table))])
     assert "access-" not in rows
     assert "refresh-" not in rows
+    if database.dialect == "sqlite":
+        files = Path(str(database.url.database)).parent.glob("tandem*.db*")
+        assert not re.search(rb"access-[0-9]|refresh-[0-9]", b"".join(f.read_bytes() for f in files))
     with acme.database.write() as db:
         db.execute(update(t.token).values(connection="other"))
     other = Access(acme.database, "other", acme.authority(), acme.keys, "worker")

@@ -20,6 +20,7 @@ from app.repair import connecting as flow
 from app.repair import prune
 from app.repair.connecting import DAY_MS, NotExpected
 from connectors._oauth_facts import Grant
+from connectors.contract import NeedsHuman
 from sandbox.oauth import Server
 from tests.apihelp import Api, token
 from tests.authority import BACK, FACTS, Acme, Clock, consented
@@ -283,6 +284,25 @@ def test_the_whole_way_over_http(acme: Acme) -> None:
     standing = tandem("GET", "/ops/tokens", headers=allowed).json()
     assert standing["items"][0]["connected_by"] == "Kim"
     assert not re.search(r"access-|refresh-", str(standing))
+
+
+def test_no_log_has_a_secret(acme: Acme, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither when it goes well nor when it does not; an empty log must not pass."""
+    query = back(acme)
+    tandem = api(acme)
+    with caplog.at_level("DEBUG"):
+        for sent in (query, query, {"state": query["state"][:-1] + "x", "code": "a-code"}):
+            tandem("GET", CALLBACK, params=sent)
+        token = acme.access.current()
+        acme.access.current(refused=token)
+        acme.server.uninstall()
+        with pytest.raises(NeedsHuman):
+            acme.access.current(refused=acme.access.current())
+    said = "".join(capfd.readouterr()) + caplog.text
+    assert "access.lost" in said
+    assert not re.search(r"access-[0-9]|refresh-[0-9]|code-[0-9]", said)
+    for secret in (query["state"], query["code"], KEY, str(acme.client.secret)):
+        assert secret not in said
 
 
 def test_a_browser_is_sent_on(acme: Acme) -> None:

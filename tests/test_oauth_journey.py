@@ -32,7 +32,7 @@ def tandem(sandbox: Sandbox, database: Database) -> Iterator[Tandem]:
         ("hubspot", {"base_url": sandbox.hubspot_url, "login_url": sandbox.hubspot_url}),
         (
             "mailchimp",
-            {"base_url": sandbox.mailchimp_url, "login_url": login, "list_id": sandbox.mailchimp.audience.id},
+            {"base_url": sandbox.mailchimp_url, "login_url": login, "list_id": lists},
         ),
     )
     config = Config(

@@ -81,7 +81,7 @@ def mautic(instance: str) -> OAuth:
     return OAuth(
         authorize_url=f"{instance}/oauth/v2/authorize",
         token_url=f"{instance}/oauth/v2/token",
-        grants=(Grant.CODE, Grant.CLIENT),
+        grants=(Grant.CLIENT, Grant.CODE),  # a consent only where `grant` says so
         rotates=Rotation.ALWAYS,
         lives=3600,
         idle=14 * DAY,

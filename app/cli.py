@@ -11,6 +11,7 @@ from app.commands import (
     backups,
     brakes,
     conflicts,
+    connect,
     connector,
     consents,
     contacts,
@@ -47,7 +48,17 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
-    _SET_UP: (init.init, setup.doctor, run.migrate, backups.backup, backups.restore, setup.prune, setup.version),
+    _SET_UP: (
+        init.init,
+        setup.doctor,
+        connect.connect,
+        connect.disconnect,
+        run.migrate,
+        backups.backup,
+        backups.restore,
+        setup.prune,
+        setup.version,
+    ),
     _LOOK: (
         look.status,
         look.replicas,
@@ -76,6 +87,7 @@ for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
+app.add_typer(connect.keys, name="keys", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
 app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)

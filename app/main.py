@@ -24,6 +24,7 @@ from app.core.bell import Listener
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
 from app.core.retry import Schedule
+from app.core.sealing import Keys
 from app.core.settings import (
     Config,
     ConnectionConfig,
@@ -46,8 +47,10 @@ from app.ops.replay import Replay
 from app.push import trust
 from app.push.push import Push
 from app.records import state, suspended
+from app.records.access import Access
 from app.records.budgets import Budgets
 from app.records.migrate import upgrade
+from app.repair.connecting import Connecting
 from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
@@ -59,7 +62,9 @@ from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
 from app.worker import Wake, Workers
 from connectors._http import Http
-from connectors.contract import Connector, Side
+from connectors._oauth import Authority
+from connectors._oauth_facts import Client, grant_of
+from connectors.contract import Connector, Side, missing
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -93,6 +98,8 @@ class Tandem:
         self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
         self.clients: dict[str, Http] = {}
+        self.access: dict[str, Access] = {}
+        self.worker_id = leases.new_worker_id()
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
             erasure_key=settings.erasure_key,
@@ -101,7 +108,6 @@ class Tandem:
         )
         self.wake = Wake()
         self.listener = Listener(self.database, self.wake)
-        self.worker_id = leases.new_worker_id()
         self.writer = GroupCommit(self.database, self.wake)
         public = config.public_url if config.public_url is not None else settings.public_url
         self.door = Door(
@@ -141,8 +147,10 @@ class Tandem:
         self.reconcile = Reconcile(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
-        self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public)
+        self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public, access=self.access)
         self.public_url = public
+        here = f"http://localhost:{settings.port}"  # RFC 8252 7.3: vendors take it for a browser on this machine
+        self.connecting = Connecting(self.database, self.access, public_url=public if public is not None else here)
         retention = Retention(settings.keep_events_days, settings.keep_history_days)
         self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
         self.workers = Workers(
@@ -175,11 +183,11 @@ class Tandem:
         values = connection_settings(config, {s.name: s.secret for s in kind.settings}, env)
         for name, value in kind.from_mapping(map_.theirs()).items():
             values.setdefault(name, value)
-        missing = [s for s in kind.settings if s.required and not values.get(s.name)]
-        if missing:
-            wanted = [variable_of(config.name, s.name) if s.secret else f"settings.{s.name}" for s in missing]
+        lacking = missing(kind.settings, values)
+        if lacking:
+            wanted = [variable_of(config.name, s.name) if s.secret else f"settings.{s.name}" for s in lacking]
             raise ConfigError(
-                f"connection {config.name}: not set: {', '.join(wanted)} ({'; '.join(s.about for s in missing)})"
+                f"connection {config.name}: not set: {', '.join(wanted)} ({'; '.join(s.about for s in lacking)})"
             )
         try:
             http = self._client(config, kind, values)
@@ -207,6 +215,21 @@ class Tandem:
             call_share=config.call_share,
         )
 
+    def _tokens(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Access | None:
+        """Its OAuth, where it has a client id; None where it has a static key.  Raises ConfigError, ValueError."""
+        facts = kind.oauth_for(values)
+        if facts is None or not values.get("client_id", "").strip():
+            return None
+        if values.get(facts.instead_of, "").strip():
+            either = f"{variable_of(config.name, facts.instead_of)} (a key of your own) or settings.client_id (OAuth)"
+            raise ConfigError(f"connection {config.name}: both are set: {either}; take one of them away")
+        authority = Authority(
+            facts, grant_of(facts, values), Client.of(values), now=lambda: clock.to_ms(clock.now()) / 1000
+        )
+        keys = Keys.of(self.settings.encryption_keys)
+        self.access[config.name] = Access(self.database, config.name, authority, keys, self.worker_id)
+        return self.access[config.name]
+
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
         def count(method: str, _family: str, status: int, seconds: float) -> None:
             self.metrics.call(config.name, method, status, seconds)
@@ -216,6 +239,7 @@ class Tandem:
             hosts=kind.hosts,
             limits=kind.limits_for(values),
             headers=kind.headers(values),
+            tokens=self._tokens(config, kind, values),
             share=config.call_share,
             timeout=max(self.settings.http_timeout, kind.timeout),
             ledger=Budgets(self.database, config.name) if self.shares_budgets else None,
@@ -259,10 +283,16 @@ class Tandem:
         if workers:
             self.workers.stop()
             self.listener.stop()
+        self.close()
+        log.info("tandem.stopped")
+
+    def close(self) -> None:
+        """Close the connections to vendors and to the store."""
         for client in self.clients.values():
             client.close()
+        for access in self.access.values():
+            access.authority.close()
         self.database.close()
-        log.info("tandem.stopped")
 
     def app(self, *, workers: bool = True) -> ASGIApp:
         """The ASGI app: the door beside the API and the pages."""
@@ -285,6 +315,7 @@ class Tandem:
             token=self.settings.token,
             lifespan=lifespan,
             worker_expected=workers,
+            connecting=self.connecting,
         )
         api.include_router(console(self.database, self.connections, demo=self.settings.demo))
         return _Beside(self.door, api)

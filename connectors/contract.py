@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from connectors._oauth_facts import OAuth
+
 if TYPE_CHECKING:
     from connectors._http import Http
 
@@ -312,6 +314,16 @@ class Setting:
     about: str
     secret: bool = False
     required: bool = True
+    unless: str | None = None  # not needed where this other setting is given
+
+
+def missing(settings: Sequence[Setting], values: Mapping[str, str]) -> list[Setting]:
+    """Those of a connector's settings that are needed and not given."""
+
+    def given(name: str | None) -> bool:
+        return name is not None and bool(values.get(name, "").strip())
+
+    return [s for s in settings if s.required and not given(s.name) and not given(s.unless)]
 
 
 class Connector(ABC):
@@ -327,6 +339,7 @@ class Connector(ABC):
     limits: ClassVar[Limits]
     timeout: ClassVar[float] = 30.0  # seconds for one call, where the vendor needs another time than usual
     settings: ClassVar[tuple[Setting, ...]]
+    oauth: ClassVar[OAuth | None] = None  # its authorization server, where it has one
     hosts: ClassVar[frozenset[str]]  # host names it may call, "*.example.com" allowed; a base_url setting adds its own
 
     @classmethod
@@ -340,6 +353,11 @@ class Connector(ABC):
         return {}
 
     @classmethod
+    def oauth_for(cls, settings: Mapping[str, str]) -> OAuth | None:
+        """The authorization server of this account, where it depends on settings.  ``client_id`` given: it is used."""
+        return cls.oauth
+
+    @classmethod
     def limits_for(cls, settings: Mapping[str, str]) -> Limits:
         """What this account allows, where accounts differ.  ValueError for a setting that makes no sense."""
         return cls.limits
@@ -351,9 +369,9 @@ class Connector(ABC):
 
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
         """Keep settings (values by ``Setting.name``; optional ones may be missing) and the shared client.  No I/O."""
-        missing = [s.name for s in self.settings if s.required and not settings.get(s.name)]
-        if missing:
-            raise ValueError(f"{self.name}: missing setting(s): {', '.join(missing)}")
+        lacking = [s.name for s in missing(self.settings, settings)]
+        if lacking:
+            raise ValueError(f"{self.name}: missing setting(s): {', '.join(lacking)}")
         self._settings = settings
         self._http = http
 

@@ -9,6 +9,7 @@ Values are text, as HubSpot keeps them; ``""`` is read as None and None is writt
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from connectors._http import Http
 from connectors._hubspot_calls import BATCH, SEARCH, Contacts, path
 from connectors._hubspot_wire import MODIFIED, schema
 from connectors._hubspot_write import write
+from connectors._oauth_facts import OAuth
+from connectors._oauth_vendors import HUBSPOT_LOGIN, hubspot
 from connectors._signing import secrets
 from connectors.contract import (
     Can,
@@ -74,23 +77,26 @@ class HubSpot(Connector):
     limits = _limits("free")
     hosts: ClassVar[frozenset[str]] = frozenset({"api.hubapi.com"})
     settings = (
-        Setting("access_token", "Access token of the private app, or an OAuth access token", secret=True),
+        Setting("access_token", "Access token of the private app", secret=True, unless="client_id"),
+        Setting("client_id", "Client id of an OAuth app, in place of the access token", required=False),
         Setting("client_secret", "Client secret of the app, signs webhooks; while rotating: new,old", secret=True),
         Setting("base_url", f"Where the API is; default {_BASE_URL}", required=False),
+        Setting("login_url", f"Where people agree to OAuth; default {HUBSPOT_LOGIN}", required=False),
+        Setting("scopes", "OAuth scopes to ask for, with commas; default: what contacts need", required=False),
         Setting("version", f"Version in the paths, such as v3 or 2026-03; default {_VERSION}", required=False),
         Setting("properties", "Contact properties to read, separated by commas", required=False),
-        Setting("tier", f"Rate limits, one of {', '.join(_TIERS)}; default free", required=False),
+        Setting("tier", f"Rate limits, one of {', '.join(_TIERS)}; default free, or oauth", required=False),
     )
 
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
         """See the contract.  ValueError for a missing setting or an unknown version or tier."""
         super().__init__(settings, http)
         self._secrets = secrets(settings["client_secret"])
-        token = settings["access_token"].strip()
+        token = settings.get("access_token", "").strip()
         self.limits_for(settings)
         self._version = _given(settings, "version", _VERSION)
         self._contacts = Contacts(
-            http, version=self._version, properties=_names(settings), secrets=[token, *self._secrets]
+            http, version=self._version, properties=_names(settings), secrets=[s for s in (token, *self._secrets) if s]
         )
         self._kinds = {Kind.CONTACT: self._contacts}
 
@@ -101,8 +107,16 @@ class HubSpot(Connector):
 
     @classmethod
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
-        """What every request carries."""
-        return {"Authorization": f"Bearer {settings['access_token'].strip()}"}
+        """What every request carries; with OAuth the client adds the token."""
+        token = settings.get("access_token", "").strip()
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    @classmethod
+    def oauth_for(cls, settings: Mapping[str, str]) -> OAuth | None:
+        """HubSpot's authorization server, which is where the API is."""
+        facts = hubspot(cls.base_url(settings), _given(settings, "login_url", HUBSPOT_LOGIN).rstrip("/"))
+        scopes = tuple(s for s in map(str.strip, settings.get("scopes", "").split(",")) if s)
+        return replace(facts, scopes=scopes) if scopes else facts
 
     @classmethod
     def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:
@@ -112,7 +126,7 @@ class HubSpot(Connector):
     @classmethod
     def limits_for(cls, settings: Mapping[str, str]) -> Limits:
         """The limits of the account's tier; ``limits`` are those of the lowest."""
-        tier = _given(settings, "tier", "free")
+        tier = _given(settings, "tier", "oauth" if settings.get("client_id", "").strip() else "free")
         if tier not in _TIERS:
             raise ValueError(f"hubspot: tier {tier!r} is unknown; known: {', '.join(_TIERS)}")
         return _limits(tier)

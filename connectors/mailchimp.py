@@ -25,6 +25,8 @@ from connectors._http import Http
 from connectors._mailchimp_calls import CONCURRENCY, Audience
 from connectors._mailchimp_wire import schema, time
 from connectors._mailchimp_write import write
+from connectors._oauth_facts import OAuth
+from connectors._oauth_vendors import MAILCHIMP_LOGIN, mailchimp
 from connectors.contract import (
     Can,
     Connector,
@@ -69,7 +71,9 @@ class Mailchimp(Connector):
     )
     hosts: ClassVar[frozenset[str]] = frozenset({_HOST, f"*.{_HOST}"})
     settings = (
-        Setting("api_key", "API key (ends in its data centre, -us21) or OAuth access token", secret=True),
+        Setting("api_key", "API key (ends in its data centre, -us21)", secret=True, unless="client_id"),
+        Setting("client_id", "Client id of an OAuth app, in place of the API key", required=False),
+        Setting("client_secret", "Client secret of the OAuth app", secret=True, required=False),
         Setting("list_id", "Audience id: Audience > Settings > Audience name and defaults"),
         Setting("webhook_secret", "What the webhook's URL ends in: ?secret=…", secret=True, required=False),
         Setting(
@@ -79,6 +83,7 @@ class Mailchimp(Connector):
             required=False,
         ),
         Setting("base_url", f"Where the API is; default: by the key, else https://{_HOST}{_VERSION}", required=False),
+        Setting("login_url", f"Where people agree to OAuth; default {MAILCHIMP_LOGIN}", required=False),
         Setting("new_member_status", f"Status of new members: {', '.join(_NEW)}; default {_NEW[0]}", required=False),
         Setting(
             "topics", "Interests that speak of consent, by id, with commas; default: by the mapping", required=False
@@ -95,21 +100,29 @@ class Mailchimp(Connector):
         if self._new_status not in _NEW:
             raise ValueError(f"mailchimp: new_member_status {self._new_status!r} is none of {', '.join(_NEW)}")
         self._topics = len({t for t in map(str.strip, _given(settings, "topics", "").split(",")) if t})
-        self._audience = Audience(http, self._list_id, secrets={settings["api_key"].strip()})
+        secrets = {settings.get("api_key", "").strip(), settings.get("client_secret", "").strip()} - {""}
+        self._audience = Audience(http, self._list_id, secrets=secrets)
         self._kinds = {Kind.CONTACT: self._audience}
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
         """Where the API is: as set, else by the data centre in the key, else the global host."""
-        dc = settings["api_key"].strip().rpartition("-")[2]
-        host = f"{dc}.{_HOST}" if "-" in settings["api_key"] and _DATA_CENTRE.fullmatch(dc) else _HOST
+        key = settings.get("api_key", "").strip()
+        dc = key.rpartition("-")[2]
+        host = f"{dc}.{_HOST}" if "-" in key and _DATA_CENTRE.fullmatch(dc) else _HOST
         url = _given(settings, "base_url", f"https://{host}{_VERSION}").rstrip("/")
         return url if urlsplit(url).path else url + _VERSION
 
     @classmethod
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
         """What every request carries; keys and OAuth tokens are sent alike ("Authentication")."""
-        return {"Authorization": f"Bearer {settings['api_key'].strip()}"}
+        key = settings.get("api_key", "").strip()
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    @classmethod
+    def oauth_for(cls, settings: Mapping[str, str]) -> OAuth | None:
+        """Mailchimp's authorization server."""
+        return mailchimp(_given(settings, "login_url", MAILCHIMP_LOGIN).rstrip("/"))
 
     @classmethod
     def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:

@@ -21,6 +21,7 @@ from sandbox.espocrm import SECRET as ESPOCRM_SECRET
 from sandbox.espocrm import EspoSim, fill
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
+from sandbox.oauth import CLIENT, CLIENT_SECRET
 from sandbox.people import people, populate
 from sandbox.serve import Sandbox, loop_factory
 
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "side": "crm",
             "base_url": sandbox.hubspot_url,
             "credentials": {"access_token": args.hubspot_token, "client_secret": args.hubspot_secret},
+            "oauth": {"login_url": sandbox.hubspot_url, "client_id": CLIENT, "client_secret": args.hubspot_secret},
         },
         "mailchimp": {
             "side": "marketing",
@@ -87,6 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "api_key": args.mailchimp_key,
                 "list_id": args.mailchimp_list,
                 **{name: secret for name, secret in secrets.items() if secret},
+            },
+            "oauth": {
+                "login_url": sandbox.mailchimp_url.removesuffix("/3.0"),
+                "client_id": CLIENT,
+                "client_secret": CLIENT_SECRET,
             },
         },
     }

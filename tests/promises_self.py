@@ -59,6 +59,22 @@ class Self(Promises):
                 assert setting.name in str(error)
 
     @promise()
+    def test_oauth_takes_the_place_of_its_key(self) -> None:
+        """Where it has OAuth, a client id replaces the static key, which is neither needed nor sent then."""
+        stage = self.stage()
+        facts = self.kind.oauth_for(stage.settings)
+        if facts is None:
+            return
+        settings = {s.name: s for s in self.kind.settings}
+        assert "client_id" in settings, "OAuth is chosen by the setting client_id"
+        assert settings[facts.instead_of].unless == "client_id", f"{facts.instead_of} is needed with OAuth too"
+        given = {k: v for k, v in stage.settings.items() if k != facts.instead_of} | {"client_id": "an-app"}
+        self.kind(given, stage.it._http)
+        assert "authorization" not in {name.lower() for name in self.kind.headers(given)}, "its own Authorization"
+        for url in filter(None, (facts.token_url, facts.authorize_url, facts.revoke_url)):
+            assert url.startswith(("https://", "http://127.0.0.1", "http://localhost")), f"not https: {url}"
+
+    @promise()
     def test_its_repr_holds_no_secret(self) -> None:
         """What a log or a traceback would print of it holds no secret."""
         stage = self.stage()

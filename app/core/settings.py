@@ -3,7 +3,8 @@
 Secrets never stand in ``tandem.yml``: a connection's secret ``access_token`` of the connection ``hubspot`` is read from
 ``TANDEM_HUBSPOT_ACCESS_TOKEN``, or from the file that ``TANDEM_HUBSPOT_ACCESS_TOKEN_FILE`` names (Docker and Kubernetes
 secrets).  So can our own be given: ``TANDEM_DATABASE_FILE``, ``TANDEM_DATABASE_PASSWORD_FILE``,
-``TANDEM_TOKEN_FILE``, ``TANDEM_ERASURE_KEY_FILE``.
+``TANDEM_TOKEN_FILE``, ``TANDEM_ERASURE_KEY_FILE``, ``TANDEM_ENCRYPTION_KEYS_FILE``.  Or a whole folder of them, each
+file named as the variable that it stands for: ``TANDEM_SECRETS_DIR``.
 """
 
 from __future__ import annotations
@@ -224,6 +225,8 @@ class Settings(BaseSettings):
     public_url: str | None = None  # how vendors reach the door, when a proxy stands before it
     token: SecretStr | None = None  # of the operations API; None = it answers on loopback only
     erasure_key: SecretStr | None = None  # keys the hashes of removed addresses; None = one is made and kept
+    encryption_keys: SecretStr | None = None  # seal OAuth tokens in the store; several while rotating, newest first
+    secrets_dir: Path | None = None  # files named as variables, e.g. /run/secrets
     body_limit: int = Field(default=2 * 1024 * 1024, ge=1024)  # bytes of one delivery
     workers: int = Field(default=2, ge=1, le=64)  # threads for reading, and as many for writing
     shared_budget: bool | None = None  # count calls with the other processes; None = on PostgreSQL only
@@ -248,10 +251,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[Any, ...]:
         """A file that a variable names comes before the variable itself, as for the secrets of connections."""
-        return init_settings, _from_files, env_settings, dotenv_settings, file_secret_settings
+        return init_settings, _from_files, env_settings, _from_folder, dotenv_settings, file_secret_settings
 
 
-FILES: Final = ("database", "database_password", "token", "erasure_key")  # may be given as a file
+# May be given as a file.
+FILES: Final = ("database", "database_password", "token", "erasure_key", "encryption_keys")
+FOLDER: Final = "TANDEM_SECRETS_DIR"
 
 
 def _from_files() -> dict[str, Any]:
@@ -259,6 +264,28 @@ def _from_files() -> dict[str, Any]:
     env = environment()
     names = {name: f"TANDEM_{name}_FILE".upper() for name in FILES}
     return {name: _secret_file(variable, env[variable]) for name, variable in names.items() if env.get(variable)}
+
+
+def _from_folder() -> dict[str, Any]:
+    """Settings that stand as files in the folder of secrets.  Raises ConfigError."""
+    found = _folder(environment(folder=False))
+    names = {f"TANDEM_{name}".upper(): name for name in FILES}
+    return {names[variable]: value for variable, value in found.items() if variable in names}
+
+
+def _folder(env: Mapping[str, str]) -> dict[str, str]:
+    """Variable → text of the file of that name, in capitals or small letters.
+
+    Kubernetes keeps the files of a mounted secret behind links whose names begin with two dots; only names that begin
+    with ``TANDEM_`` are looked at.
+    """
+    if not env.get(FOLDER):
+        return {}
+    folder = Path(env[FOLDER])
+    if not folder.is_dir():
+        raise ConfigError(f"{FOLDER}: there is no folder {folder}")
+    files = sorted(f for f in folder.iterdir() if f.name.upper().startswith("TANDEM_") and f.is_file())
+    return {file.name.upper(): _secret_file(f"{FOLDER}: {file.name}", str(file)) for file in files}
 
 
 def _secret_file(variable: str, path: str) -> str:
@@ -338,13 +365,13 @@ def _line(text: str, loc: tuple[Any, ...]) -> int | None:
     return line
 
 
-def environment(env_file: Path | None = Path(".env")) -> dict[str, str]:
-    """What the process and ``.env`` say, the process first."""
+def environment(env_file: Path | None = Path(".env"), *, folder: bool = True) -> dict[str, str]:
+    """What the process, the folder of secrets and ``.env`` say, in this order.  Raises ConfigError for the folder."""
     values: dict[str, str] = {}
     if env_file is not None and env_file.is_file():
         values.update({k: v for k, v in dotenv_values(env_file).items() if v is not None})
-    values.update(os.environ)
-    return values
+    found = _folder({**values, **os.environ}) if folder else {}
+    return {**values, **found, **os.environ}
 
 
 def connection_settings(config: ConnectionConfig, names: Mapping[str, bool], env: Mapping[str, str]) -> dict[str, str]:

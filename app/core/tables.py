@@ -25,6 +25,7 @@ from app.core._tables_care import (
     Withheld,
 )
 from app.core._tables_replicas import CallBudget, Flight
+from app.core._tables_tokens import Consenting, Token
 from app.core._tables_trust import Approval, CanaryContact
 from app.core._tables_watch import (
     Alarm,
@@ -368,6 +369,8 @@ connection_state = _table(ConnectionState)
 lease = _table(Lease)
 call_budget = _table(CallBudget)
 flight = _table(Flight)
+token = _table(Token)
+consenting = _table(Consenting)
 worker = _table(Worker)
 run = _table(Run)
 tombstone = _table(Tombstone)

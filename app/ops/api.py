@@ -20,6 +20,7 @@ from app.ops.alarms import alarms_api
 from app.ops.auth import protect
 from app.ops.brakes import brakes_api
 from app.ops.conflicts import conflicts_api
+from app.ops.connect import connect_api
 from app.ops.connections import connections_api
 from app.ops.consents import consents_api
 from app.ops.contacts import contacts
@@ -38,6 +39,7 @@ from app.ops.replay import Replay
 from app.ops.replicas import replicas_api
 from app.ops.tombstones import tombstones_api
 from app.ops.undo import undo_api
+from app.repair.connecting import Connecting
 from app.repair.undoing import Undo
 from app.sync.connection import Connections
 
@@ -109,11 +111,13 @@ def build_api(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     worker_expected: bool,
     event_age: timedelta = EVENT_AGE,
+    connecting: Connecting | None = None,
 ) -> FastAPI:
     """The app.
 
     ``wake`` is called after everything that gives the workers something to do.  ``token`` None: callers on this machine
     only.  ``worker_expected``: not ready without a live worker.  ``event_age``: not ready once an event waited longer.
+    ``connecting``: of the connections that use OAuth; None: none does.
     """
     api = Api(
         title="Tandem operations API",
@@ -130,6 +134,9 @@ def build_api(
     examiner = Examiner(database, connections, worker_expected=worker_expected, event_age=event_age)
     api.include_router(health(examiner, metrics))
     api.include_router(connections_api(database, connections, wake))
+    if connecting is None:
+        connecting = Connecting(database, {}, public_url="")
+    api.include_router(connect_api(database, connecting, wake))
     api.include_router(replicas_api(database))
     api.include_router(events(database, connections, replay, wake))
     api.include_router(deadletters(database, connections, wake))

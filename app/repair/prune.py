@@ -18,7 +18,7 @@ from sqlalchemy import Table, delete, func, select
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
-from app.records import alarms
+from app.records import alarms, tokens
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +73,7 @@ class Prune:
 def prune(db: Db, retention: Retention) -> Pruned:
     """Remove one batch of each kind that is older than its retention, in the caller's transaction."""
     now: int = db.execute(select(now_ms())).scalar_one()
+    tokens.forget_late(db)
     events = deliveries = history = refusals = 0
     if retention.events is not None:
         cutoff = now - retention.events * DAY_MS

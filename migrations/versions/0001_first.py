@@ -175,6 +175,16 @@ def upgrade() -> None:
     op.create_index("ix_consent_address", "consent", ["address", "channel"], unique=False)
     op.create_index("uq_consent_digest", "consent", ["digest"], unique=True)
     op.create_table(
+        "consenting",
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("verifier", sa.Text(), nullable=False),
+        sa.Column("redirect_uri", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("state", name=op.f("pk_consenting")),
+    )
+    op.create_table(
         "contact",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -524,6 +534,25 @@ def upgrade() -> None:
         sa.Column("resumed_at", sa.BigInteger(), nullable=True),
         sa.Column("resumed_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_suspended")),
+    )
+    op.create_table(
+        "token",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("grant", sa.Text(), nullable=False),
+        sa.Column("renews", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("scopes", JSON, nullable=False),
+        sa.Column("place", sa.Text(), nullable=True),
+        sa.Column("account", sa.Text(), nullable=True),
+        sa.Column("connected_at", sa.BigInteger(), nullable=False),
+        sa.Column("connected_by", sa.Text(), nullable=True),
+        sa.Column("refreshed_at", sa.BigInteger(), nullable=False),
+        sa.Column("trying_at", sa.BigInteger(), nullable=True),
+        sa.Column("lost_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", name=op.f("pk_token")),
     )
     op.create_table(
         "tombstone",

@@ -157,7 +157,7 @@ class _Run(Run):
     def creates(self, jobs: Sequence[_Job]) -> None:
         """Looked up first, all of them; who is there is left as they are."""
         for group in rounds(jobs, lambda j: j.email if j.email else None):
-            found = self.call(group, lambda g=group: self._holders(g))  # type: ignore[misc]
+            found = self.call(group, lambda g=group: _looked_up(lambda: self._holders(g)))  # type: ignore[misc]
             if found is not None:
                 self.each([j for j in group if not self._there(j, found)], self.created)
 
@@ -271,7 +271,7 @@ class _Run(Run):
     def _sure(self, jobs: Sequence[_Job], send: Callable[[], _Out]) -> _Out | None:
         """As ``call``; but a profile that this write has made is there, whatever fails after it."""
         made = [j for j in jobs if j.order.verb is Verb.CREATE and isinstance(self.receipts.get(j.at), Done)]
-        found = self.call(jobs, send)
+        found = self.call(jobs, lambda: _looked_up(send))
         for job in made if found is None else ():
             failed = self.receipts[job.at]
             if isinstance(failed, Failed) and isinstance(failed.problem, TryLater):
@@ -343,3 +343,11 @@ class _Run(Run):
         name = EMAIL if job.email else PHONE if job.phone else None
         what = f"this {name}" if name is not None else "one of these identifiers"
         return Refused(f"klaviyo: another profile has {what}", code="conflict", field=name)
+
+
+def _looked_up(look: Callable[[], _Out]) -> _Out:
+    """A refusal of a look-up is about none of the orders, and its words may name what they hold."""
+    try:
+        return look()
+    except Refused as refused:
+        raise Refused("klaviyo: refuses to look up profiles, or to take on a job", code=refused.code) from None

@@ -17,7 +17,7 @@ import orjson
 from connectors._http import Http
 from connectors._klaviyo_wire import EMAIL, PHONE, clock, faults, fold, following, is_id, record, rows
 from connectors._receipts import together
-from connectors.contract import NeedsHuman, Rate, Record, TryLater
+from connectors.contract import NeedsHuman, Rate, Record, Refused, TryLater
 
 REVISION: Final = "2026-07-15"  # lives a year, is deprecated for another, then answers 410 ("API versioning policy")
 CONCURRENCY: Final = 10  # ours: no number of simultaneous calls is published
@@ -75,11 +75,15 @@ class Profiles:
         TryLater for an error that is no error document: then it is not Klaviyo that speaks, and a 404 would make a
         living profile look gone.
         """
-        response = self._http.send(method, path, params=params, json=json, take={410, *take}, family=family, safe=safe)
+        response = self._http.send(
+            method, path, params=params, json=json, take={404, 410, *take}, family=family, safe=safe
+        )
         if response.status_code == 410:
             raise NeedsHuman(f"klaviyo: 410, revision {REVISION} of the API has ended: update Tandem")
         if response.status_code >= 400 and not faults(response):
             raise TryLater(f"klaviyo: a {response.status_code} without an error document")
+        if response.status_code == 404 and 404 not in take:
+            raise Refused("klaviyo: 404, there is no such endpoint or object", code="http_404")
         return response
 
     def ask(self, path: str, family: str, params: Mapping[str, Any] | None = None) -> Any:

@@ -122,12 +122,6 @@ class Profiles:
                 found.setdefault(one.id, one)
         return found
 
-    def listed(self, ids: Iterable[str]) -> dict[str, Record]:
-        """As ``read``, of profiles that are known to be there."""
-        asked = list(dict.fromkeys(ids))
-        parts = [asked[start : start + BATCH] for start in range(0, len(asked), BATCH)]
-        return {r.id: r for part in parts for r in self._all(f"any(id,{_list(part)})")}
-
     def single(self, id_: str) -> Record | None:
         """One profile; None where there is none."""
         response = self.send("GET", f"/api/profiles/{id_}", "get", params=_SHOWN, take={404})

@@ -25,9 +25,7 @@ _NAME: Final = "Tandem"
 
 def listed(profiles: Profiles) -> tuple[Hook, ...]:
     """All webhooks of the account."""
-    known = _topics(profiles)
-    response = _ask(profiles, "GET", _PATH, "hooks", params={"include": "webhook-topics"})
-    return tuple(_hook(row, known) for row in rows(response.json()))
+    return _listed(profiles, _topics(profiles))
 
 
 def install(profiles: Profiles, url: str, secret: str) -> Hooked:
@@ -43,19 +41,24 @@ def install(profiles: Profiles, url: str, secret: str) -> Hooked:
     attributes = {"name": _NAME, "description": _ABOUT + url, "endpoint_url": url, "secret_key": secret}
     wanted = [{"type": "webhook-topic", "id": topic} for topic in topics]
     data = {"type": "webhook", "relationships": {"webhook-topics": {"data": wanted}}}
-    ours = [hook for hook in listed(profiles) if hook.url == url]
+    ours = [hook for hook in _listed(profiles, topics) if hook.url == url]
     for hook in ours:
         changed = {**data, "id": hook.id, "attributes": {**attributes, "enabled": True}}
         _ask(profiles, "PATCH", f"{_PATH}/{hook.id}", "hook_change", json={"data": changed})
     if not ours:
         _ask(profiles, "POST", _PATH, "hook", json={"data": {**data, "attributes": attributes}})
-    return Hooked(tuple(hook for hook in listed(profiles) if hook.url == url))
+    return Hooked(tuple(hook for hook in _listed(profiles, topics) if hook.url == url))
 
 
 def drop(profiles: Profiles, id_: str) -> None:
     """Remove one; one that is not there is removed already."""
     if is_id(id_):
         _ask(profiles, "DELETE", f"{_PATH}/{id_}", "hook_drop", missing=True)
+
+
+def _listed(profiles: Profiles, known: tuple[str, ...]) -> tuple[Hook, ...]:
+    response = _ask(profiles, "GET", _PATH, "hooks", params={"include": "webhook-topics"})
+    return tuple(_hook(row, known) for row in rows(response.json()))
 
 
 def _topics(profiles: Profiles) -> tuple[str, ...]:

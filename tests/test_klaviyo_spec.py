@@ -1,7 +1,6 @@
 """Klaviyo's connector and simulator against Klaviyo's own OpenAPI document, and the simulator before its own client.
 
-The document is that of the revision that the connector pins.  Its answers leave ``title`` of an error and some links
-open; requests are closed here, so that a misspelt key is found.
+The document is that of the revision that the connector pins.  Requests are closed here: a misspelt key is found.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ PATHS = (
     *("/api/webhook-topics", "/api/data-privacy-deletion-jobs", "/api/profile-subscription-bulk-create-jobs"),
     *("/api/profile-subscription-bulk-delete-jobs", "/api/profile-suppression-bulk-create-jobs"),
 )
-OPEN = ("properties",)  # whose keys are anybody's
 
 
 def document() -> dict[str, Any]:
@@ -42,6 +40,8 @@ def document() -> dict[str, Any]:
 def _document() -> dict[str, Any]:
     made = load("klaviyo", "klaviyo-openapi-stable-2026-07-15.json.gz")
     made["paths"] = {path: made["paths"][path] for path in PATHS}  # the rest takes long
+    for name in ("next", "prev"):  # "null at the end", says the API overview; the document forgot it
+        made["components"]["schemas"]["CollectionLinks"]["properties"][name]["nullable"] = True
     _inlined(made)
     return made
 

@@ -70,6 +70,7 @@ def write(profiles: Profiles, jobs: Jobs, orders: Sequence[Order]) -> list[Recei
     run.withdraw([j for j in updates if any(a.stops for a in j.acts)])
     run.updates(updates)
     run.creates(creates)
+    run.withdraw([j for j in creates if isinstance(run.receipts.get(j.at), Done) and any(a.stops for a in j.acts)])
     run.settle([*updates, *creates])
     for part in rounds([j for j in found if j.order.verb is Verb.ERASE], lambda j: j.order.id):
         run.each(part, run.erased)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from connectors import _klaviyo_consent as consent
 from connectors import _klaviyo_hooks as hooks
+from connectors import _klaviyo_walk as walk
 from connectors._klaviyo_wire import record
 from connectors.contract import (
     Delivery,
@@ -24,6 +26,7 @@ from connectors.contract import (
     NeedsHuman,
     Order,
     Receipt,
+    Record,
     Refused,
     TryLater,
     Unreadable,
@@ -35,6 +38,7 @@ from sandbox.klaviyo_account import DOUBLE, SINGLE
 from tests.examples.klaviyo import ADA, HOOK, SECRET, URL, FakeKlaviyo, connect, delivery, refused, row, sign
 
 C = Kind.CONTACT
+ADVANCE = walk.advance
 OUT, IN = {"consent.email": "unsubscribed"}, {"consent.email": "subscribed"}
 KNOWN_OUT = {"consent.email": "unsubscribed"}
 
@@ -300,6 +304,16 @@ def test_a_profile_that_was_made_may_be_there_whatever_fails_after_it(api: FakeK
     assert isinstance(receipt.problem, TryLater)
     assert receipt.problem.landed
     assert api.emails() == ["ada@people.example"]
+
+
+def test_a_refused_subscription_holds_up_no_objection(api: FakeKlaviyo) -> None:
+    """Of a new person too: the SMS objection is said although the list for e-mail asks twice."""
+    it = connect(api, list_id=DOUBLE)
+    number = {"phone_number": "+4915112345678"}
+    (receipt,) = it.write([create("k", "ada@people.example", **number, **IN, **{"consent.sms": "unsubscribed"})])
+    assert code(receipt) == ("consent", "consent.email")
+    (found,) = api.people.profiles.values()
+    assert (found.sms_consent, found.email_consent) == ("UNSUBSCRIBED", "NEVER_SUBSCRIBED")
 
 
 def test_the_new_address_of_somebody_who_objects(api: FakeKlaviyo, it: Klaviyo) -> None:
@@ -578,6 +592,31 @@ def test_a_second_with_more_profiles_than_a_page(api: FakeKlaviyo, it: Klaviyo) 
     assert len(found) <= 260
     again, _ = walked(it, cursor)
     assert set(again) == set(late), "only what is within the overlap comes again"
+
+
+def naive(
+    state: walk.Walk, page: Sequence[Record], following: str | None, now: datetime | None
+) -> tuple[walk.Walk, bool]:
+    """The saboteur: trusts that a cursor is a place."""
+    if state.part == "changes" and following is not None:
+        return dataclasses.replace(state, cursor=following), True
+    return ADVANCE(state, page, following, now)
+
+
+@pytest.mark.parametrize("sabotaged", [False, True])
+def test_what_moves_to_the_end_pushes_nobody_out_of_sight(
+    api: FakeKlaviyo, it: Klaviyo, monkeypatch: pytest.MonkeyPatch, sabotaged: bool
+) -> None:
+    """Three of the first page change while the walk is under way; a connector that follows the cursor loses three."""
+    if sabotaged:
+        monkeypatch.setattr(walk, "advance", naive)
+    ids = [api.add(api.now - timedelta(minutes=300 - n), email=f"p{n}@people.example") for n in range(250)]
+    first = it.changed(C, None)
+    for record_ in first.records[:3]:
+        api.touch(record_.id, api.now)
+    rest, _ = walked(it, first.cursor)
+    missing = {*ids} - {r.id for r in first.records} - {*rest}
+    assert len(missing) == (3 if sabotaged else 0)
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "[]", "{}", '{"since":"x"}', '{"part":"else"}', '{"poll":1}'])

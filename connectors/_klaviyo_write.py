@@ -40,7 +40,6 @@ from connectors.contract import (
 )
 
 NOBODY: Final = "klaviyo: no profile of this id"
-SOON: Final = timedelta(seconds=5)  # until a job is looked for again; ours, as no duration is published
 LATER: Final = timedelta(minutes=1)  # until a deletion is; ours
 
 _Out = TypeVar("_Out")
@@ -223,7 +222,8 @@ class _Run(Run):
 
     def _wait(self, job: _Job) -> Receipt:
         says = "klaviyo: the change of consent was taken on and does not show yet"
-        return Failed(job.order.key, TryLater(says, after=SOON, landed=job.order.verb is Verb.CREATE))
+        # Without a time: one would let the whole connection rest, where this order is alone.
+        return Failed(job.order.key, TryLater(says, landed=job.order.verb is Verb.CREATE))
 
     def _tell(self, jobs: Sequence[_Job], *, stops: bool | None) -> dict[str, Record] | None:
         """Start jobs for what the profiles do not show.  ``stops``: only what stops; None: everything.

@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             key=args.klaviyo_key,
             secret=args.klaviyo_secret,
             webhook=args.klaviyo_webhook,
+            limits=args.limits,
             retry_span=args.retry_span,
             seed=args.seed,
         )
@@ -183,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--klaviyo-key", default=KLAVIYO_KEY, help="private API key (default: %(default)s)")
     add("--klaviyo-secret", default=KLAVIYO_SECRET, help="what signs its webhooks (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
-    add("--limits", action="store_true", help="enforce HubSpot's published rate limits too")
+    add("--limits", action="store_true", help="enforce HubSpot's and Klaviyo's published rate limits too")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")
     return parser
 

@@ -19,6 +19,7 @@ from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.front import Json
 from sandbox.klaviyo_account import KEY, Account
 from sandbox.klaviyo_events import POLICY, encode
+from sandbox.klaviyo_limits import Windows
 from sandbox.klaviyo_store import KlaviyoError
 from sandbox.people import Person
 from sandbox.webhooks import Target
@@ -38,18 +39,20 @@ class KlaviyoSim(Simulator):
         webhook: str | None = None,
         lag: float = LAG,
         system_webhooks: bool = True,
+        limits: bool = False,
         retry_span: float = SPAN,
         seed: int = 0,
         clock: Clock | None = None,
     ) -> None:
         """Without people.
 
-        ``webhook``: where all events go, signed with ``secret``.  ``lag``: seconds until a job is done.
-        ``retry_span``: seconds for all retries of a webhook.
+        ``webhook``: where all events go, signed with ``secret``.  ``lag``: seconds until a job is done.  ``limits``:
+        keep to the published rates.  ``retry_span``: seconds for all retries of a webhook.
         """
         super().__init__(POLICY, encode, seed=seed, span=retry_span, clock=clock)
         self.secret = secret
         self.lag = lag
+        self._windows = Windows() if limits else None
         self.account = Account(
             now=self.clock,
             emit=self.webhooks.emit,
@@ -84,9 +87,10 @@ class KlaviyoSim(Simulator):
         """No writing method only reads."""
         return False
 
-    def gate(self, _scope: Scope, _path: str, _in_flight: int, /) -> Response | None:
-        """The account looks at the key itself."""
-        return None
+    def gate(self, scope: Scope, path: str, _in_flight: int, /) -> Response | None:
+        """The published rates, where they are kept to; the account looks at the key itself."""
+        wait = self._windows.take(scope["method"], path, self.clock()) if self._windows is not None else 0
+        return self.trouble(429, wait) if wait else None
 
     def trouble(self, status: int, retry_after: float | None) -> Response:
         """An error document."""

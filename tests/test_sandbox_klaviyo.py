@@ -13,6 +13,7 @@ import pytest
 
 from sandbox.klaviyo import KlaviyoSim, fill
 from sandbox.klaviyo_account import DOUBLE, KEY, SINGLE
+from sandbox.klaviyo_limits import Windows
 from sandbox.people import people
 from sandbox.serve import Sandbox
 from tests.examples.klaviyo import FakeKlaviyo
@@ -257,6 +258,41 @@ def test_webhooks_are_signed_and_tried_again(receiver: Receiver) -> None:
         assert event["topic"] == topic
         assert event["payload"]["data"]["relationships"]["profile"]["data"]["id"] == profile["id"]
         assert client.delete(f"/api/webhooks/{made.json()['data']['id']}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fits"),
+    [
+        ("GET", "/api/accounts", 1),
+        ("POST", "/api/data-privacy-deletion-jobs", 3),
+        ("POST", "/api/profile-merge", 10),
+        ("PATCH", "/api/profiles/P1", 75),
+    ],
+)
+def test_each_endpoint_has_windows_of_its_own(method: str, path: str, fits: int) -> None:
+    """A second and a minute, counted for themselves; full ones say how long to stay away."""
+    windows = Windows()
+    assert [windows.take(method, path, 600.0) for _ in range(fits + 1)] == [*[0] * fits, 1]
+    assert windows.take("DELETE", path, 600.0) == 0
+    assert windows.take(method, path, 601.0) == 0
+
+
+def test_the_minute_counts_too() -> None:
+    """The sixteenth call of a minute waits for the next, however far apart they were."""
+    windows = Windows()
+    assert [windows.take("GET", "/api/accounts", 600.0 + n) for n in range(16)] == [*[0] * 15, 45]
+    assert windows.take("GET", "/api/accounts", 660.0) == 0
+
+
+def test_limits_are_kept_to_on_request() -> None:
+    """429 with the seconds to wait, in the document that errors have."""
+    with (
+        Sandbox(klaviyo=KlaviyoSim(limits=True, clock=lambda: 600.0)) as sandbox,
+        httpx.Client(base_url=sandbox.klaviyo_url, headers=HEADERS, timeout=PATIENCE, verify=PLAIN) as client,
+    ):
+        first, second = client.get("/api/accounts"), client.get("/api/accounts")
+        assert (first.status_code, second.status_code, second.headers["retry-after"]) == (200, 429, "1")
+        assert second.json()["errors"][0]["code"] == "throttled"
 
 
 def test_a_crowd_is_there_at_once() -> None:

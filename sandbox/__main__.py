@@ -1,4 +1,4 @@
-"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM on this machine.
+"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM and Klaviyo on this machine.
 
 They are filled with people who do not exist.  One line of JSON on standard output says where they are and what opens
 them.
@@ -20,6 +20,10 @@ from sandbox.espocrm import KEY as ESPOCRM_KEY
 from sandbox.espocrm import SECRET as ESPOCRM_SECRET
 from sandbox.espocrm import EspoSim, fill
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
+from sandbox.klaviyo import SECRET as KLAVIYO_SECRET
+from sandbox.klaviyo import KlaviyoSim
+from sandbox.klaviyo import fill as fill_klaviyo
+from sandbox.klaviyo_account import KEY as KLAVIYO_KEY
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
 from sandbox.oauth import CLIENT, CLIENT_SECRET
 from sandbox.people import people, populate
@@ -58,10 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             retry_span=args.retry_span,
             seed=args.seed,
         )
+    klaviyo: KlaviyoSim | None = None
+    if args.klaviyo:
+        klaviyo = KlaviyoSim(
+            key=args.klaviyo_key,
+            secret=args.klaviyo_secret,
+            webhook=args.klaviyo_webhook,
+            limits=args.limits,
+            retry_span=args.retry_span,
+            seed=args.seed,
+        )
     if not args.empty:
         populate(hubspot, mailchimp, args.people, args.seed)
         if espocrm is not None:
             fill(espocrm, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
+        if klaviyo is not None:
+            fill_klaviyo(klaviyo, [own for _, own in people(args.people, args.seed) if own is not None])
     try:
         sandbox = Sandbox(
             hubspot,
@@ -71,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             mailchimp_port=args.mailchimp_port,
             espocrm=espocrm,
             espocrm_port=args.espocrm_port,
+            klaviyo=klaviyo,
+            klaviyo_port=args.klaviyo_port,
         )
     except OSError as error:
         raise SystemExit(f"sandbox: cannot listen on {args.host}: {error.strerror}") from None
@@ -100,6 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if espocrm is not None:
         opens = {"api_key": args.espocrm_key, "webhook_secrets": args.espocrm_secret}
         said["espocrm"] = {"side": "crm", "base_url": sandbox.espocrm_url, "credentials": opens}
+    if klaviyo is not None:
+        opens = {"api_key": args.klaviyo_key, "webhook_secret": args.klaviyo_secret}
+        said["klaviyo"] = {"side": "marketing", "base_url": sandbox.klaviyo_url, "credentials": opens}
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -164,8 +185,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--espocrm-webhook", metavar="URL", help="where EspoCRM's events go; ?event= is added")
     add("--espocrm-key", default=ESPOCRM_KEY, help="API key (default: %(default)s)")
     add("--espocrm-secret", default=ESPOCRM_SECRET, help="secret key of its webhooks (default: %(default)s)")
+    add("--klaviyo", action="store_true", help="simulate Klaviyo too")
+    add("--klaviyo-port", type=int, default=0, help="0 = a free one (default)")
+    add("--klaviyo-webhook", metavar="URL", help="where Klaviyo's events go")
+    add("--klaviyo-key", default=KLAVIYO_KEY, help="private API key (default: %(default)s)")
+    add("--klaviyo-secret", default=KLAVIYO_SECRET, help="what signs its webhooks (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
-    add("--limits", action="store_true", help="enforce HubSpot's published rate limits too")
+    add("--limits", action="store_true", help="enforce HubSpot's and Klaviyo's published rate limits too")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")
     return parser
 

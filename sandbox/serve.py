@@ -20,6 +20,7 @@ from sandbox.control import Simulator
 from sandbox.espocrm import EspoSim
 from sandbox.front import TRANSPORT
 from sandbox.hubspot import HubSpotSim
+from sandbox.klaviyo import KlaviyoSim
 from sandbox.mailchimp import MailchimpSim
 
 _BACKLOG = 2048
@@ -82,7 +83,7 @@ def loop_factory(sim: Simulator) -> Callable[[], asyncio.AbstractEventLoop] | No
 
 
 class Sandbox:
-    """HubSpot and Mailchimp on ports of this machine; EspoCRM too where it is given."""
+    """HubSpot and Mailchimp on ports of this machine; EspoCRM and Klaviyo too where they are given."""
 
     def __init__(
         self,
@@ -94,22 +95,29 @@ class Sandbox:
         mailchimp_port: int = 0,
         espocrm: EspoSim | None = None,
         espocrm_port: int = 0,
+        klaviyo: KlaviyoSim | None = None,
+        klaviyo_port: int = 0,
     ) -> None:
         """Ports are taken at once (0 = a free one), answers come after ``start``.  Raises OSError for a taken port."""
         self.hubspot = HubSpotSim() if hubspot is None else hubspot
         self.mailchimp = MailchimpSim() if mailchimp is None else mailchimp
-        self._sims: list[Simulator] = [self.hubspot, self.mailchimp, *([] if espocrm is None else [espocrm])]
+        more: list[tuple[Simulator | None, int]] = [(espocrm, espocrm_port), (klaviyo, klaviyo_port)]
+        asked = [(self.hubspot, hubspot_port), (self.mailchimp, mailchimp_port), *more]
+        placed = [(sim, port) for sim, port in asked if sim is not None]
+        self._sims = [sim for sim, _ in placed]
         self._sockets: list[socket.socket] = []
         try:
-            for port in (hubspot_port, mailchimp_port, espocrm_port)[: len(self._sims)]:
+            for _, port in placed:
                 self._sockets.append(socket.create_server((host, port), backlog=_BACKLOG))
         except OSError:
             self._close_sockets()
             raise
         ports = [s.getsockname()[1] for s in self._sockets]
-        self.hubspot_url = f"http://{host}:{ports[0]}"
-        self.mailchimp_url = f"http://{host}:{ports[1]}/3.0"
-        self.espocrm_url = "" if espocrm is None else f"http://{host}:{ports[2]}"
+        urls = {id(sim): f"http://{host}:{port}" for sim, port in zip(self._sims, ports, strict=True)}
+        self.hubspot_url = urls[id(self.hubspot)]
+        self.mailchimp_url = f"{urls[id(self.mailchimp)]}/3.0"
+        self.espocrm_url = urls.get(id(espocrm), "")
+        self.klaviyo_url = urls.get(id(klaviyo), "")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

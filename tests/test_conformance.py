@@ -5,16 +5,19 @@ from __future__ import annotations
 import connectors
 from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
+from connectors.klaviyo import Klaviyo
 from connectors.mailchimp import Mailchimp
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
 from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
+from tests.examples.klaviyo import KLAVIYO
 from tests.examples.mailchimp import MAILCHIMP
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
+TestKlaviyo = conformance(Klaviyo, KLAVIYO)
 TestMailchimp = conformance(Mailchimp, MAILCHIMP)
 
 

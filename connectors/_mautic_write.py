@@ -41,6 +41,7 @@ from connectors._mautic_wire import (
     zeros,
 )
 from connectors._receipts import Run, rounds
+from connectors._wording import masked, values
 from connectors.contract import (
     Done,
     Exists,
@@ -150,10 +151,9 @@ class _Run(Run):
         jobs = self._taking([j for j in jobs if j.at not in self.receipts])
         for part in rounds(jobs, lambda j: j.order.id):
             for group in _apart(part):
-                now = self._current([j for j in group if j.frees])
+                now = self._current(group)
                 holders = self._holders(group) if now is not None else None
                 if now is None or holders is None:
-                    self._unsaid(group)
                     continue
                 ready = [j for j in group if not self._taken(j, holders) and not self._against(j, now)]
                 self._sent(ready, self.contacts.update, self._updated)
@@ -162,10 +162,8 @@ class _Run(Run):
         """Looked up first, all of them; who is there is left as they are."""
         for group in _apart(self._taking(jobs)):
             holders = self._holders(group)
-            if holders is None:
-                self._unsaid(group)
-                continue
-            self._sent([j for j in group if not self._there(j, holders)], self.contacts.create, self._created)
+            if holders is not None:
+                self._sent([j for j in group if not self._there(j, holders)], self.contacts.create, self._created)
 
     def erases(self, jobs: Sequence[_Job]) -> None:
         """Removed for good.  A merged id would remove the contact that it lives on in, so lists are asked first."""
@@ -265,9 +263,8 @@ class _Run(Run):
         """The jobs with the unique fields that they give away; none where nobody could say which these are."""
         if not jobs:
             return []
-        unique = self.call(jobs, self.contacts.unique)
+        unique = self._looked(jobs, self.contacts.unique)
         if unique is None:
-            self._unsaid(jobs)
             return []
         made = []
         for job in jobs:
@@ -287,8 +284,8 @@ class _Run(Run):
             for name, value in job.takes.items():
                 wanted.setdefault(name, []).append(value.strip())
         holders: dict[tuple[str, str], list[Record]] = {}
-        for name, values in sorted(wanted.items()):
-            found = self._looked(jobs, lambda n=name, v=values: self.contacts.holding(n, v))
+        for name, asked in sorted(wanted.items()):
+            found = self._looked(jobs, lambda n=name, v=asked: self.contacts.holding(n, v))
             if found is None:
                 return None
             for one in found:
@@ -296,25 +293,25 @@ class _Run(Run):
         return holders
 
     def _current(self, jobs: Sequence[_Job]) -> dict[str, Record] | None:
-        """The contacts of these jobs as they are; None where nobody could say."""
-        return self._looked(jobs, lambda: self.contacts.read([str(j.order.id) for j in jobs])) if jobs else {}
+        """Those contacts as they are that a job would make contactable; None where nobody could say."""
+        freed = [str(j.order.id) for j in jobs if j.frees]
+        return self._looked(jobs, lambda: self.contacts.read(freed)) if freed else {}
 
     def _looked(self, jobs: Sequence[_Job], look: Callable[[], Any]) -> Any:
-        """The outcome of a look-up, before which nothing was sent; None where there is none."""
+        """The outcome of a look-up before anything is sent; None where there is none, then the jobs have receipts."""
+        unsaid = set(values([j.order.fields for j in jobs]))  # which the look-up's own error may repeat
         try:
             return look() if self.stopped is None else None
-        except (TryLater, NeedsHuman) as stop:
-            self.stopped = stop
-            self.later(jobs, stop, sent=False)
+        except TryLater as stop:
+            self.stopped = TryLater(masked(str(stop), unsaid), after=stop.after)
+        except NeedsHuman as stop:
+            self.stopped = NeedsHuman(masked(str(stop), unsaid))
         except Refused as refused:  # of a look-up that is not about one of them; its words may name what they hold
             self.fail(jobs, Refused("mautic: refuses to look up who is there", code=refused.code))
+            return None
+        if self.stopped is not None:
+            self.later(jobs, self.stopped, sent=False)
         return None
-
-    def _unsaid(self, jobs: Sequence[_Job]) -> None:
-        """Receipts for jobs that have none since nothing was sent for them."""
-        left = [j for j in jobs if j.at not in self.receipts]
-        if left and self.stopped is not None:
-            self.later(left, self.stopped, sent=False)
 
     def _taken(self, job: _Job, holders: Mapping[tuple[str, str], Sequence[Record]]) -> bool:
         """Whether another contact holds a value: Mautic would merge the two.  Then the job has its receipt."""

@@ -1,4 +1,4 @@
-"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM on this machine.
+"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM and Mautic on this machine.
 
 They are filled with people who do not exist.  One line of JSON on standard output says where they are and what opens
 them.
@@ -21,6 +21,11 @@ from sandbox.espocrm import SECRET as ESPOCRM_SECRET
 from sandbox.espocrm import EspoSim, fill
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
+from sandbox.mautic import PASSWORD as MAUTIC_PASSWORD
+from sandbox.mautic import SECRET as MAUTIC_SECRET
+from sandbox.mautic import USER as MAUTIC_USER
+from sandbox.mautic import MauticSim
+from sandbox.mautic import fill as fill_mautic
 from sandbox.people import people, populate
 from sandbox.serve import Sandbox, loop_factory
 
@@ -57,10 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             retry_span=args.retry_span,
             seed=args.seed,
         )
+    mautic: MauticSim | None = None
+    if args.mautic:
+        mautic = MauticSim(
+            user=args.mautic_user,
+            password=args.mautic_password,
+            secret=args.mautic_secret,
+            webhook=args.mautic_webhook,
+            retry_span=args.retry_span,
+            seed=args.seed,
+        )
     if not args.empty:
         populate(hubspot, mailchimp, args.people, args.seed)
         if espocrm is not None:
             fill(espocrm, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
+        if mautic is not None:
+            fill_mautic(mautic, [other for _, other in people(args.people, args.seed) if other is not None])
     try:
         sandbox = Sandbox(
             hubspot,
@@ -70,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             mailchimp_port=args.mailchimp_port,
             espocrm=espocrm,
             espocrm_port=args.espocrm_port,
+            mautic=mautic,
+            mautic_port=args.mautic_port,
         )
     except OSError as error:
         raise SystemExit(f"sandbox: cannot listen on {args.host}: {error.strerror}") from None
@@ -93,6 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if espocrm is not None:
         opens = {"api_key": args.espocrm_key, "webhook_secrets": args.espocrm_secret}
         said["espocrm"] = {"side": "crm", "base_url": sandbox.espocrm_url, "credentials": opens}
+    if mautic is not None:
+        opens = {"username": mautic.user, "password": mautic.password, "webhook_secrets": mautic.secret}
+        said["mautic"] = {"side": "marketing", "base_url": sandbox.mautic_url, "credentials": opens}
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -157,6 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--espocrm-webhook", metavar="URL", help="where EspoCRM's events go; ?event= is added")
     add("--espocrm-key", default=ESPOCRM_KEY, help="API key (default: %(default)s)")
     add("--espocrm-secret", default=ESPOCRM_SECRET, help="secret key of its webhooks (default: %(default)s)")
+    add("--mautic", action="store_true", help="simulate Mautic too")
+    add("--mautic-port", type=int, default=0, help="0 = a free one (default)")
+    add("--mautic-webhook", metavar="URL", help="where Mautic's events go")
+    add("--mautic-user", default=MAUTIC_USER, help="user of the API (default: %(default)s)")
+    add("--mautic-password", default=MAUTIC_PASSWORD, help="the user's password (default: %(default)s)")
+    add("--mautic-secret", default=MAUTIC_SECRET, help="secret of its webhooks (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
     add("--limits", action="store_true", help="enforce HubSpot's published rate limits too")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")

@@ -300,17 +300,17 @@ class _Run(Run):
     def _looked(self, jobs: Sequence[_Job], look: Callable[[], Any]) -> Any:
         """The outcome of a look-up before anything is sent; None where there is none, then the jobs have receipts."""
         unsaid = set(values([j.order.fields for j in jobs]))  # which the look-up's own error may repeat
-        try:
-            return look() if self.stopped is None else None
-        except TryLater as stop:
-            self.stopped = TryLater(masked(str(stop), unsaid), after=stop.after)
-        except NeedsHuman as stop:
-            self.stopped = NeedsHuman(masked(str(stop), unsaid))
-        except Refused as refused:  # of a look-up that is not about one of them; its words may name what they hold
-            self.fail(jobs, Refused("mautic: refuses to look up who is there", code=refused.code))
-            return None
-        if self.stopped is not None:
-            self.later(jobs, self.stopped, sent=False)
+        if self.stopped is None:
+            try:
+                return look()
+            except TryLater as stop:
+                self.stopped = TryLater(masked(str(stop), unsaid), after=stop.after)
+            except NeedsHuman as stop:
+                self.stopped = NeedsHuman(masked(str(stop), unsaid))
+            except Refused as refused:  # not about one of them
+                self.fail(jobs, Refused("mautic: refuses to look up who is there", code=refused.code))
+                return None
+        self.later(jobs, self.stopped, sent=False)
         return None
 
     def _taken(self, job: _Job, holders: Mapping[tuple[str, str], Sequence[Record]]) -> bool:

@@ -539,7 +539,7 @@ def test_a_walk_ends_at_any_border(it: Mautic, api: FakeMautic, count: int) -> N
 
 
 def test_a_quiet_poll_is_three_calls(it: Mautic, api: FakeMautic) -> None:
-    """One list for each table; the window follows the server's clock, so an import is not read at every poll after it."""
+    """One list for each table; the window follows the server's clock, so an import is read once."""
     for n in range(20):
         api.add(email=f"p{n}@one.example")
     _, _, cursor = walk(it, None)

@@ -151,6 +151,23 @@ def test_an_objection_travels_from_espocrm(journey: Journey) -> None:
         until(lambda: all(c["doNotContact"] for c in journey.contacts()))
 
 
+@pytest.mark.timeout(240)
+def test_a_merge_in_mautic_loses_no_objection(journey: Journey) -> None:
+    """Mautic drops the objection of the contact that is lost; it comes back to the survivor, and to EspoCRM."""
+    for family in ("Brandt", "Novak"):
+        journey.post(emailAddress=mail(family), firstName=f"Given {family}", lastName=family)
+    with journey.service():
+        until(lambda: len(journey.contacts()) == 2)
+        ids = {c["fields"]["all"]["lastname"]: c["id"] for c in journey.contacts()}
+        journey.mautic.post(f"/contacts/{ids['Novak']}/dnc/email/add", json={"reason": 1}).raise_for_status()
+        until(lambda: [p["lastName"] for p in journey.people() if p["emailAddressIsOptedOut"]] == ["Novak"])
+        merge = {"action": "merge", "id": ids["Brandt"], "loser": ids["Novak"]}
+        shown = journey.sandbox.call(lambda: journey.sim.edit(merge))
+        assert shown["doNotContact"] == [], "the simulator keeps objections in a merge, so this test shows nothing"
+        until(lambda: [(c["id"], bool(c["doNotContact"])) for c in journey.contacts()] == [(ids["Brandt"], True)])
+        until(lambda: all(p["emailAddressIsOptedOut"] for p in journey.people()))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_all_agree_in_the_end(journey: Journey) -> None:

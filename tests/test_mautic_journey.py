@@ -171,8 +171,8 @@ def test_a_merge_in_mautic_loses_no_objection(journey: Journey) -> None:
 @pytest.mark.timeout(240)
 def test_all_agree_in_the_end(journey: Journey) -> None:
     """Webhooks and answers lost, edits on both sides: in the end both say the same, and there is peace."""
-    for kind, rate in (("drop_webhook", 0.4), ("duplicate_webhook", 0.3)):
-        journey.sandbox.call(lambda k=kind, r=rate: journey.sim.faults.add({"kind": k, "rate": r}))
+    journey.sandbox.call(lambda: journey.sim.faults.add({"kind": "drop_webhook", "rate": 0.4}))
+    journey.sandbox.call(lambda: journey.sim.faults.add({"kind": "duplicate_webhook", "rate": 0.3}))
     for family in THEIRS:
         body = {"email": mail(family), "firstname": f"Given {family}", "lastname": family}
         journey.mautic.post("/contacts/new", json=body).raise_for_status()

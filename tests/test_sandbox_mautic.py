@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -149,7 +150,13 @@ def test_lists_take_conditions(api: httpx.Client, sim: MauticSim, sandbox: Sandb
     every = api.get("/contacts", params={"limit": 500, "search": "!is:anonymous"}).json()
     ids = [int(i) for i in every["contacts"]]
     assert every["total"] == str(len(ids))
-    above = {"where[0][col]": "id", "where[0][expr]": "gt", "where[0][val]": ids[4], "orderBy": "id", "limit": 3}
+    above: dict[str, Any] = {
+        "where[0][col]": "id",
+        "where[0][expr]": "gt",
+        "where[0][val]": ids[4],
+        "orderBy": "id",
+        "limit": 3,
+    }
     assert [int(i) for i in api.get("/contacts", params=above).json()["contacts"]] == ids[5:8]
     addresses = [c["fields"]["all"]["email"] for c in list(every["contacts"].values())[:2]]
     some = {"where[0][col]": "email", "where[0][expr]": "in", "where[0][val]": ",".join(addresses)}
@@ -159,7 +166,7 @@ def test_lists_take_conditions(api: httpx.Client, sim: MauticSim, sandbox: Sandb
         at = f"where[0][val][{place}]"
         either |= {f"{at}[col]": column, f"{at}[expr]": "gte", f"{at}[val]": "2000-01-01 00:00:00"}
     assert api.get("/contacts", params=either).json()["total"] == str(len(ids) + 1)
-    wrong = {"where[0][col]": "nonsense", "where[0][expr]": "eq", "where[0][val]": 1}
+    wrong: dict[str, Any] = {"where[0][col]": "nonsense", "where[0][expr]": "eq", "where[0][val]": 1}
     assert api.get("/contacts", params=wrong).status_code == 500
 
 
@@ -205,7 +212,7 @@ def test_what_a_person_does(api: httpx.Client, sim: MauticSim, sandbox: Sandbox)
         {"id": a, "action": "object", "reason": 2},
         {"id": a, "action": "merge", "loser": b},
     ):
-        sandbox.call(lambda given=step: sim.edit(given))
+        sandbox.call(partial(sim.edit, step))
     one = get(api, b)
     assert (one["id"], one["points"], one["modifiedByUser"]) == (a, 4, "Ad Min")
     rows = api.get("/stats/lead_donotcontact").json()["stats"]

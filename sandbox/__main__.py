@@ -1,4 +1,4 @@
-"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM and Klaviyo on this machine.
+"""``python -m sandbox``: HubSpot, Mailchimp and, on request, other vendors on this machine.
 
 They are filled with people who do not exist.  One line of JSON on standard output says where they are and what opens
 them.
@@ -16,14 +16,9 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from sandbox.espocrm import KEY as ESPOCRM_KEY
-from sandbox.espocrm import SECRET as ESPOCRM_SECRET
-from sandbox.espocrm import EspoSim, fill
+from sandbox.control import Simulator
+from sandbox.further import FURTHER, Start
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
-from sandbox.klaviyo import SECRET as KLAVIYO_SECRET
-from sandbox.klaviyo import KlaviyoSim
-from sandbox.klaviyo import fill as fill_klaviyo
-from sandbox.klaviyo_account import KEY as KLAVIYO_KEY
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
 from sandbox.oauth import CLIENT, CLIENT_SECRET
 from sandbox.people import people, populate
@@ -53,46 +48,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_span=args.retry_span,
         seed=args.seed,
     )
-    espocrm: EspoSim | None = None
-    if args.espocrm:
-        espocrm = EspoSim(
-            key=args.espocrm_key,
-            secret=args.espocrm_secret,
-            webhook=args.espocrm_webhook,
-            retry_span=args.retry_span,
-            seed=args.seed,
-        )
-    klaviyo: KlaviyoSim | None = None
-    if args.klaviyo:
-        klaviyo = KlaviyoSim(
-            key=args.klaviyo_key,
-            secret=args.klaviyo_secret,
-            webhook=args.klaviyo_webhook,
-            limits=args.limits,
-            retry_span=args.retry_span,
-            seed=args.seed,
-        )
+    further: dict[str, Simulator] = {}
+    for name in (n for n in FURTHER if getattr(args, n)):
+        secrets = {s: getattr(args, f"{name}_{s}") for s in FURTHER[name].secrets}
+        webhook = getattr(args, f"{name}_webhook")
+        further[name] = FURTHER[name].make(Start(secrets, webhook, args.limits, args.retry_span, args.seed))
     if not args.empty:
         populate(hubspot, mailchimp, args.people, args.seed)
-        if espocrm is not None:
-            fill(espocrm, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
-        if klaviyo is not None:
-            fill_klaviyo(klaviyo, [own for _, own in people(args.people, args.seed) if own is not None])
+        for name, sim in further.items():
+            crowd = people(args.people, args.seed)
+            there = [crm if FURTHER[name].side == "crm" else own for crm, own in crowd]
+            FURTHER[name].fill(sim, [person for person in there if person is not None])
     try:
         sandbox = Sandbox(
             hubspot,
             mailchimp,
             host=args.host,
-            hubspot_port=args.hubspot_port,
-            mailchimp_port=args.mailchimp_port,
-            espocrm=espocrm,
-            espocrm_port=args.espocrm_port,
-            klaviyo=klaviyo,
-            klaviyo_port=args.klaviyo_port,
+            ports={name: getattr(args, f"{name}_port") for name in ("hubspot", "mailchimp", *FURTHER)},
+            **further,
         )
     except OSError as error:
         raise SystemExit(f"sandbox: cannot listen on {args.host}: {error.strerror}") from None
-    secrets = {"webhook_secret": args.mailchimp_webhook_secret, "signing_secret": args.mailchimp_signing_secret}
+    signing = {"webhook_secret": args.mailchimp_webhook_secret, "signing_secret": args.mailchimp_signing_secret}
     said: dict[str, object] = {
         "hubspot": {
             "side": "crm",
@@ -106,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "credentials": {
                 "api_key": args.mailchimp_key,
                 "list_id": args.mailchimp_list,
-                **{name: secret for name, secret in secrets.items() if secret},
+                **{name: secret for name, secret in signing.items() if secret},
             },
             "oauth": {
                 "login_url": sandbox.mailchimp_url.removesuffix("/3.0"),
@@ -115,12 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
         },
     }
-    if espocrm is not None:
-        opens = {"api_key": args.espocrm_key, "webhook_secrets": args.espocrm_secret}
-        said["espocrm"] = {"side": "crm", "base_url": sandbox.espocrm_url, "credentials": opens}
-    if klaviyo is not None:
-        opens = {"api_key": args.klaviyo_key, "webhook_secret": args.klaviyo_secret}
-        said["klaviyo"] = {"side": "marketing", "base_url": sandbox.klaviyo_url, "credentials": opens}
+    for name, sim in further.items():
+        one = FURTHER[name]
+        said[name] = {"side": one.side, "base_url": sandbox.url(name), "credentials": one.opens(sim)}
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -180,18 +154,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--mailchimp-list", default=LIST, help="id of the audience (default: %(default)s)")
     add("--mailchimp-webhook-secret", default="", help="goes as ?secret= into the webhook's URL")
     add("--mailchimp-signing-secret", default="", help="signs webhooks; empty = unsigned (default)")
-    add("--espocrm", action="store_true", help="simulate EspoCRM too")
-    add("--espocrm-port", type=int, default=0, help="0 = a free one (default)")
-    add("--espocrm-webhook", metavar="URL", help="where EspoCRM's events go; ?event= is added")
-    add("--espocrm-key", default=ESPOCRM_KEY, help="API key (default: %(default)s)")
-    add("--espocrm-secret", default=ESPOCRM_SECRET, help="secret key of its webhooks (default: %(default)s)")
-    add("--klaviyo", action="store_true", help="simulate Klaviyo too")
-    add("--klaviyo-port", type=int, default=0, help="0 = a free one (default)")
-    add("--klaviyo-webhook", metavar="URL", help="where Klaviyo's events go")
-    add("--klaviyo-key", default=KLAVIYO_KEY, help="private API key (default: %(default)s)")
-    add("--klaviyo-secret", default=KLAVIYO_SECRET, help="what signs its webhooks (default: %(default)s)")
+    for name, one in FURTHER.items():
+        add(f"--{name}", action="store_true", help=f"simulate {one.title} too")
+        add(f"--{name}-port", type=int, default=0, help="0 = a free one (default)")
+        add(f"--{name}-webhook", metavar="URL", help=f"where {one.title}'s events go{one.told}")
+        for secret, (default, about) in one.secrets.items():
+            add(f"--{name}-{secret}", default=default, help=f"{about} (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
-    add("--limits", action="store_true", help="enforce HubSpot's and Klaviyo's published rate limits too")
+    add("--limits", action="store_true", help="enforce published rate limits too, where a simulator knows them")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")
     return parser
 

@@ -7,18 +7,21 @@ from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
 from connectors.klaviyo import Klaviyo
 from connectors.mailchimp import Mailchimp
+from connectors.mautic import Mautic
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
 from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
 from tests.examples.klaviyo import KLAVIYO
 from tests.examples.mailchimp import MAILCHIMP
+from tests.examples.mautic import MAUTIC
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
 TestKlaviyo = conformance(Klaviyo, KLAVIYO)
 TestMailchimp = conformance(Mailchimp, MAILCHIMP)
+TestMautic = conformance(Mautic, MAUTIC)
 
 
 def test_every_connector_has_joined() -> None:

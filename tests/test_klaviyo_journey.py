@@ -58,7 +58,7 @@ class Journey(test_journey.Journey):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.port = listening.getsockname()[1]
         config = folder / "tandem.yml"
-        config.write_text(CONFIG.format(hubspot=sandbox.hubspot_url, klaviyo=sandbox.klaviyo_url))
+        config.write_text(CONFIG.format(hubspot=sandbox.hubspot_url, klaviyo=sandbox.url("klaviyo")))
         hub = sandbox.hubspot
         self.env = {
             **os.environ,

@@ -99,7 +99,7 @@ def test_every_request_and_answer_is_as_the_document_says(sim: tuple[KlaviyoSim,
     klaviyo, sandbox = sim
     with httpx.HTTPTransport(verify=PLAIN) as line:
         check = checked(line)
-        it = over(check, base_url=sandbox.klaviyo_url, api_key=klaviyo.key, list_id=SINGLE, properties="tier")
+        it = over(check, base_url=sandbox.url("klaviyo"), api_key=klaviyo.key, list_id=SINGLE, properties="tier")
         assert "SaNdBx" in it.check()
         assert "properties.tier" in it.describe(C).properties
         new = [
@@ -215,7 +215,9 @@ def test_klaviyos_own_client_understands_the_simulator(sim: tuple[KlaviyoSim, Sa
     from openapi_client.exceptions import ApiException
 
     klaviyo, sandbox = sim
-    client = klaviyo_api.KlaviyoAPI(klaviyo.key, max_retries=0, test_host=sandbox.klaviyo_url, options={PLAINLY: True})
+    client = klaviyo_api.KlaviyoAPI(
+        klaviyo.key, max_retries=0, test_host=sandbox.url("klaviyo"), options={PLAINLY: True}
+    )
     profiles = client.Profiles
     try:
         ids = []

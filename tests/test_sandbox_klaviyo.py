@@ -236,7 +236,7 @@ def test_webhooks_are_signed_and_tried_again(receiver: Receiver) -> None:
     receiver.answers = [500]
     with (
         Sandbox(klaviyo=(sim := KlaviyoSim(retry_span=0.2))) as sandbox,
-        httpx.Client(base_url=sandbox.klaviyo_url, headers=HEADERS, timeout=PATIENCE, verify=PLAIN) as client,
+        httpx.Client(base_url=sandbox.url("klaviyo"), headers=HEADERS, timeout=PATIENCE, verify=PLAIN) as client,
     ):
         topic = "event:klaviyo.unsubscribed_from_email_marketing"
         data = {
@@ -288,7 +288,7 @@ def test_limits_are_kept_to_on_request() -> None:
     """429 with the seconds to wait, in the document that errors have."""
     with (
         Sandbox(klaviyo=KlaviyoSim(limits=True, clock=lambda: 600.0)) as sandbox,
-        httpx.Client(base_url=sandbox.klaviyo_url, headers=HEADERS, timeout=PATIENCE, verify=PLAIN) as client,
+        httpx.Client(base_url=sandbox.url("klaviyo"), headers=HEADERS, timeout=PATIENCE, verify=PLAIN) as client,
     ):
         first, second = client.get("/api/accounts"), client.get("/api/accounts")
         assert (first.status_code, second.status_code, second.headers["retry-after"]) == (200, 429, "1")

@@ -54,14 +54,14 @@ def load(cursor: str) -> Listing | Poll:
     """A cursor's text back into its state; Refused for a text that is not ours."""
     try:
         state = json.loads(cursor)
-        made: Listing | Poll = Poll(**state["poll"]) if "poll" in state else Listing(**state["list"])
-        if not isinstance(made.since, str) or not isinstance(made.after, int):
+        said = state["poll"] if "poll" in state else state["list"]
+        if not isinstance(said["since"], str) or not isinstance(said.get("after", 0), int):
             raise TypeError
-        if isinstance(made, Poll) and made.phase not in _PHASES:
+        if said.get("phase", CHANGED) not in _PHASES:
             raise ValueError
+        return Poll(**said) if "poll" in state else Listing(**said)
     except (ValueError, TypeError, KeyError):
         raise Refused("mautic: this cursor was not made here; start again without one", code="cursor") from None
-    return made
 
 
 def dump(state: Listing | Poll) -> str:

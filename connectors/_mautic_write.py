@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from connectors._mautic_calls import CONCURRENCY, Contacts
@@ -285,7 +286,7 @@ class _Run(Run):
                 wanted.setdefault(name, []).append(value.strip())
         holders: dict[tuple[str, str], list[Record]] = {}
         for name, asked in sorted(wanted.items()):
-            found = self._looked(jobs, lambda n=name, v=asked: self.contacts.holding(n, v))
+            found = self._looked(jobs, partial(self.contacts.holding, name, asked))
             if found is None:
                 return None
             for one in found:

@@ -319,6 +319,22 @@ def _consent(connection: Connection, shadow: Mapping[str, Any], known: Known, st
     )
 
 
+def objections(connection: Connection, refused: Planned) -> Planned | None:
+    """Of an order that the vendor refused, what protects the person, as an order of its own.
+
+    None where that was all of it, or nothing of it: whatever is wrong with a name or an address, who has objected is
+    not written to meanwhile.
+    """
+    order = refused.order
+    stops = {r.theirs: r.name for r in connection.map.consents if refused.sent.get(r.name) in STOPPING}
+    fields = {name: value for name, value in order.fields.items() if name in stops}
+    if order.verb is not Verb.UPDATE or not fields or len(fields) == len(order.fields):
+        return None
+    said = {stops[name]: refused.sent[stops[name]] for name in fields}
+    alone = replace(order, key=f"{order.key}:objection", fields=fields)
+    return replace(refused, order=alone, sent=said, kinds=frozenset(), held=None, skipped={})
+
+
 def held_now(connection: Connection, planned: Planned, receipt: Done) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the vendor holds now of what was sent, and which of it the vendor keeps otherwise than we said it."""
     held = dict(planned.sent)

@@ -21,6 +21,7 @@ from sandbox.espocrm import EspoSim
 from sandbox.front import TRANSPORT
 from sandbox.hubspot import HubSpotSim
 from sandbox.mailchimp import MailchimpSim
+from sandbox.salesforce import SalesforceSim
 
 _BACKLOG = 2048
 _GRACE = 2  # seconds for calls in hand at the stop
@@ -82,7 +83,7 @@ def loop_factory(sim: Simulator) -> Callable[[], asyncio.AbstractEventLoop] | No
 
 
 class Sandbox:
-    """HubSpot and Mailchimp on ports of this machine; EspoCRM too where it is given."""
+    """HubSpot and Mailchimp on ports of this machine; EspoCRM and Salesforce too where they are given."""
 
     def __init__(
         self,
@@ -94,14 +95,17 @@ class Sandbox:
         mailchimp_port: int = 0,
         espocrm: EspoSim | None = None,
         espocrm_port: int = 0,
+        salesforce: SalesforceSim | None = None,
+        salesforce_port: int = 0,
     ) -> None:
         """Ports are taken at once (0 = a free one), answers come after ``start``.  Raises OSError for a taken port."""
         self.hubspot = HubSpotSim() if hubspot is None else hubspot
         self.mailchimp = MailchimpSim() if mailchimp is None else mailchimp
-        self._sims: list[Simulator] = [self.hubspot, self.mailchimp, *([] if espocrm is None else [espocrm])]
+        more = [(s, p) for s, p in ((espocrm, espocrm_port), (salesforce, salesforce_port)) if s is not None]
+        self._sims: list[Simulator] = [self.hubspot, self.mailchimp, *(s for s, _ in more)]
         self._sockets: list[socket.socket] = []
         try:
-            for port in (hubspot_port, mailchimp_port, espocrm_port)[: len(self._sims)]:
+            for port in (hubspot_port, mailchimp_port, *(p for _, p in more)):
                 self._sockets.append(socket.create_server((host, port), backlog=_BACKLOG))
         except OSError:
             self._close_sockets()
@@ -110,6 +114,7 @@ class Sandbox:
         self.hubspot_url = f"http://{host}:{ports[0]}"
         self.mailchimp_url = f"http://{host}:{ports[1]}/3.0"
         self.espocrm_url = "" if espocrm is None else f"http://{host}:{ports[2]}"
+        self.salesforce_url = "" if salesforce is None else f"http://{host}:{ports[-1]}"
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

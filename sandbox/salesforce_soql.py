@@ -1,7 +1,9 @@
 """The part of SOQL that clients of contacts and leads use.  In: a query's text.  Out: what it asks, as functions.
 
 ``SELECT`` fields or ``COUNT()``, ``FROM``, ``WHERE`` with ``AND``, ``OR``, brackets, comparisons and ``IN``,
-``ORDER BY``, ``LIMIT``.  Texts are compared without case, ids with it.  Source: developer.salesforce.com, "SOQL and SOSL Reference".
+``ORDER BY``, ``LIMIT``.  Texts are compared without case, ids with it.
+
+Source: developer.salesforce.com, "SOQL and SOSL Reference".
 """
 
 from __future__ import annotations

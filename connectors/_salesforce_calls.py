@@ -79,7 +79,7 @@ class Records:
     ) -> httpx.Response:
         """As ``Http.send``, below the API's version.  A 403 for a used-up quota is TryLater."""
         response = self._http.send(
-            method, self._data + path, params=params, json=json, headers=headers, take={403, *take}, safe=safe
+            method, self._data + path, params=params, json=json, headers=headers, take={403, 420, *take}, safe=safe
         )
         if response.status_code == 403:
             code, _ = codes(response)
@@ -87,6 +87,8 @@ class Records:
                 self._http.pause(_EXHAUSTED)
                 raise TryLater(f"salesforce: 403, {code}: the org's calls of 24 hours are used up", after=_EXHAUSTED)
             raise NeedsHuman(f"salesforce: 403, {code}: the user may not do this; look at its profile")
+        if response.status_code == 420:  # the edge in front could not route it ("Status Codes")
+            raise TryLater("salesforce: 420, the request could not be routed")
         return response
 
     def ask(self, path: str, params: Mapping[str, Any] | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM on this machine.
+"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM and Salesforce on this machine.
 
 They are filled with people who do not exist.  One line of JSON on standard output says where they are and what opens
 them.
@@ -22,6 +22,11 @@ from sandbox.espocrm import EspoSim, fill
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
 from sandbox.people import people, populate
+from sandbox.salesforce import SECRET as SALESFORCE_SECRET
+from sandbox.salesforce import TOKEN as SALESFORCE_TOKEN
+from sandbox.salesforce import SalesforceSim
+from sandbox.salesforce import fill as fill_salesforce
+from sandbox.salesforce_org import ORG
 from sandbox.serve import Sandbox, loop_factory
 
 _LOOK = 0.5  # seconds between two looks for the parent process
@@ -57,10 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             retry_span=args.retry_span,
             seed=args.seed,
         )
+    salesforce: SalesforceSim | None = None
+    if args.salesforce:
+        salesforce = SalesforceSim(webhook=args.salesforce_webhook, retry_span=args.retry_span, seed=args.seed)
     if not args.empty:
         populate(hubspot, mailchimp, args.people, args.seed)
         if espocrm is not None:
             fill(espocrm, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
+        if salesforce is not None:
+            fill_salesforce(salesforce, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
     try:
         sandbox = Sandbox(
             hubspot,
@@ -70,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             mailchimp_port=args.mailchimp_port,
             espocrm=espocrm,
             espocrm_port=args.espocrm_port,
+            salesforce=salesforce,
+            salesforce_port=args.salesforce_port,
         )
     except OSError as error:
         raise SystemExit(f"sandbox: cannot listen on {args.host}: {error.strerror}") from None
@@ -93,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if espocrm is not None:
         opens = {"api_key": args.espocrm_key, "webhook_secrets": args.espocrm_secret}
         said["espocrm"] = {"side": "crm", "base_url": sandbox.espocrm_url, "credentials": opens}
+    if salesforce is not None:
+        opens = {"access_token": SALESFORCE_TOKEN, "webhook_secrets": SALESFORCE_SECRET, "org_id": ORG}
+        said["salesforce"] = {"side": "crm", "base_url": sandbox.salesforce_url, "credentials": opens}
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -157,6 +172,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--espocrm-webhook", metavar="URL", help="where EspoCRM's events go; ?event= is added")
     add("--espocrm-key", default=ESPOCRM_KEY, help="API key (default: %(default)s)")
     add("--espocrm-secret", default=ESPOCRM_SECRET, help="secret key of its webhooks (default: %(default)s)")
+    add("--salesforce", action="store_true", help="simulate Salesforce too")
+    add("--salesforce-port", type=int, default=0, help="0 = a free one (default)")
+    add("--salesforce-webhook", metavar="URL", help="where Salesforce's outbound messages go; ?secret= is added")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
     add("--limits", action="store_true", help="enforce HubSpot's published rate limits too")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")

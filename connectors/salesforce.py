@@ -4,7 +4,7 @@ own words.  Out: events, records, receipts.
 Fields bear the names of Contact's; ``Company`` and what Lead calls otherwise: ``_salesforce_wire``.  A lead that was
 converted is answered by its contact, which names it among its former ids; so is a merged record.  The parts:
 deliveries in ``_salesforce_hooks``, endpoints in ``_salesforce_calls``, the walk in ``_salesforce_walk``, writing in
-``_salesforce_write``, tokens in ``_salesforce_login``.  How to connect: docs/vendors/salesforce.md.
+``_salesforce_write``.  How to connect: docs/vendors/salesforce.md.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ class Salesforce(Connector):
 
     @classmethod
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
-        """What every request carries."""
-        return {"Authorization": f"Bearer {settings['access_token'].strip()}"}
+        """What every request carries; without a token of its own the client has a source of them."""
+        token = settings.get("access_token", "").strip()
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     @classmethod
     def limits_for(cls, settings: Mapping[str, str]) -> Limits:

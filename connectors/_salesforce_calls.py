@@ -16,6 +16,7 @@ import httpx
 
 from connectors._http import Http
 from connectors._salesforce_wire import (
+    CONTACT,
     EMAIL,
     ENTITIES,
     LEAD,
@@ -162,7 +163,23 @@ class Records:
         for id_, before in ends.items():
             former = tuple(dict.fromkeys(before))
             records.append(dataclasses.replace(known[id_].record, former_ids=former))
-        return records, removed
+        return self.led(records), removed
+
+    def led(self, records: Sequence[Record]) -> list[Record]:
+        """The records, the contacts among them with the leads that became them.
+
+        Whoever reads a contact must learn it then: read as somebody new, it would be one record too many for the
+        person whom the lead stands for.
+        """
+        leads: dict[str, list[str]] = {}
+        for lead, contact in self.converted_into([r.id for r in records if entity_of(r.id) == CONTACT]):
+            leads.setdefault(contact, []).append(lead)
+        return [
+            dataclasses.replace(r, former_ids=tuple(dict.fromkeys([*r.former_ids, *leads[r.id]])))
+            if r.id in leads
+            else r
+            for r in records
+        ]
 
     def rows(self, ids: Sequence[str], *, more: Iterable[str] = ()) -> dict[str, Row]:
         """The rows of these ids, removed ones too."""

@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from connectors._salesforce_wire import ENTITIES, LEAD, MODIFIED, Row, quoted, stamp, time
+from connectors._salesforce_wire import CONTACT, ENTITIES, LEAD, MODIFIED, Row, quoted, stamp, time
 from connectors.contract import Refused, TryLater
 
 OVERLAP: Final = timedelta(minutes=5)  # re-read at each poll: a transaction may commit after the time it set; ours
 FEED: Final = timedelta(days=14)  # how far back the delete feed is asked; it keeps 15 days ("Get Deleted")
+ORDER: Final = (LEAD, CONTACT)  # of a poll: a conversion is told by the lead before its contact comes as somebody new
 _FIRST: Final = "1970-01-01T00:00:00.000Z"
 
 
@@ -39,7 +40,7 @@ class Poll:
     """Polling.  Between polls only the first says something; the rest is the poll under way."""
 
     since: str  # all that changed before this has been read
-    entity: int = 0
+    entity: int = 0  # place in ORDER
     start: str | None = None  # the last time seen
     after: str | None = None  # the last id of that time
     began: str | None = None  # the server's clock at its first answer
@@ -95,7 +96,7 @@ def query(state: Poll) -> tuple[str, str, str]:
     where = f"{MODIFIED} >= {start}"
     if state.after is not None:
         where += f" AND ({MODIFIED} > {start} OR Id > {quoted(state.after)})"
-    return ENTITIES[state.entity], where, f"{MODIFIED}, Id"
+    return ORDER[state.entity], where, f"{MODIFIED}, Id"
 
 
 def polled(state: Poll, page: Sequence[Row], *, full: bool, now: datetime | None) -> tuple[Poll, bool]:
@@ -106,7 +107,7 @@ def polled(state: Poll, page: Sequence[Row], *, full: bool, now: datetime | None
         if at is None:
             raise TryLater(f"salesforce: a row without {MODIFIED}")
         return replace(state, start=stamp(at), after=page[-1].record.id, began=began), True
-    if state.entity + 1 < len(ENTITIES):
+    if state.entity + 1 < len(ORDER):
         return Poll(state.since, state.entity + 1, began=began), True
     # The server's clock; without it the next poll reads the same again.
     return Poll(max(state.since, began) if began is not None else state.since), False

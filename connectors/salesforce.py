@@ -147,7 +147,7 @@ class Salesforce(Connector):
     def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
         """By ``email`` (case does not count) or ``id``.  Refused for another key."""
         if key in {"email", EMAIL}:
-            return self._kinds[kind].by_email(values)
+            return self._kinds[kind].led(self._kinds[kind].by_email(values))
         if key == "id":
             return self._kinds[kind].read(values)
         raise Refused(f"salesforce: cannot find by {key!r}; can by email, id", code="key", field=key)
@@ -183,7 +183,7 @@ def _polled(records: Records, state: walk.Poll) -> Page:
     if not found.full:
         span = walk.feed(dataclasses.replace(state, began=following.began if more else following.since))
         if span is not None:
-            removals = records.removals(ENTITIES[state.entity], *span)
+            removals = records.removals(walk.ORDER[state.entity], *span)
     return _page(records, found.rows, removals, walk.dump(following), more=more)
 
 
@@ -200,7 +200,7 @@ def _page(records: Records, rows: Iterable[Row], removals: Iterable[str], cursor
     moved = {r.id: r for r in followed if r.former_ids}
     here = {r.record.id: r.record for r in rows if not r.away} | moved
     deleted = tuple(i for i in away if i in removed or i in purged)
-    return Page(tuple(here.values()), cursor, more=more, deleted=deleted)
+    return Page(tuple(records.led(list(here.values()))), cursor, more=more, deleted=deleted)
 
 
 def _number(settings: Mapping[str, str], name: str, otherwise: int, least: int, most: int) -> int:

@@ -75,7 +75,8 @@ def _event(notification: Element, org: str) -> Event | None:
     id_ = full_id(fields.get("Id", ""))
     if id_ is None or entity_of(id_) != entity:
         return None
-    action, losers = Action.CHANGED, ()
+    action = Action.CHANGED
+    losers: tuple[str, ...] = ()
     contact = full_id(fields.get("ConvertedContactId", ""))
     ref = id_
     if entity == LEAD and fields.get("IsConverted") == "true" and contact is not None and entity_of(contact) == CONTACT:

@@ -77,7 +77,7 @@ class SalesforceSim(Simulator):
             certificate=certificate,
             rotates=rotates,
         )
-        self._calls = 0
+        self._counted = 0
         self.app = self.build()
         self.deliver_to(webhook)
 
@@ -95,7 +95,7 @@ class SalesforceSim(Simulator):
         """The token; the list of versions and the token endpoint are open."""
         if path.rstrip("/") == "/services/data" or path.startswith("/services/oauth2/"):
             return None
-        self._calls += 1
+        self._counted += 1
         if self.login.takes(header(scope, b"authorization")):
             return None
         return _answer(error(401, "INVALID_SESSION_ID", "Session expired or invalid"))
@@ -110,7 +110,7 @@ class SalesforceSim(Simulator):
 
     def more_headers(self, _path: str) -> list[tuple[bytes, bytes]]:
         """How much of the quota is used."""
-        return [(b"sforce-limit-info", f"api-usage={self._calls}/15000".encode())]
+        return [(b"sforce-limit-info", f"api-usage={self._counted}/15000".encode())]
 
     def errors(self) -> dict[Any, ExceptionHandler]:
         """Unknown paths and methods."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -145,7 +146,7 @@ class Api:
     def _matching(self, asked: Query, *, removed: bool) -> list[dict[str, Any]]:
         rows = [r for r in self.org.all(asked.entity, removed=removed) if asked.test(r)]
         for name, descending in reversed(asked.order):
-            rows.sort(key=lambda r, n=name: "" if r.get(n) is None else str(r[n]), reverse=descending)
+            rows.sort(key=partial(_rank, name), reverse=descending)
         return rows if asked.limit is None else rows[: asked.limit]
 
     def _further(self, locator: str, on: _Change) -> Reply:
@@ -215,7 +216,8 @@ class Api:
             return error(
                 400, "EXCEEDED_ID_LIMIT", f"record limit reached: cannot submit more than {COLLECTION} records"
             )
-        kinds = [r["attributes"].get("type") if isinstance(r.get("attributes"), Mapping) else None for r in rows]
+        abouts = [r.get("attributes") for r in rows]
+        kinds = [str(a.get("type")) if isinstance(a, Mapping) else "" for a in abouts]
         if any(kind not in FIELDS for kind in kinds):
             return error(400, "INVALID_TYPE", "attributes.type is missing or no object")
         if sum(n == 0 or kinds[n] != kinds[n - 1] for n in range(len(kinds))) > CHUNKS:
@@ -282,6 +284,11 @@ class _Change:
     base: str
     who: str
     save: bool
+
+
+def _rank(name: str, row: Mapping[str, Any]) -> str:
+    """Nulls come first ("ORDER BY")."""
+    return "" if row.get(name) is None else str(row[name])
 
 
 def _attributes(entity: str, id_: str, base: str) -> dict[str, str]:

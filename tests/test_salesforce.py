@@ -10,6 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from app.core import tables as t
+from app.core.db import Database
+from app.entry.door import Door
 from connectors import _salesforce_walk as walk
 from connectors._salesforce_wire import full_id, quoted
 from connectors.contract import (
@@ -45,6 +48,7 @@ from tests.examples.salesforce import (
     refused,
     sign,
 )
+from tests.test_door import AtTheDoor
 
 C = Kind.CONTACT
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -477,3 +481,16 @@ def test_the_conformance_settings_are_ours() -> None:
     """Guards the guard: the path that the Example names is the one of the version that is used."""
     assert SETTINGS["org_id"] == full_id(SETTINGS["org_id"])
     assert DATA.endswith("v67.0")
+
+
+def test_the_door_answers_with_the_ack(database: Database) -> None:
+    """A message goes into the inbox once, however often it comes; a wrong secret is 401 and leaves nothing."""
+    at = AtTheDoor(database)
+    at.door = Door({"salesforce": connect(FakeSalesforce())}, at.writer, lambda: AT)
+    body = message(note(1, ADA), note(2, BEA, entity="Lead"))
+    good = ("POST", f"/webhooks/salesforce?secret={SECRET}", body)
+    answers = at.call(good, good, ("POST", "/webhooks/salesforce?secret=guessed", message(note(3, ADA))))
+    assert [a.status_code for a in answers] == [200, 200, 401]
+    assert answers[0].content == ACK
+    assert answers[0].headers["content-type"].startswith("text/xml")
+    assert at.count(t.inbox) == 2

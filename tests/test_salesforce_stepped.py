@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from app.core import tables as t
 from app.core.settings import Config, Settings
 from app.main import Tandem
+from app.repair import erasing
 from connectors import _salesforce_calls as calls
 from sandbox.salesforce import SalesforceSim
 from sandbox.salesforce_org import ORG
@@ -167,3 +168,25 @@ def test_somebody_new_in_mailchimp_becomes_a_contact(pair: Pair) -> None:
     before = len([c for c in pair.sim.calls.since(0) if c["write"]])
     pair.settle()
     assert len([c for c in pair.sim.calls.since(0) if c["write"]]) == before, "no peace"
+
+
+def test_erasure_overwrites_the_contact_and_its_lead_goes_too(pair: Pair) -> None:
+    """The proof says done, and the recycle bin holds no name and no address of the contact."""
+    lead = pair.act(action="create", entity="Lead", fields={**ANN, "Company": "Lee Ltd"})["Id"]
+    pair.settle()
+    contact = pair.act(action="convert", id=lead)["Id"]
+    pair.settle()
+    tandem = pair.tandem
+    number = tandem.database.transact(lambda db: erasing.start(db, tandem.connections, ANN["Email"], "Kim"))
+    for _ in range(20):
+        with tandem.database.write() as db:
+            for table in (t.erasure, t.erasure_step):
+                db.execute(update(table).values(due_at=0))
+        if not tandem.erase.step():
+            break
+    with tandem.database.read() as db:
+        shown = erasing.shown(db, number)
+    assert (shown["status"], {s["status"] for s in shown["systems"]}) == ("done", {"done"})
+    row = pair.sim.org.rows["Contact"][contact]
+    assert (row["Email"], row["FirstName"], row["LastName"], row["IsDeleted"]) == (None, None, "Erased", True)
+    assert pair.sim.org.rows["Lead"][lead]["IsDeleted"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox import espocrm, klaviyo, klaviyo_account, mautic
+from sandbox import espocrm, klaviyo, klaviyo_account, mautic, salesforce, salesforce_org
 from sandbox.control import Simulator
 from sandbox.people import Person
 
@@ -71,6 +71,16 @@ def _mautic(start: Start) -> Simulator:
     )
 
 
+def _salesforce(start: Start) -> Simulator:
+    return salesforce.SalesforceSim(
+        token=start.secrets["token"],
+        secret=start.secrets["secret"],
+        webhook=start.webhook,
+        retry_span=start.retry_span,
+        seed=start.seed,
+    )
+
+
 FURTHER: Final[Mapping[str, Further]] = {
     "espocrm": Further(
         "EspoCRM",
@@ -100,6 +110,18 @@ FURTHER: Final[Mapping[str, Further]] = {
         _mautic,
         mautic.fill,
         lambda sim: {"username": sim.user, "password": sim.password, "webhook_secrets": sim.secret},
+    ),
+    "salesforce": Further(
+        "Salesforce",
+        "crm",
+        {
+            "token": (salesforce.TOKEN, "access token"),
+            "secret": (salesforce.SECRET, "goes as ?secret= into the URL of its outbound messages"),
+        },
+        _salesforce,
+        salesforce.fill,
+        lambda sim: {"access_token": sim.token, "webhook_secrets": sim.secret, "org_id": salesforce_org.ORG},
+        "; ?secret= is added",
     ),
 }
 """By the connector's name."""

@@ -24,6 +24,16 @@ from app.core._tables_care import (
     Tombstone,
     Withheld,
 )
+from app.core._tables_objects import (
+    Belonging,
+    Colleague,
+    Company,
+    Deal,
+    DealStep,
+    Engagement,
+    EngagementSum,
+    ObjectLink,
+)
 from app.core._tables_replicas import CallBudget, Flight
 from app.core._tables_trust import Approval, CanaryContact
 from app.core._tables_watch import (
@@ -382,3 +392,11 @@ sighting = _table(Sighting)
 drift = _table(Drift)
 landed = _table(Landed)
 rhythm = _table(Rhythm)
+company = _table(Company)
+deal = _table(Deal)
+deal_step = _table(DealStep)
+object_link = _table(ObjectLink)
+belonging = _table(Belonging)
+colleague = _table(Colleague)
+engagement = _table(Engagement)
+engagement_sum = _table(EngagementSum)

@@ -32,7 +32,10 @@ from app.core._tables_objects import (
     DealStep,
     Engagement,
     EngagementSum,
+    Entry,
     ObjectLink,
+    SummaryDue,
+    Survey,
 )
 from app.core._tables_replicas import CallBudget, Flight
 from app.core._tables_trust import Approval, CanaryContact
@@ -400,3 +403,6 @@ belonging = _table(Belonging)
 colleague = _table(Colleague)
 engagement = _table(Engagement)
 engagement_sum = _table(EngagementSum)
+summary_due = _table(SummaryDue)
+survey = _table(Survey)
+timeline_entry = _table(Entry)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from app.core.errors import NotFound
+from app.core.objects import DERIVED
 from app.core.words import OPERATOR, WATCH, Brake, Canary, Channel, Deletes, Duplicates, Likeness, Mode, Watch
 from app.match.weights import Weights
 from app.sync.mapping import Map
@@ -61,6 +62,8 @@ class Connections(Mapping[str, Connection]):
         self.likeness = likeness
         self.weights = weights
         self.erasure_key = erasure_key
+        # What summaries have to say: fields that no mapping sends are not made.
+        self.derived: frozenset[str] = frozenset(f for c in self._all.values() for f in c.map.out_fields & DERIVED)
         self.strong: tuple[str, ...] = tuple(sorted({k for c in self._all.values() for k in c.map.keys}))
 
     def __getitem__(self, name: str) -> Connection:

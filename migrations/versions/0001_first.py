@@ -69,17 +69,21 @@ def upgrade() -> None:
     op.create_index("ix_approval_plan", "approval", ["plan", "status"], unique=False)
     op.create_table(
         "belonging",
-        sa.Column("contact_id", sa.BigInteger(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("object_id", sa.BigInteger(), nullable=False),
         sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=True),
+        sa.Column("object_id", sa.BigInteger(), nullable=True),
         sa.Column("main", sa.Integer(), nullable=False),
         sa.Column("role", sa.Text(), nullable=True),
         sa.Column("since", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("contact_id", "kind", "object_id", "connection", name=op.f("pk_belonging")),
+        sa.PrimaryKeyConstraint("connection", "kind", "remote_id", "who", name=op.f("pk_belonging")),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_belonging_contact", "belonging", ["contact_id", "kind"], unique=False)
     op.create_index("ix_belonging_object", "belonging", ["kind", "object_id"], unique=False)
+    op.create_index("ix_belonging_who", "belonging", ["connection", "who"], unique=False)
     op.create_table(
         "block",
         sa.Column("key", sa.BigInteger(), nullable=False),
@@ -354,7 +358,9 @@ def upgrade() -> None:
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("remote_id", sa.Text(), nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=True),
-        sa.Column("who", sa.Text(), nullable=True),
+        sa.Column("origin_id", sa.BigInteger(), nullable=True),
+        sa.Column("who_key", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
@@ -373,7 +379,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_engagement_unclaimed",
         "engagement",
-        ["connection", "who"],
+        ["connection", "who_key", "who"],
         unique=False,
         sqlite_where=sa.text("contact_id IS NULL"),
         postgresql_where=sa.text("contact_id IS NULL"),
@@ -383,10 +389,11 @@ def upgrade() -> None:
         "engagement_sum",
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("human", sa.BigInteger(), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("first_at", sa.BigInteger(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("contact_id", "kind", name=op.f("pk_engagement_sum")),
+        sa.PrimaryKeyConstraint("contact_id", "kind", "human", name=op.f("pk_engagement_sum")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -563,10 +570,19 @@ def upgrade() -> None:
         sa.Column("remote_id", sa.Text(), nullable=False),
         sa.Column("object_id", sa.BigInteger(), nullable=False),
         sa.Column("shadow", JSON, nullable=False),
+        sa.Column("company_ref", sa.Text(), nullable=True),
         sa.Column("modified", sa.BigInteger(), nullable=True),
         sa.Column("seen_at", sa.BigInteger(), nullable=False),
         sa.Column("gone_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_object_link")),
+    )
+    op.create_index(
+        "ix_object_link_company",
+        "object_link",
+        ["connection", "company_ref"],
+        unique=False,
+        sqlite_where=sa.text("company_ref IS NOT NULL"),
+        postgresql_where=sa.text("company_ref IS NOT NULL"),
     )
     op.create_index("ix_object_link_object", "object_link", ["kind", "object_id"], unique=False)
     op.create_index("uq_object_link_record", "object_link", ["connection", "kind", "remote_id"], unique=True)
@@ -648,6 +664,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "remote_id", name=op.f("pk_sighting")),
     )
     op.create_table(
+        "summary_due",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("gen", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_summary_due")),
+    )
+    op.create_table(
+        "survey",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=True),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("walked_at", sa.BigInteger(), nullable=True),
+        sa.Column("whole_at", sa.BigInteger(), nullable=True),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "kind", name=op.f("pk_survey")),
+    )
+    op.create_table(
         "suspended",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("field", sa.Text(), nullable=False),
@@ -657,6 +692,21 @@ def upgrade() -> None:
         sa.Column("resumed_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_suspended")),
     )
+    op.create_table(
+        "timeline_entry",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("engagement_id", sa.BigInteger(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("written_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "engagement_id", name=op.f("pk_timeline_entry")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_timeline_entry_contact", "timeline_entry", ["contact_id"], unique=False)
+    op.create_index("ix_timeline_entry_due", "timeline_entry", ["connection", "due_at"], unique=False)
     op.create_table(
         "tombstone",
         sa.Column("id", ID, autoincrement=True, nullable=False),

@@ -45,6 +45,7 @@ from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push import trust
 from app.push.push import Push
+from app.push.timeline import Timeline
 from app.records import state, suspended
 from app.records.budgets import Budgets
 from app.records.migrate import upgrade
@@ -52,11 +53,13 @@ from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
 from app.repair.reconcile import Reconcile
+from app.repair.rounds import Rounds
 from app.repair.undoing import Undo
 from app.repair.watch import Watch
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
+from app.sync.summarising import Summarise
 from app.worker import Wake, Workers
 from connectors._http import Http
 from connectors.contract import Connector, Side
@@ -135,6 +138,11 @@ class Tandem:
         self.poll = Poll(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
+        self.rounds = Rounds(
+            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
+        )
+        self.summarise = Summarise(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
+        self.timeline = Timeline(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
         self.undo = Undo(self.database, self.connections)
@@ -143,7 +151,7 @@ class Tandem:
         )
         self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public)
         self.public_url = public
-        retention = Retention(settings.keep_events_days, settings.keep_history_days)
+        retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
         self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
         self.workers = Workers(
             self.database,
@@ -152,6 +160,9 @@ class Tandem:
                 "fetch": (self.fetch.step, settings.workers),
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
+                "rounds": (self.rounds.step, 1),
+                "timeline": (self.timeline.step, 1),
+                "summarise": (self.summarise.step, 1),
                 "replay": (self.replay.step, 1),
                 "reconcile": (self.reconcile.step, 1),
                 "watch": (self.watch.step, 1),

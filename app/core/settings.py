@@ -233,6 +233,7 @@ class Settings(BaseSettings):
     retry_cap_seconds: float = Field(default=3600, gt=0)
     keep_events_days: int | None = Field(default=30, ge=1)  # processed events and their bytes; empty = for ever
     keep_history_days: int | None = Field(default=None, ge=1)  # what each field was before; empty = for ever
+    keep_engagements_days: int | None = Field(default=None, ge=1)  # opens, calls …; how often stays; empty = for ever
     http_timeout: float = Field(default=30, gt=0, le=600)
     log_level: str = "INFO"
     log_json: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, or_, select, update
 
 from app.core import tables as t
 from app.core.db import upsert
@@ -165,9 +165,7 @@ def claim(db: Connection, connection: str, people: Mapping[str, int]) -> set[int
         )
         for who in db.execute(query).scalars().all():
             db.execute(
-                update(t.belonging)
-                .where(b.connection == connection, b.who == who)
-                .values(contact_id=people[who])
+                update(t.belonging).where(b.connection == connection, b.who == who).values(contact_id=people[who])
             )
             got.add(people[who])
     return got
@@ -177,8 +175,13 @@ def found(db: Connection, connection: str, kind: Kind, objects: Mapping[str, int
     """These companies or deals have become known, or another one stands for them; the contacts concerned."""
     touched: set[int] = set()
     for remote_id in sorted(objects):
-        where = (b.connection == connection, b.kind == str(kind), b.remote_id == remote_id)
-        rows = db.execute(update(t.belonging).where(*where).values(object_id=objects[remote_id]).returning(b.contact_id))
+        where = (
+            *(b.connection == connection, b.kind == str(kind), b.remote_id == remote_id),
+            or_(b.object_id.is_(None), b.object_id != objects[remote_id]),
+        )
+        rows = db.execute(
+            update(t.belonging).where(*where).values(object_id=objects[remote_id]).returning(b.contact_id)
+        )
         touched |= {row.contact_id for row in rows if row.contact_id is not None}
     return touched
 
@@ -208,3 +211,13 @@ def move(db: Connection, former: int, contact: int, records: Collection[tuple[st
         return
     for connection, who in sorted(records):
         db.execute(statement.where(b.connection == connection, b.who == who))
+
+
+def forget(db: Connection, contacts: Collection[int], records: Mapping[str, Collection[str]]) -> int:
+    """Remove what is known of these contacts, and of these records (connection → ids); how many rows."""
+    removed = db.execute(delete(t.belonging).where(b.contact_id.in_(sorted(contacts)))).rowcount
+    for connection, ids in sorted(records.items()):
+        for chunk in chunks(sorted(set(ids))):
+            where = (b.connection == connection, b.who.in_(chunk))
+            removed += db.execute(delete(t.belonging).where(*where)).rowcount
+    return removed

@@ -111,6 +111,12 @@ def write_steps(db: Connection, steps: Sequence[tuple[Deal, int, int | None]]) -
         db.execute(insert(t.deal_step), rows)
 
 
+def gone(db: Connection, ids: Collection[int], now: int) -> None:
+    """The vendor has them no more; they stay for the history."""
+    for chunk in chunks(sorted(ids)):
+        db.execute(update(t.deal).where(c.id.in_(chunk)).values(gone_at=now, updated_at=now))
+
+
 def set_company(db: Connection, deals: Collection[int], company: int | None) -> None:
     """These deals are of this company."""
     for chunk in chunks(sorted(deals)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, insert, select, update
@@ -238,6 +238,27 @@ def shown(db: Connection, contact: int, before: tuple[int, int] | None, limit: i
     return db.execute(query.order_by(e.at.desc(), e.id.desc()).limit(limit)).mappings().all()
 
 
-def of(act: Engagement, **said: Any) -> Engagement:
-    """The same with something said otherwise."""
-    return replace(act, **said)
+def forget(
+    db: Connection, contacts: Collection[int], records: Mapping[str, Collection[str]], addresses: Collection[str]
+) -> int:
+    """Remove the acts of these contacts, and what waits by these records (connection → ids) or addresses."""
+    removed = db.execute(delete(t.engagement).where(e.contact_id.in_(sorted(contacts)))).rowcount
+    waiting = [(name, "id", sorted(set(ids))) for name, ids in sorted(records.items())]
+    names = db.execute(select(e.connection).where(e.contact_id.is_(None)).distinct()).scalars().all()
+    waiting += [(name, "email", sorted(addresses)) for name in sorted(names)]
+    for connection, key, values in waiting:
+        for chunk in chunks(values):
+            where = (e.connection == connection, e.who_key == key, e.who.in_(chunk), e.contact_id.is_(None))
+            removed += db.execute(delete(t.engagement).where(*where)).rowcount
+    return removed
+
+
+def old(db: Connection, before: int, limit: int) -> Sequence[int]:
+    """Rows of acts from before this moment, the oldest first."""
+    return db.execute(select(e.id).where(e.at < before).order_by(e.at, e.id).limit(limit)).scalars().all()
+
+
+def unclaimed(db: Connection, before: int, limit: int) -> Sequence[int]:
+    """Rows that came before this moment and are still nobody's."""
+    where = (e.contact_id.is_(None), e.received_at < before)
+    return db.execute(select(e.id).where(*where).limit(limit)).scalars().all()

@@ -30,7 +30,9 @@ def mark(db: Connection, contacts: Iterable[int], now: int) -> None:
 
 def due(db: Connection, limit: int) -> dict[int, int]:
     """Contacts whose summaries are due, each with its counter."""
-    return {row.contact_id: row.gen for row in db.execute(select(d.contact_id, d.gen).order_by(d.contact_id).limit(limit))}
+    return {
+        row.contact_id: row.gen for row in db.execute(select(d.contact_id, d.gen).order_by(d.contact_id).limit(limit))
+    }
 
 
 _DONE = delete(t.summary_due).where(d.contact_id == bindparam("b_contact"), d.gen == bindparam("b_gen"))

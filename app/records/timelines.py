@@ -27,6 +27,18 @@ def want(db: Connection, connection: str, rows: Mapping[int, int]) -> None:
         ring(db)
 
 
+def move(db: Connection, former: int, contact: int) -> None:
+    """What is of ``former`` is of ``contact``."""
+    db.execute(update(t.timeline_entry).where(e.contact_id == former).values(contact_id=contact))
+
+
+def follow(db: Connection, contact: int) -> None:
+    """After a split: entries are of the contact that their engagements are of."""
+    whose = select(g.contact_id).where(g.id == e.engagement_id).scalar_subquery()
+    mine = select(g.id).where(g.contact_id == contact)
+    db.execute(update(t.timeline_entry).where(e.engagement_id.in_(mine)).values(contact_id=whose))
+
+
 def due(db: Connection, connection: str, limit: int) -> Sequence[RowMapping]:
     """Entries that are due, with their engagements, the oldest act first."""
     query = (

@@ -62,11 +62,11 @@ def compile_readers(
     """The entries of the section ``under``, whose records are only read, and what is wrong with them."""
     problems: list[Problem] = []
     own: dict[str, Field] = {}
-    for name, about in custom.items():
+    for name, declared in custom.items():
         if not CUSTOM_NAME.fullmatch(name):
             message = "not a name: lower-case letters, digits and _, beginning with a letter"
             problems.append(parsed.source.problem((under, "custom", name), message))
-        own[CUSTOM_PREFIX + name] = Field(CUSTOM_PREFIX + name, Type(about.type), about.about)
+        own[CUSTOM_PREFIX + name] = Field(CUSTOM_PREFIX + name, Type(declared.type), declared.about)
     known = {**fields, **own}
     entries: list[Entry] = []
     for name, spec in specs.items():

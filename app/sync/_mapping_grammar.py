@@ -117,8 +117,23 @@ class DealSpec(_Model):
 
 
 DoingWord = Literal[
-    *("send", "open", "click", "bounce", "unsubscribe", "complaint", "reply", "form", "page_visit", "survey"),
-    *("event", "call", "meeting", "mail", "message", "note", "task"),
+    "send",
+    "open",
+    "click",
+    "bounce",
+    "unsubscribe",
+    "complaint",
+    "reply",
+    "form",
+    "page_visit",
+    "survey",
+    "event",
+    "call",
+    "meeting",
+    "mail",
+    "message",
+    "note",
+    "task",
 ]
 
 

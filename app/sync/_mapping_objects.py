@@ -85,7 +85,8 @@ class Objects:
 
 def compile_objects(parsed: Parsed, context: Context) -> tuple[Objects, list[Problem]]:
     """The sections, and what is wrong with them."""
-    spec, problems = parsed.spec, []
+    spec = parsed.spec
+    problems: list[Problem] = []
     company, found = _section(parsed, context, "company", spec.company, COMPANY_FIELDS)
     problems += found
     deal, found = _section(parsed, context, "deal", spec.deal, DEAL_FIELDS)

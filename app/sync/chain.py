@@ -23,7 +23,7 @@ from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, consenting, deleting, identity, matching, merging, uniting, unnoted, whose
+from app.sync import around, consent, consenting, deleting, identity, matching, merging, uniting, unnoted, whose
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
@@ -69,6 +69,7 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
         results.append((result, contact))
     _store(db, state, connection, connections, now)
+    around.met(db, state, connection, connections, [a.record for a in arrivals], now)
     if united:
         uniting.bind(db, connections, united, now)
     return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]

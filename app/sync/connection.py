@@ -11,6 +11,7 @@ from app.core.errors import NotFound
 from app.core.objects import DERIVED
 from app.core.words import OPERATOR, WATCH, Brake, Canary, Channel, Deletes, Duplicates, Likeness, Mode, Watch
 from app.match.weights import Weights
+from app.sync._mapping_objects import Objects
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
 
@@ -64,6 +65,8 @@ class Connections(Mapping[str, Connection]):
         self.erasure_key = erasure_key
         # What summaries have to say: fields that no mapping sends are not made.
         self.derived: frozenset[str] = frozenset(f for c in self._all.values() for f in c.map.out_fields & DERIVED)
+        # Whether any of them reads what stands around contacts: companies, deals, acts.
+        self.around: bool = any(c.map.objects != Objects() for c in self._all.values())
         self.strong: tuple[str, ...] = tuple(sorted({k for c in self._all.values() for k in c.map.keys}))
 
     def __getitem__(self, name: str) -> Connection:

@@ -141,9 +141,10 @@ def engaged(sums: Sequence[Row[Any]]) -> dict[str, Value]:
     if people_did:
         score = sum(points * min(MOST, number.get(kind, 0)) for kind, points in WEIGHTS.items())
         found["engagement_score"] = str(min(100, score))
-    sent = {row.kind: 0 for row in sums} | number | {str(Doing.SEND): sum(r.number for r in sums if r.kind == Doing.SEND)}
+    # That a machine sends campaigns is in their nature.
+    number[Doing.SEND] = sum(row.number for row in sums if row.kind == Doing.SEND)
     for name, kind in COUNTED.items():
-        found[name] = str(coarse(sent[kind])) if sent.get(kind) else None
+        found[name] = str(coarse(number[kind])) if number.get(kind) else None
     return found
 
 

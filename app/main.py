@@ -184,7 +184,7 @@ class Tandem:
         path = config.mapping if config.mapping is not None else MAPPINGS / f"{config.connector}.yaml"
         map_ = mapping.load(path, default_country=config.default_country)
         values = connection_settings(config, {s.name: s.secret for s in kind.settings}, env)
-        for name, value in kind.from_mapping(map_.theirs()).items():
+        for name, value in {**kind.from_mapping(map_.theirs()), **kind.from_objects(map_.objects.theirs())}.items():
             values.setdefault(name, value)
         missing = [s for s in kind.settings if s.required and not values.get(s.name)]
         if missing:

@@ -345,6 +345,11 @@ class Connector(ABC):
         """Settings that follow from the vendor fields that the mapping names, e.g. which properties to ask for."""
         return {}
 
+    @classmethod
+    def from_objects(cls, theirs: Mapping[Kind, Collection[str]]) -> Mapping[str, str]:
+        """The same of the fields of companies and deals."""
+        return {}
+
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
         """Keep settings (values by ``Setting.name``; optional ones may be missing) and the shared client.  No I/O."""
         missing = [s.name for s in self.settings if s.required and not settings.get(s.name)]

@@ -79,7 +79,7 @@ class Full(Vendor):
         self.others: dict[Kind, dict[str, Record]] = {kind: {} for kind in OBJECTS}
         self.done: list[Act] = []
         self.entries: dict[str, tuple[str, str]] = {}
-        self.noted = 0
+        self.note_next: list[str] = []  # "before", "after": how the next notes end
         self.trouble: list[Exception] = []  # what the next calls for objects raise
 
     def have(
@@ -149,8 +149,7 @@ class Full(Vendor):
         return ActPage(tuple(page), str(start + len(page)), start + self.page < len(self.done))
 
     def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
-        self.noted += 1
-        ending = self.fail_next.pop(0) if self.fail_next else "ok"
+        ending = self.note_next.pop(0) if self.note_next else "ok"
         if ending == "before":
             raise TryLater("no answer")
         receipts: list[Receipt] = []

@@ -53,7 +53,6 @@ _CHANGE = (
     .where(e.id == bindparam("b_id"))
     .values({name: bindparam(f"b_{name}") for name in (*_SAID, "human", "detail")})
 )
-_NEW = insert(t.engagement).returning(e.id, sort_by_parameter_order=True)
 
 
 Counted: TypeAlias = tuple[int, str, int, int]
@@ -102,10 +101,14 @@ def store(db: Connection, connection: str, acts: Sequence[Engagement], now: int)
             }
             for a in fresh
         ]
-        for act, number in zip(fresh, db.execute(_NEW, rows).scalars().all(), strict=True):
+        # Not with RETURNING: to keep their order, SQLite would be asked for row by row.
+        db.execute(insert(t.engagement), rows)
+        for chunk in chunks([a.remote_id for a in fresh if a.contact_id is not None]):
+            new_rows = select(e.id, e.contact_id).where(e.connection == connection, e.remote_id.in_(chunk))
+            stored |= {row.id: row.contact_id for row in db.execute(new_rows)}
+        for act in fresh:
             if act.contact_id is not None:
                 touched.add(act.contact_id)
-                stored[number] = act.contact_id
                 plus += _counted(act.contact_id, act.kind, _int(act.human), act.at, act.outcome)
     add(db, plus)
     if minus:

@@ -18,7 +18,7 @@ from app.sync._mapping_entries import Entry
 from app.sync._mapping_grammar import CompanySpec, DealSpec, EngagementSpec, Parsed
 from app.sync._mapping_yaml import Problem
 from app.sync.transforms import Context
-from connectors.contract import Doing, Fields
+from connectors.contract import Doing, Fields, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,11 @@ class Objects:
     company: ObjectMap | None = None
     deal: ObjectMap | None = None
     engagement: Engaging | None = None
+
+    def theirs(self) -> dict[Kind, tuple[str, ...]]:
+        """The vendor's fields to ask for, of each kind that is read."""
+        maps = {Kind.COMPANY: self.company, Kind.DEAL: self.deal}
+        return {kind: map_.theirs for kind, map_ in maps.items() if map_ is not None}
 
 
 def compile_objects(parsed: Parsed, context: Context) -> tuple[Objects, list[Problem]]:

@@ -95,7 +95,7 @@ class HubSpotSim(Simulator):
         events = Events(self.webhooks.emit, portal_id=portal_id, app_id=app_id, subscribed=subscribed)
         self.portal = Portal(self._ms, events, merge_makes_new=merge_makes_new)
         self.consent = Consent(self.portal, self._ms, data_privacy=data_privacy, resubscribes=resubscribes)
-        self.objects = Objects(self._ms, self.portal.contacts.__contains__, events.told)
+        self.objects = Objects(self._ms, lambda id_: id_ in self.portal.contacts, events.told)
         self._batch = Batch(self.portal, self._ms)
         self._search = Search(self.portal, self._ms, strict=strict_search, lag=search_lag)
         self.app = self.build()

@@ -23,6 +23,7 @@ from app.core import tables as t
 from app.core.bell import Listener
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
+from app.core.fields import FIELDS
 from app.core.retry import Schedule
 from app.core.settings import (
     Config,
@@ -34,7 +35,7 @@ from app.core.settings import (
     load_config,
     variable_of,
 )
-from app.core.words import Waits
+from app.core.words import Only, Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.match import weights
@@ -45,6 +46,7 @@ from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push import trust
 from app.push.push import Push
+from app.push.refilter import Refilter
 from app.push.timeline import Timeline
 from app.records import state, suspended
 from app.records.budgets import Budgets
@@ -81,6 +83,19 @@ def weights_of(path: Path | None) -> Weights | None:
         return weights.from_json(path.read_bytes())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"matching.weights: {path}: not a file of `tandem match train`: {error}") from None
+
+
+def only_of(config: ConnectionConfig, map_: mapping.Map, way: str) -> Only:
+    """Whom a connection is about.  Raises ConfigError for a field that says nothing there."""
+    only = config.only.value(way)
+    known = map_.in_fields if way == "in" else frozenset(FIELDS) | map_.in_fields | map_.out_fields
+    unknown = sorted(only.fields - known)
+    if unknown:
+        what = "its mapping does not read" if way == "in" else "no canonical field:"
+        raise ConfigError(
+            f"connection {config.name}: only.{way}: {what} {', '.join(unknown)}; valid: {', '.join(sorted(known))}"
+        )
+    return only
 
 
 class Tandem:
@@ -142,6 +157,7 @@ class Tandem:
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
         self.summarise = Summarise(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
+        self.refilter = Refilter(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
         self.timeline = Timeline(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
@@ -163,6 +179,7 @@ class Tandem:
                 "rounds": (self.rounds.step, 1),
                 "timeline": (self.timeline.step, 1),
                 "summarise": (self.summarise.step, 1),
+                "refilter": (self.refilter.step, 1),
                 "replay": (self.replay.step, 1),
                 "reconcile": (self.reconcile.step, 1),
                 "watch": (self.watch.step, 1),
@@ -215,6 +232,8 @@ class Tandem:
             brake=config.brake.value(),
             watch=config.watch(),
             canary=config.canary.value(),
+            only_in=only_of(config, map_, "in"),
+            only_out=only_of(config, map_, "out"),
             call_share=config.call_share,
         )
 

@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigError
-from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Watch, Writes
+from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Only, Watch, Writes
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -119,6 +119,37 @@ class CanaryConfig(BaseModel):
         return Canary(self.records, tuple(sorted(self.where.items())), self.sample)
 
 
+def _wanted(value: Any) -> Any:
+    """One value, or several of which one has to hold; as texts."""
+    if not isinstance(value, dict):
+        return value
+    several = {k: v if isinstance(v, list) else [v] for k, v in value.items()}
+    return {
+        k: ["" if x is None else str(x).lower() if isinstance(x, bool) else str(x) for x in v]
+        for k, v in several.items()
+    }
+
+
+Wanted = Annotated[dict[str, list[str]], BeforeValidator(_wanted)]
+
+
+class OnlyConfig(BaseModel):
+    """Whom a connection is about: canonical field → its value, or several; for each direction.
+
+    Who leaves is neither deleted nor archived: nothing but objections travels any more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    in_: Wanted = Field(default_factory=dict, alias="in")
+    out: Wanted = Field(default_factory=dict)
+
+    def value(self, way: str) -> Only:
+        """As the stations see it; ``way``: in or out."""
+        chosen = self.in_ if way == "in" else self.out
+        return Only(tuple((name, frozenset(values)) for name, values in sorted(chosen.items())))
+
+
 class ConnectionConfig(BaseModel):
     """One configured account at a vendor, as ``tandem.yml`` says it."""
 
@@ -142,6 +173,7 @@ class ConnectionConfig(BaseModel):
     deletes: DeletesConfig = DeletesConfig()
     duplicates: Duplicates = Duplicates.REPORT  # records that are one too many here, since another vendor merged
     brake: BrakeConfig = BrakeConfig()
+    only: OnlyConfig = OnlyConfig()  # whom the connection is about
 
     def watch(self) -> Watch:
         """As the stations see it."""

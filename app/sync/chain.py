@@ -37,8 +37,11 @@ class End(StrEnum):
     SAME = "same"  # nothing new: an echo, or a change of what is not mapped
     STALE = "stale"  # older than what is known: ignored
     UNSURE = "unsure"  # read before our own last write ended: has to be read again
-    BLOCKED = "blocked"  # of somebody who was deleted or erased: not made again
+    BLOCKED = "blocked"  # of somebody who was deleted or erased, or whom the connection is not about: not taken in
     REVIEW = "review"  # a person has to decide; see the dead letter
+
+
+OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,10 @@ def _one(
             consenting.objections(state, connection, connections, arrival, record, at)
             _kept_out(state, connections, claim, arrival, at)
         return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands", code=refused), None
+    known = state.contacts[link.contact_id] if link is not None else None
+    if not connection.only_in.fits({**(known.values() if known is not None else {}), **claim}):
+        consenting.objections(state, connection, connections, arrival, record, at, known)
+        return Result(End.BLOCKED, reason="outside of what the connection is about (only: in)", code=OUTSIDE), known
     if link is not None:
         contact = state.contacts[link.contact_id]
         unused = _unused(arrival, link, modified, claim)
@@ -384,7 +391,7 @@ def _dirty(
 ) -> None:
     """Mark the other connections that care about what changed."""
     for other in connections.values():
-        if other.name == connection.name or not (other.map.out_fields & frozenset(changed)):
+        if other.name == connection.name or not (other.cares & frozenset(changed)):
             continue
         state.mark(other.name, contact, since)
 

@@ -99,8 +99,8 @@ def summarise(db: Db, connections: Connections, limit: int = BATCH) -> int:
     people.save(db, [contacts[i] for i in changed], now)
     people.write_history(db, [contacts[i] for i in changed], now)
     for name in sorted(connections):
-        out = connections[name].map.out_fields
-        work.mark(db, name, {i: now for i, fields in changed.items() if fields & out})
+        cares = connections[name].cares
+        work.mark(db, name, {i: now for i, fields in changed.items() if fields & cares})
     summaries.done(db, taken)
     return len(taken)
 

@@ -216,14 +216,14 @@ class Objects:
             ids = [i for i in ids if all(self._fits(name, i, f) for f in group["filters"])]
         for sort in given["sorts"]:
             by = sort["propertyName"]
-            ids.sort(key=lambda i, by=by: self._value(name, i, by), reverse=sort["direction"] == "DESCENDING")
+            ids.sort(key=partial(self._value, name, by), reverse=sort["direction"] == "DESCENDING")
         page = ids[offset : offset + limit]
         said: dict[str, Any] = {"total": len(ids), "results": [self.show(name, i, given["properties"]) for i in page]}
         if len(ids) > offset + limit:
             said["paging"] = {"next": {"after": str(offset + limit)}}
         return 200, said
 
-    def _value(self, name: str, id_: int, by: str) -> int:
+    def _value(self, name: str, by: str, id_: int) -> int:
         if by == "hs_object_id":
             return id_
         if by != MODIFIED:
@@ -231,7 +231,7 @@ class Objects:
         return int(self.rows[name][id_]["updated"])
 
     def _fits(self, name: str, id_: int, rule: Mapping[str, Any]) -> bool:
-        value, text = self._value(name, id_, rule["propertyName"]), str(rule["value"])
+        value, text = self._value(name, rule["propertyName"], id_), str(rule["value"])
         wanted = int(text) if text.isdigit() else millis(text)
         if wanted is None:
             raise bad("the value of a filter is no number and no time")

@@ -287,7 +287,7 @@ def _engagement(row: RowMapping) -> Engagement:
     return Engagement(
         **{name: row[name] for name in plain},
         at=from_ms(row["at"]),
-        line=readable.line(row),
+        line=readable.line(dict(row)),
         human=None if row["human"] is None else bool(row["human"]),
         deal=row["deal_id"],
         detail=row["detail"] if row["detail"] is not None else {},

@@ -87,7 +87,7 @@ class Timeline:
                 key=f"{row['connection']}:{row['remote_id']}",
                 id=ids[row["contact_id"]],
                 at=from_ms(row["at"]),
-                text=readable.entry(row),
+                text=readable.entry(dict(row)),
                 again=row["attempts"] > 0,
             )
             for row in mine

@@ -67,6 +67,12 @@ class Around(Promises):
         assert found.fields["active"] is True
         assert str(found.fields["name"]).strip()
 
+    @promise(Can.COMPANIES)
+    def test_companies_name_the_next_step(self) -> None:
+        """Each answer of the vendor leads to one next step, read or walked."""
+        self.steps(lambda stage: stage.it.changed(Kind.COMPANY, None))
+        self.steps(lambda stage: stage.it.read(Kind.COMPANY, [self.example.missing]))
+
     @promise(Can.ENGAGEMENT)
     def test_acts_are_told_whole(self) -> None:
         """Every act with who, what, when, by whom; told again under the same id."""

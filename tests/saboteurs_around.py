@@ -32,6 +32,15 @@ class WalksOnePage(Acme):
         return replace(page, records=page.records if cursor is None else ())
 
 
+@breaks("companies_name_the_next_step")
+class TakesNoCompaniesForNone(Acme):
+    def others(self, kind: Kind, params: Mapping[str, str]) -> Any:
+        try:
+            return super().others(kind, params)
+        except (TryLater, Refused):
+            return {"items": [], "more": False}
+
+
 @breaks("the_directory_is_told_in_plain_words")
 class TellsVendorWords(Acme):
     def other(self, kind: Kind, row: Mapping[str, Any]) -> Record:

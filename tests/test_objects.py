@@ -219,11 +219,17 @@ def test_a_kind_that_is_refused_rests_alone(world: Around, problem: Exception) -
     assert [c.paused for c in world.rows(t.connection_state)] == [0, 0]
     failing = [s for s in world.rows(t.survey) if s.failure is not None]
     assert {s.connection for s in failing} == {"hub"}
+    raised = {a.subject: a.words for a in world.rows(t.alarm)}
+    if isinstance(problem, NeedsHuman):
+        assert "take `company` out of the mapping" in raised["company"]
+    else:
+        assert raised == {}
     hub.trouble = []
     hub.have(Kind.COMPANY, "c1", {"web": "new.example"}, quiet=True)
     world.rest(whole=True)
     assert chimp(world)["domain"] == "new.example"
     assert [s.failure for s in world.rows(t.survey)] == [None] * len(world.rows(t.survey))
+    assert all(a.cleared_at is not None for a in world.rows(t.alarm))
 
 
 def test_reading_again_what_did_not_change_changes_nothing(world: Around) -> None:

@@ -19,7 +19,7 @@ from app.core import tables as t
 from app.core.db import Database
 from app.core.errors import LeaseLost
 from app.core.retry import Schedule
-from app.records import surveys
+from app.records import alarms, surveys
 from app.sync import engaging, objects
 from app.sync.connection import Connection, Connections
 from connectors.contract import Can, Kind, NeedsHuman, Refused, TryLater
@@ -101,6 +101,8 @@ class Rounds:
             if kind == Kind.COLLEAGUE and not more:
                 _left(db, connection.name, began)
             surveys.went_on(db, connection.name, kind, **values)
+            if row["failure"] is not None:
+                alarms.cleared(db, alarms.Kind.READ, connection.name, [kind])
 
         try:
             self._database.transact(work)
@@ -146,6 +148,12 @@ class Rounds:
         elif isinstance(problem, Refused) and problem.code == "cursor":
             again, delay = {"cursor": None}, 0
         with self._database.write() as db:
+            if not isinstance(problem, TryLater) and not again:
+                advice = (
+                    f"give the connection's key the right to read it, or take `{_section(kind)}` out of the mapping"
+                )
+                words = f"{connection.name}: {kind} records cannot be read: {problem}: {advice}"
+                alarms.raised(db, alarms.Kind.READ, connection.name, kind, words)
             wait = REFUSED_MS if delay is None else delay
             surveys.failed(db, connection.name, kind, wait, str(problem), **again)
 
@@ -164,6 +172,11 @@ def pairs(connections: Connections) -> set[tuple[str, str]]:
             wanted[str(Kind.COLLEAGUE)] = True
         found |= {(one.name, kind) for kind, yes in wanted.items() if yes}
     return found
+
+
+def _section(kind: str) -> str:
+    """The section of a mapping that has it read."""
+    return "engagement" if kind in {surveys.ACTS, str(Kind.COLLEAGUE)} else kind
 
 
 def _gap(connection: Connection, kind: str) -> int:

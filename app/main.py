@@ -176,7 +176,7 @@ class Tandem:
                 "fetch": (self.fetch.step, settings.workers),
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
-                "rounds": (self.rounds.step, 1),
+                "rounds": (self.rounds.step, max(1, min(len(self.connections), POLLS))),
                 "timeline": (self.timeline.step, 1),
                 "summarise": (self.summarise.step, 1),
                 "refilter": (self.refilter.step, 1),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from sqlalchemy import select
 
 from app.core import tables as t
-from app.core.db import Database
+from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
 from app.core.settings import ConnectionConfig
 from app.core.words import Deletes, Only
 from app.main import MAPPINGS, only_of
 from app.push import refilter
+from app.repair import comparing
 from app.sync import mapping
 from app.sync.connection import Connections
 from connectors.contract import Side
@@ -122,6 +124,26 @@ def test_inward(database: Database) -> None:
     hub.put("hub1", {"town": "Bonn"})
     world.settle()
     assert world.people("chimp")["ann@x.org"] | {"town": "Bonn", "job": "Cook"} == world.people("chimp")["ann@x.org"]
+
+
+def test_who_is_left_out_is_no_drift(database: Database) -> None:
+    """A compare neither reports nor repairs what the filter keeps out; what it lets in, it does."""
+    world = World(database, TWO, mapping_text=MAPPING + CONSENT)
+    filtered(world, "hub", only_in=ULM)
+    hub = world.vendors["hub"]
+    for mail, town in (("ann@x.org", "Ulm"), ("ben@x.org", "Kiel"), ("cem@x.org", "Bonn")):
+        hub.put(None, {"mail": mail, "first": mail[:3], "town": town})
+    world.settle()
+    hub.put("hub1", {"town": "Kiel"})
+    hub.put("hub3", {"first": "Cemal"})
+    hub.events.clear()
+    with database.read() as db:
+        now: int = db.execute(select(now_ms())).scalar_one()
+        found = comparing.page(
+            db, world.connections["hub"], world.connections, list(hub.records.values()), now + 10**9, 0
+        )
+    assert {f.remote_id: sorted(f.fields) for f in found.found if f.fields} == {"hub3": ["given_name"]}
+    assert found.blocked == 1
 
 
 @pytest.mark.parametrize(

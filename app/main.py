@@ -203,6 +203,13 @@ class Tandem:
         values = connection_settings(config, {s.name: s.secret for s in kind.settings}, env)
         for name, value in {**kind.from_mapping(map_.theirs()), **kind.from_objects(map_.objects.theirs())}.items():
             values.setdefault(name, value)
+        for name, value in map_.objects.named().items():
+            if name not in {s.name for s in kind.settings}:
+                section = name.removesuffix("_object")
+                raise ConfigError(
+                    f"connection {config.name}: {section}.object: {kind.name} knows no objects of your own"
+                )
+            values.setdefault(name, value)
         missing = [s for s in kind.settings if s.required and not values.get(s.name)]
         if missing:
             wanted = [variable_of(config.name, s.name) if s.secret else f"settings.{s.name}" for s in missing]

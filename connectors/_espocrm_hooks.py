@@ -33,7 +33,6 @@ PARAMETER: Final = "event"  # query parameter of the webhook's URL, our choice
 COPIES: Final = timedelta(minutes=10)
 
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
-_AROUND: Final = {"Account": Kind.COMPANY, "Opportunity": Kind.DEAL}
 _ACTIONS: Final[Mapping[str, Action]] = {  # the part after the entity
     "create": Action.CHANGED,
     "update": Action.CHANGED,
@@ -72,13 +71,13 @@ def verify(delivery: Delivery, secrets: Sequence[str]) -> str:
     return webhook
 
 
-def events(delivery: Delivery, webhook: str, entity: str) -> tuple[Event, ...]:
-    """The events of one verified delivery; none for another entity or an event that is not ours.
+def events(delivery: Delivery, webhook: str, kinds: Mapping[str, Kind]) -> tuple[Event, ...]:
+    """The events of one verified delivery; none for another entity than ``kinds`` or an event that is not ours.
 
     A row without an id is left out (the raw bytes are kept, and the poll finds the record); Unreadable only if no row
     has one.
     """
-    action, kind = _action(delivery.url, entity)
+    action, kind = _action(delivery.url, kinds)
     if action is None or kind is None:
         return ()
     try:
@@ -104,7 +103,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _action(url: str, entity: str) -> tuple[Action | None, Kind | None]:
+def _action(url: str, kinds: Mapping[str, Kind]) -> tuple[Action | None, Kind | None]:
     """What the URL says, and of which kind; one that says nothing is about changes of the connection's entity."""
     try:
         named = dict(parse_qsl(urlsplit(url).query, max_num_fields=50)).get(PARAMETER)
@@ -113,7 +112,7 @@ def _action(url: str, entity: str) -> tuple[Action | None, Kind | None]:
     if named is None:
         return Action.CHANGED, Kind.CONTACT
     about, _, what = named.partition(".")
-    return _ACTIONS.get(what.partition(".")[0]), Kind.CONTACT if about == entity else _AROUND.get(about)
+    return _ACTIONS.get(what.partition(".")[0]), kinds.get(about)
 
 
 def _event(row: Mapping[str, Any], action: Action, hook: tuple[str, str], span: int, kind: Kind) -> Event:

@@ -16,7 +16,6 @@ from connectors._hubspot_wire import after
 from connectors.contract import Kind, Page, Record, Tie, TryLater
 
 NAMES: Final = {Kind.COMPANY: "companies", Kind.DEAL: "deals"}
-PLURAL: Final = {Kind.CONTACT: "contacts", **NAMES}
 TIES: Final[Mapping[Kind, tuple[Kind, ...]]] = {
     Kind.COMPANY: (Kind.CONTACT,),
     Kind.DEAL: (Kind.CONTACT, Kind.COMPANY),
@@ -27,13 +26,14 @@ ASSOCIATIONS: Final = 1_000  # inputs of one batch read; pages hold at most ``wa
 OWNERS: Final = 500  # rows of a page of owners
 
 
-def read(records: Contacts, kind: Kind, ids: Sequence[str]) -> list[Record]:
+def read(kinds: Mapping[Kind, Contacts], kind: Kind, ids: Sequence[str]) -> list[Record]:
     """The records of these ids, with their ties; merged ids are answered by the record that they live on in."""
-    return tied(records, kind, records.read(ids))
+    return tied(kinds, kind, kinds[kind].read(ids))
 
 
-def changed(records: Contacts, kind: Kind, cursor: str | None) -> Page:
+def changed(kinds: Mapping[Kind, Contacts], kind: Kind, cursor: str | None) -> Page:
     """By modified time, from the beginning where there is no cursor: a search walks all, as a poll does."""
+    records = kinds[kind]
     state = walk.Poll(0) if cursor is None else walk.load(cursor)
     if not isinstance(state, walk.Poll):
         state = walk.Poll(state.since)
@@ -41,15 +41,16 @@ def changed(records: Contacts, kind: Kind, cursor: str | None) -> Page:
     found = records.search(walk.query(state, records.modified), limit=walk.PAGE)
     following, more = walk.advance(state, found.records, full=found.full, now=found.at)
     fresh = records.filled(walk.fresh(state, found.records))
-    return Page(tuple(tied(records, kind, fresh)), walk.dump(following), more=more)
+    return Page(tuple(tied(kinds, kind, fresh)), walk.dump(following), more=more)
 
 
-def tied(records: Contacts, kind: Kind, found: Sequence[Record]) -> list[Record]:
+def tied(kinds: Mapping[Kind, Contacts], kind: Kind, found: Sequence[Record]) -> list[Record]:
     """The records with who belongs to them."""
     if not found:
         return []
     ids = [r.id for r in found]
-    ties = {other: associated(records, NAMES[kind], PLURAL[other], ids) for other in TIES[kind]}
+    of = kinds[kind]
+    ties = {other: associated(of, of.name, kinds[other].name, ids) for other in TIES[kind]}
     return [replace(r, ties={other: _main(kind, other, of.get(r.id, ())) for other, of in ties.items()}) for r in found]
 
 

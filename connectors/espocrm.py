@@ -76,6 +76,8 @@ class EspoCrm(Connector):
         Setting("attributes", "Attributes to read, separated by commas; default: by the mapping", required=False),
         Setting("company_attributes", "Attributes of accounts to read; default: by the mapping", required=False),
         Setting("deal_attributes", "Attributes of opportunities to read; default: by the mapping", required=False),
+        Setting("company_object", "Entity that stands for companies; default Account", required=False),
+        Setting("deal_object", "Entity that stands for deals; default Opportunity", required=False),
         Setting("page_size", f"Rows of a list, at most recordListMaxSizeLimit; default {PAGE}", required=False),
     )
 
@@ -101,7 +103,7 @@ class EspoCrm(Connector):
 
         for kind, name in around.ENTITIES.items():
             own = [*_attributes(settings, f"{kind}_attributes"), *(["accountId"] if kind is Kind.DEAL else [])]
-            self._kinds[kind] = others(name, own, kind)
+            self._kinds[kind] = others(_given(settings, f"{kind}_object", name), own, kind)
         self._users = others("User", around.USERS, Kind.COLLEAGUE)
         self._activities = {name: others(name, own) for name, own in around.ACTIVITIES.items()}
 
@@ -129,7 +131,8 @@ class EspoCrm(Connector):
     def receive(self, delivery: Delivery) -> Received:
         """Signature, then one event per row.  EspoCRM waits ten seconds and takes any 2xx."""
         webhook = hooks.verify(delivery, self._secrets)
-        return Received(hooks.events(delivery, webhook, self._records.entity))
+        kinds = {records.entity: kind for kind, records in self._kinds.items()}
+        return Received(hooks.events(delivery, webhook, kinds))
 
     def check(self) -> str:
         """Reads one record, which needs the scope that everything needs, then asks who we are."""

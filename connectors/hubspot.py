@@ -89,6 +89,10 @@ class HubSpot(Connector):
         Setting("properties", "Contact properties to read, separated by commas", required=False),
         Setting("company_properties", "Company properties to read, separated by commas", required=False),
         Setting("deal_properties", "Deal properties to read, separated by commas", required=False),
+        Setting(
+            "company_object", "Object that stands for companies, like 2-1234567; default companies", required=False
+        ),
+        Setting("deal_object", "Object that stands for deals, like 2-1234567; default deals", required=False),
         Setting("tier", f"Rate limits, one of {', '.join(_TIERS)}; default free", required=False),
     )
 
@@ -109,7 +113,8 @@ class HubSpot(Connector):
             return Contacts(http, version=self._version, properties=properties, secrets=secrets_, name=name, kind=kind)
 
         for kind, name in around.NAMES.items():
-            self._kinds[kind] = others(name, _names(settings, f"{kind}_properties"), kind)
+            own = _given(settings, f"{kind}_object", name)
+            self._kinds[kind] = others(own, _names(settings, f"{kind}_properties"), kind)
         self._activities = {name: others(name, [*acts.COMMON, *own]) for name, own in acts.PROPERTIES.items()}
 
     @classmethod
@@ -143,7 +148,8 @@ class HubSpot(Connector):
     def receive(self, delivery: Delivery) -> Received:
         """Signature v1, v2 or v3, then the events about contacts.  HubSpot expects any 2xx within five seconds."""
         hooks.verify(delivery, self._secrets)
-        return Received(hooks.events(delivery.body))
+        own = {self._kinds[kind].name: kind for kind in around.NAMES}
+        return Received(hooks.events(delivery.body, own))
 
     def check(self) -> str:
         """Reads one contact, which needs the scope that everything needs, then asks for the account's name tag."""
@@ -160,7 +166,7 @@ class HubSpot(Connector):
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
         """In batches; ids that a batch call does not know are asked for one by one, as merged ids answer only so."""
         if kind is not Kind.CONTACT:
-            return around.read(self._kinds[kind], kind, ids)
+            return around.read(self._kinds, kind, ids)
         return self._contacts.read(ids)
 
     def changed(self, kind: Kind, cursor: str | None) -> Page:
@@ -168,7 +174,7 @@ class HubSpot(Connector):
         if kind is Kind.COLLEAGUE:
             return around.owners(self._contacts, self._version, cursor)
         if kind is not Kind.CONTACT:
-            return around.changed(self._kinds[kind], kind, cursor)
+            return around.changed(self._kinds, kind, cursor)
         records = self._kinds[kind]
         state: walk.Listing | walk.Poll
         if cursor is None:

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from connectors import _hubspot_hooks as hooks
@@ -264,6 +265,28 @@ def test_events_of_companies_and_deals(
     found = connect().receive(delivery([row])).events
     assert [(e.kind, e.ref.value, e.action, e.losers) for e in found] == told
     assert len({e.dedupe for e in found}) == len(found)
+
+
+def test_an_object_of_ones_own_stands_for_deals() -> None:
+    """Its events, its reading, its associations go by its type."""
+    it = plain(client_secret=SECRET, deal_object="2-1234567")
+    row = event("object.creation", objectTypeId="2-1234567", objectId=7)
+    assert [(e.kind, e.ref.value) for e in it.receive(delivery([row])).events] == [(Kind.DEAL, "7")]
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        found = {"id": "7", "properties": {}, "updatedAt": "2026-01-01T00:00:00Z"}
+        results = [found] if request.url.path.endswith("objects/2-1234567/batch/read") else []
+        return httpx.Response(200, json={"results": results})
+
+    (record,) = plain(httpx.MockTransport(answer), deal_object="2-1234567").read(Kind.DEAL, ["7"])
+    assert record.ties == {Kind.CONTACT: (), Kind.COMPANY: ()}
+    assert asked == [
+        "/crm/v3/objects/2-1234567/batch/read",
+        "/crm/v4/associations/2-1234567/contacts/batch/read",
+        "/crm/v4/associations/2-1234567/companies/batch/read",
+    ]
 
 
 def test_a_malformed_entry_does_not_hold_the_others() -> None:

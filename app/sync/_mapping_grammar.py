@@ -23,6 +23,7 @@ from app.sync.transforms import TRANSFORMS
 WayWord = Literal["in", "out", "both"]
 WinnerWord = Literal["crm", "marketing", "newest", "fill", "max", "union", "ask"]
 ConsentWord = Literal["granted", "pending", "none", "withdrawn", "hard_bounce", "complaint", "compliance"]
+OBJECT_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 CONSENT_NAME: Final = r"^(email|phone|sms|post)(:[a-z0-9][a-z0-9_.-]{0,60})?$"
 TypeWord = Literal["text", "number", "bool", "date", "datetime", "list"]
 
@@ -101,6 +102,9 @@ class ReadSpec(_Model):
 class CompanySpec(_Model):
     """Companies at the vendor."""
 
+    object: Annotated[str, Field(pattern=OBJECT_NAME)] | None = Field(
+        None, description="the vendor's kind of object that is meant, where it is one of your own"
+    )
     fields: dict[str, ReadSpec] = Field(min_length=1, description="canonical field: how it is read")
     custom: dict[str, CustomSpec] = Field(default_factory=dict, description="fields of your own")
 
@@ -108,6 +112,9 @@ class CompanySpec(_Model):
 class DealSpec(_Model):
     """Deals at the vendor."""
 
+    object: Annotated[str, Field(pattern=OBJECT_NAME)] | None = Field(
+        None, description="the vendor's kind of object that is meant, where it is one of your own"
+    )
     fields: dict[str, ReadSpec] = Field(min_length=1, description="canonical field: how it is read")
     custom: dict[str, CustomSpec] = Field(default_factory=dict, description="fields of your own")
     stages: dict[str, Literal["open", "won", "lost"]] = Field(

@@ -28,6 +28,7 @@ class ObjectMap:
     entries: tuple[Entry, ...]
     stages: Mapping[str, DealStatus] = field(default_factory=dict)
     currency: str | None = None
+    object: str | None = None  # the vendor's kind of object, where it is one of somebody's own
 
     @property
     def theirs(self) -> tuple[str, ...]:
@@ -87,6 +88,11 @@ class Objects:
         maps = {Kind.COMPANY: self.company, Kind.DEAL: self.deal}
         return {kind: map_.theirs for kind, map_ in maps.items() if map_ is not None}
 
+    def named(self) -> dict[str, str]:
+        """Settings that say which of the vendor's kinds of object is meant, where the file names one."""
+        maps = {Kind.COMPANY: self.company, Kind.DEAL: self.deal}
+        return {f"{kind}_object": m.object for kind, m in maps.items() if m is not None and m.object is not None}
+
 
 def compile_objects(parsed: Parsed, context: Context) -> tuple[Objects, list[Problem]]:
     """The sections, and what is wrong with them."""
@@ -114,8 +120,8 @@ def _section(
     entries, problems = compile_readers(parsed, context, under, spec.fields, spec.custom, fields)
     if isinstance(spec, DealSpec):
         stages = {theirs: DealStatus(ours) for theirs, ours in spec.stages.items()}
-        return ObjectMap(tuple(entries), stages, spec.currency), problems
-    return ObjectMap(tuple(entries)), problems
+        return ObjectMap(tuple(entries), stages, spec.currency, spec.object), problems
+    return ObjectMap(tuple(entries), object=spec.object), problems
 
 
 def _engaging(spec: EngagementSpec | None) -> Engaging | None:

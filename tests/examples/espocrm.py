@@ -293,7 +293,7 @@ BODY = b"[" + _ADA + b"," + _BEA + b"]"
 
 
 def _events() -> tuple[Event, ...]:
-    made = hooks.events(sign(BODY, datetime(2026, 3, 2, 9, 30, tzinfo=UTC), SECRET), HOOK, "Contact")
+    made = hooks.events(sign(BODY, datetime(2026, 3, 2, 9, 30, tzinfo=UTC), SECRET), HOOK, {"Contact": Kind.CONTACT})
     return tuple(
         Event(Kind.CONTACT, Action.CHANGED, Ref(f"65f0c1d2e3a4b5c6{end}"), event.dedupe, None, urgent=end == "e")
         for end, event in zip("de", made, strict=True)

@@ -8,8 +8,7 @@ dirty marks stored, and what became of each record.  Mapping, matching and mergi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
@@ -24,34 +23,10 @@ from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
 from app.sync import around, consent, consenting, deleting, identity, matching, merging, uniting, unnoted, whose
-from app.sync.batch import Arrival, Batch
+from app.sync.batch import OUTSIDE, Arrival, Batch, End, Result
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
 from connectors.contract import Record
-
-
-class End(StrEnum):
-    """What became of one record."""
-
-    CHANGED = "changed"  # the contact has other values now
-    SAME = "same"  # nothing new: an echo, or a change of what is not mapped
-    STALE = "stale"  # older than what is known: ignored
-    UNSURE = "unsure"  # read before our own last write ended: has to be read again
-    BLOCKED = "blocked"  # of somebody who was deleted or erased, or whom the connection is not about: not taken in
-    REVIEW = "review"  # a person has to decide; see the dead letter
-
-
-OUTSIDE = "outside"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of an arrival."""
-
-    end: End
-    contact_id: int | None = None
-    reason: str | None = None
-    code: str | None = None
 
 
 def absorb(db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival]) -> list[Result]:

@@ -26,8 +26,7 @@ from app.records import dead, merges, state, tombstones
 from app.records import links as pairs
 from app.records.contacts import chunks
 from app.sync import about, chain, deleting, matching
-from app.sync.batch import Arrival
-from app.sync.chain import End
+from app.sync.batch import Arrival, End, Result
 from app.sync.connection import Connection, Connections
 from app.sync.hiding import Guard
 from connectors.contract import Action, Kind, NeedsHuman, Record, Refused, Tie, TryLater
@@ -214,7 +213,7 @@ class Fetch:
     def _absorb(self, connection: Connection, taken: Taken, arrivals: Sequence[Arrival], *, rest: bool) -> None:
         """Store a batch: chain and events in one transaction, fenced by the lease."""
 
-        def work(db: Db) -> list[chain.Result]:
+        def work(db: Db) -> list[Result]:
             leases.verify(db, f"sync:{connection.name}", taken.token)
             results = self._in_order(db, connection, arrivals)
             self._finish(db, connection, taken, arrivals, results)
@@ -229,7 +228,7 @@ class Fetch:
             if n:
                 self._observe(connection.name, end, n)
 
-    def _in_order(self, db: Db, connection: Connection, arrivals: Sequence[Arrival]) -> list[chain.Result]:
+    def _in_order(self, db: Db, connection: Connection, arrivals: Sequence[Arrival]) -> list[Result]:
         """Through the chain, what was merged into another record of the batch before that one; results as arrived."""
         into = {former for a in arrivals for former in a.record.former_ids if former != a.record.id}
         first = [a for a in arrivals if a.record.id in into]
@@ -247,7 +246,7 @@ class Fetch:
         connection: Connection,
         taken: Taken,
         arrivals: Sequence[Arrival],
-        results: Sequence[chain.Result],
+        results: Sequence[Result],
     ) -> None:
         closed: dict[str, list[int]] = defaultdict(list)
         again: list[int] = []

@@ -12,7 +12,7 @@ from app.core.db import Database
 from app.core.words import Fact
 from app.sync import objects
 from app.sync.connection import Connection
-from connectors.contract import Kind, NeedsHuman, Tie, TryLater
+from connectors.contract import Doing, Kind, NeedsHuman, Ref, Tie, TryLater
 from tests.around import AROUND, Around
 
 ANN = {"mail": "ann@x.org", "first": "Ann", "last": "Lee"}
@@ -81,6 +81,22 @@ def test_a_deal_has_its_history(world: Around) -> None:
     (deal,) = world.rows(t.deal)
     assert (deal.status, deal.lost_reason, deal.closed_at is not None) == ("lost", "price", True)
     assert chimp(world)["deal"] == "lost"
+
+
+def test_a_colleague_who_is_new_owns_what_was_theirs(world: Around) -> None:
+    """A deal, or an act, may name somebody whom the directory shows later."""
+    hub = world.vendors["hub"]
+    hub.have(Kind.DEAL, "d1", {"owner": "u2"})
+    hub.did("m1", Doing.MEETING, "hub1", by=Ref("u2"))
+    world.rest()
+    assert [d.owner_email for d in world.rows(t.deal)] == [None]
+    hub.have(Kind.COLLEAGUE, "u2", {"email": "Lou@us.example", "name": "Lou", "active": True})
+    world.rest()
+    assert [d.owner_email for d in world.rows(t.deal)] == ["lou@us.example"]
+    assert [e.by for e in world.rows(t.engagement)] == ["lou@us.example"]
+    del hub.others[Kind.COLLEAGUE]["u1"]
+    world.rest()
+    assert {c.remote_id: c.active for c in world.rows(t.colleague)} == {"u1": 0, "u2": 1}
 
 
 @pytest.mark.parametrize("how", ["event", "walk"])

@@ -110,6 +110,21 @@ def of_company(db: Connection, connection: str, refs: Collection[str]) -> dict[s
     return found
 
 
+def owned(db: Connection, connection: str, owners: Collection[str]) -> dict[int, str]:
+    """Deals whose record names one of these owners, by the vendor's id: deal → owner.
+
+    Looks through the deals of the connection; for what is seldom, a colleague who is new.
+    """
+    found: dict[int, str] = {}
+    owner = k.shadow["owner"].as_string()
+    for chunk in chunks(sorted(owners)):
+        where = (k.connection == connection, k.kind == str(Kind.DEAL), k.gone_at.is_(None), owner.in_(chunk))
+        found |= {
+            row.object_id: row.owner for row in db.execute(select(k.object_id, owner.label("owner")).where(*where))
+        }
+    return found
+
+
 # --- the directory ----------------------------------------------------------------------------------------------------
 
 

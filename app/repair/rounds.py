@@ -128,7 +128,12 @@ class Rounds:
             )
         page = it.changed(Kind(kind), cursor)
         if kind == Kind.COLLEAGUE:
-            return len(page.records), page.more, lambda db: objects.directory(db, connection, page.records), page.cursor
+            return (
+                len(page.records),
+                page.more,
+                lambda db: objects.directory(db, connection, connections, page.records),
+                page.cursor,
+            )
 
         def store(db: Db) -> None:
             objects.absorb(db, connection, connections, Kind(kind), page.records)

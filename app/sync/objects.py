@@ -99,7 +99,7 @@ def tied(db: Db, connection: Connection, connections: Connections, records: Iter
     touched(db, connections, people, now)
 
 
-def directory(db: Db, connection: Connection, records: Sequence[Record]) -> None:
+def directory(db: Db, connection: Connection, connections: Connections, records: Sequence[Record]) -> None:
     """Store people of the user directory; what waited for their address gets it."""
     now: int = db.execute(select(now_ms())).scalar_one()
     rows = [
@@ -114,6 +114,12 @@ def directory(db: Db, connection: Connection, records: Sequence[Record]) -> None
     ]
     named = objects.keep_colleagues(db, connection.name, rows, now)
     engagements.named(db, connection.name, named)
+    owned = objects.owned(db, connection.name, named)
+    held = deals.load(db, owned)
+    for number, deal in held.items():
+        deal.owner_email = named[owned[number]]
+    deals.save(db, held.values(), now)
+    touched(db, connections, belongings.people_of(db, Kind.DEAL, owned), now)
 
 
 def _lower(address: object) -> str | None:
@@ -124,6 +130,8 @@ def _claim(map_: ObjectMap, record: Record) -> dict[str, Value]:
     claim = map_.read(record.fields)
     if claim.get("domain") is None and isinstance(site := claim.get("website"), str) and (domain := site_of(site)):
         claim["domain"] = domain
+    if claim.get("domain") in FREE_PROVIDERS:
+        del claim["domain"]
     return claim
 
 
@@ -215,7 +223,7 @@ def _companies(
             company.version += 1
             company.gone_at = None
             value = company.value("domain")
-            company.domain = value if isinstance(value, str) and value not in FREE_PROVIDERS else None
+            company.domain = value if isinstance(value, str) else None
             if company.id:
                 changed[company.id] = company
                 told |= {company.id} if fields & TOLD else set()
@@ -237,7 +245,7 @@ def _matched(db: Db, connection: Connection, claims: Iterable[Claim], known: dic
 
     Never where the company has a record at this connection already: there the vendor keeps two apart.
     """
-    domains = {d for c in claims if isinstance(d := c.get("domain"), str) and d not in FREE_PROVIDERS}
+    domains = {d for c in claims if isinstance(d := c.get("domain"), str)}
     having = companies.by_domain(db, domains, OVERFULL)
     ids = {i for found in having.values() if len(found) <= OVERFULL for i in found}
     taken = objects.known_at(db, connection.name, Kind.COMPANY, ids)

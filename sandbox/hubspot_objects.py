@@ -250,6 +250,8 @@ class Objects:
             raise bad(f"no associations from {of} to {to}")
         if len(given["inputs"]) > 1_000:
             raise bad("at most 1000 inputs")
+        if not all(re.fullmatch(r"[0-9]+", str(one.get("id"))) for one in given["inputs"]):
+            raise bad("each input needs an id")
         results, errors = [], []
         for one in given["inputs"]:
             ties = self.ties.get((of, int(one["id"])), {})

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from app.core import tables as t
 from app.core.db import Database
 from app.core.words import Fact
+from app.ops import provenance
 from app.sync import objects
 from app.sync.connection import Connection
 from connectors.contract import Doing, Kind, NeedsHuman, Ref, Tie, TryLater
@@ -66,6 +67,11 @@ def test_company_and_deal_reach_the_other_side(world: Around) -> None:
     assert (mine.main, mine.role, mine.object_id) == (1, "boss", company.id)
     facts = next(c.facts for c in world.rows(t.contact) if c.id == ann)
     assert Fact.from_json(facts["company_domain"]).source == "tandem"
+    with world.database.read() as db:
+        (field,) = provenance.why(db, world.connections, ann, "company_domain").fields
+    assert field.words == "made of the company, the deals and the engagement of the contact"
+    assert field.cause is not None
+    assert field.cause.words == "Tandem made it of what stands around the contact"
 
 
 def test_a_deal_has_its_history(world: Around) -> None:

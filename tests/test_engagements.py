@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from sqlalchemy import event, func, select
 from app.core import tables as t
 from app.core.clock import to_ms
 from app.core.db import Database, dumps, now_ms
+from app.core.words import Only
 from app.push import timeline
 from app.records import engagements, merges
 from app.repair import erasing, prune, splitting, subject
@@ -365,6 +367,18 @@ def test_entries_are_written_where_there_is_a_record_and_not_of_the_past(world: 
     (entry,) = world.rows(t.timeline_entry)
     assert entry.due_at is not None
     assert entry.error == "the contact has no record there"
+
+
+def test_nothing_is_written_about_whom_the_connection_is_not_about(world: Around) -> None:
+    """A filter keeps entries back, too."""
+    only = Only((("city", frozenset({"Ulm"})),))
+    hub = dataclasses.replace(world.connections["hub"], only_out=only)
+    world.replaced({**world.connections, "hub": hub})
+    world.vendors["chimp"].did("k1", Doing.CLICK, "chimp1", recent(world))
+    world.rest()
+    assert world.vendors["hub"].entries == {}
+    (entry,) = world.rows(t.timeline_entry)
+    assert (entry.due_at, entry.error) == (None, "the connection is not about such contacts (only: out)")
 
 
 def test_a_note_written_twice_is_found(world: Around, monkeypatch: pytest.MonkeyPatch) -> None:

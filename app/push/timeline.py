@@ -18,6 +18,7 @@ from app.core.db import Database, now_ms
 from app.core.retry import Schedule
 from app.core.words import Mode
 from app.push import readable
+from app.records import contacts as people
 from app.records import links as pairs
 from app.records import state, timelines
 from app.sync.connection import Connection, Connections
@@ -72,10 +73,16 @@ class Timeline:
         links = pairs.of_contacts(db, connection.name, Kind.CONTACT, {r["contact_id"] for r in rows})
         ids = {contact: link.remote_id for contact, link in links.items() if link.gone_at is None}
         now: int = db.execute(select(now_ms())).scalar_one()
+        held = people.load(db, ids) if connection.only_out.where else {}
+        outside = {i for i, contact in held.items() if not connection.only_out.fits(contact.values())}
         for row in rows:
-            if row["contact_id"] not in ids:
+            if row["contact_id"] in outside:
+                why = "the connection is not about such contacts (only: out)"
+                timelines.failed(db, connection.name, row["engagement_id"], None, why)
+            elif row["contact_id"] not in ids:
                 delay = NO_RECORD_MS if row["at"] > now - GIVEN_UP_MS else None
                 timelines.failed(db, connection.name, row["engagement_id"], delay, "the contact has no record there")
+        ids = {contact: remote_id for contact, remote_id in ids.items() if contact not in outside}
         mine = [row for row in rows if row["contact_id"] in ids]
         timelines.taken(db, connection.name, [row["engagement_id"] for row in mine], self._lease_ms)
         return rows, ids

@@ -8,6 +8,7 @@ import typer
 
 from app.commands import (
     act,
+    around,
     backups,
     brakes,
     conflicts,
@@ -65,6 +66,10 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         trust.backfill,
         trust.plan,
         contacts.contact,
+        around.timeline,
+        around.companies,
+        around.deals,
+        around.rounds,
         explain.explain,
         contacts.merges,
         drift.alarms,

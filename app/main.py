@@ -23,6 +23,7 @@ from app.core import tables as t
 from app.core.bell import Listener
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
+from app.core.fields import FIELDS
 from app.core.retry import Schedule
 from app.core.sealing import Keys
 from app.core.settings import (
@@ -35,7 +36,7 @@ from app.core.settings import (
     load_config,
     variable_of,
 )
-from app.core.words import Waits
+from app.core.words import Only, Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.match import weights
@@ -46,6 +47,8 @@ from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push import trust
 from app.push.push import Push
+from app.push.refilter import Refilter
+from app.push.timeline import Timeline
 from app.records import state, suspended
 from app.records.access import Access
 from app.records.budgets import Budgets
@@ -55,11 +58,13 @@ from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
 from app.repair.reconcile import Reconcile
+from app.repair.rounds import Rounds
 from app.repair.undoing import Undo
 from app.repair.watch import Watch
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
+from app.sync.summarising import Summarise
 from app.worker import Wake, Workers
 from connectors._http import Http
 from connectors._oauth import Authority
@@ -83,6 +88,19 @@ def weights_of(path: Path | None) -> Weights | None:
         return weights.from_json(path.read_bytes())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"matching.weights: {path}: not a file of `tandem match train`: {error}") from None
+
+
+def only_of(config: ConnectionConfig, map_: mapping.Map, way: str) -> Only:
+    """Whom a connection is about.  Raises ConfigError for a field that says nothing there."""
+    only = config.only.value(way)
+    known = map_.in_fields if way == "in" else frozenset(FIELDS) | map_.in_fields | map_.out_fields
+    unknown = sorted(only.fields - known)
+    if unknown:
+        what = "its mapping does not read" if way == "in" else "no canonical field:"
+        raise ConfigError(
+            f"connection {config.name}: only.{way}: {what} {', '.join(unknown)}; valid: {', '.join(sorted(known))}"
+        )
+    return only
 
 
 class Tandem:
@@ -141,6 +159,12 @@ class Tandem:
         self.poll = Poll(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
+        self.rounds = Rounds(
+            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
+        )
+        self.summarise = Summarise(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
+        self.refilter = Refilter(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
+        self.timeline = Timeline(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
         self.undo = Undo(self.database, self.connections)
@@ -151,7 +175,7 @@ class Tandem:
         self.public_url = public
         here = f"http://localhost:{settings.port}"  # RFC 8252 7.3: vendors take it for a browser on this machine
         self.connecting = Connecting(self.database, self.access, public_url=public if public is not None else here)
-        retention = Retention(settings.keep_events_days, settings.keep_history_days)
+        retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
         self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
         self.workers = Workers(
             self.database,
@@ -160,6 +184,10 @@ class Tandem:
                 "fetch": (self.fetch.step, settings.workers),
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
+                "rounds": (self.rounds.step, max(1, min(len(self.connections), POLLS))),
+                "timeline": (self.timeline.step, 1),
+                "summarise": (self.summarise.step, 1),
+                "refilter": (self.refilter.step, 1),
                 "replay": (self.replay.step, 1),
                 "reconcile": (self.reconcile.step, 1),
                 "watch": (self.watch.step, 1),
@@ -181,7 +209,14 @@ class Tandem:
         path = config.mapping if config.mapping is not None else MAPPINGS / f"{config.connector}.yaml"
         map_ = mapping.load(path, default_country=config.default_country)
         values = connection_settings(config, {s.name: s.secret for s in kind.settings}, env)
-        for name, value in kind.from_mapping(map_.theirs()).items():
+        for name, value in {**kind.from_mapping(map_.theirs()), **kind.from_objects(map_.objects.theirs())}.items():
+            values.setdefault(name, value)
+        for name, value in map_.objects.named().items():
+            if name not in {s.name for s in kind.settings}:
+                section = name.removesuffix("_object")
+                raise ConfigError(
+                    f"connection {config.name}: {section}.object: {kind.name} knows no objects of your own"
+                )
             values.setdefault(name, value)
         lacking = missing(kind.settings, values)
         if lacking:
@@ -212,6 +247,8 @@ class Tandem:
             brake=config.brake.value(),
             watch=config.watch(),
             canary=config.canary.value(),
+            only_in=only_of(config, map_, "in"),
+            only_out=only_of(config, map_, "out"),
             call_share=config.call_share,
         )
 

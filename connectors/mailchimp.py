@@ -5,7 +5,7 @@ Fields are flat: ``email_address``, ``status``, ``merge_fields.FNAME``, ``intere
 ``marketing_permissions.<id>``, ``tags`` (names).  A record is known by its ``contact_id``, which stays when the address
 changes.  The parts: deliveries in ``_mailchimp_hooks``, endpoints in ``_mailchimp_calls``, writing in
 ``_mailchimp_write`` and ``_mailchimp_jobs``, JSON in ``_mailchimp_wire``, consent per topic in ``_mailchimp_topics``,
-refusals in ``_mailchimp_errors``.  How to connect: docs/vendors/mailchimp.md.
+refusals in ``_mailchimp_errors``, campaigns in ``_mailchimp_acts``.  How to connect: docs/vendors/mailchimp.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from connectors import _mailchimp_acts as acts
 from connectors import _mailchimp_hooking as hooking
 from connectors import _mailchimp_hooks as hooks
 from connectors import _mailchimp_topics as topics
@@ -28,6 +29,7 @@ from connectors._mailchimp_write import write
 from connectors._oauth_facts import OAuth
 from connectors._oauth_vendors import MAILCHIMP_LOGIN, mailchimp
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
@@ -59,7 +61,10 @@ class Mailchimp(Connector):
     name = "mailchimp"
     side = Side.MARKETING
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE, Can.HOOKS}
+        {
+            *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE, Can.HOOKS),
+            Can.ENGAGEMENT,
+        }
     )
     timeout = 120.0  # Mailchimp's own limit for a call; a large batch may take it
     limits = Limits(
@@ -193,6 +198,10 @@ class Mailchimp(Connector):
         """The member's own fields, the audience's merge fields, interests and marketing permissions."""
         audience = self._kinds[kind]
         return schema(audience.merge_fields(), audience.interests(), audience.permissions())
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """Opens, clicks, bounces and opt-outs, campaign by campaign."""
+        return acts.acts(self._audience, self._list_id, cursor)
 
     def hooks(self) -> Sequence[Hook]:
         """The audience's webhooks; Mailchimp does not say which of them it switched off."""

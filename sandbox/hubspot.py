@@ -28,6 +28,7 @@ from sandbox.hubspot_batch import Batch, inputs_of
 from sandbox.hubspot_consent import MIRRORS, Consent
 from sandbox.hubspot_events import POLICY, SUBSCRIBED, Events, Version, encoder
 from sandbox.hubspot_http import Routes, answer, body, flag, names, required, source
+from sandbox.hubspot_objects import Objects
 from sandbox.hubspot_preferences import Preferences
 from sandbox.hubspot_properties import Owners, Properties
 from sandbox.hubspot_rules import HubSpotError, bad, not_found
@@ -96,6 +97,7 @@ class HubSpotSim(Simulator):
         events = Events(self.webhooks.emit, portal_id=portal_id, app_id=app_id, subscribed=subscribed)
         self.portal = Portal(self._ms, events, merge_makes_new=merge_makes_new)
         self.consent = Consent(self.portal, self._ms, data_privacy=data_privacy, resubscribes=resubscribes)
+        self.objects = Objects(self._ms, lambda id_: id_ in self.portal.contacts, events.told)
         self._batch = Batch(self.portal, self._ms)
         self._search = Search(self.portal, self._ms, strict=strict_search, lag=search_lag)
         self.app = self.build()
@@ -184,6 +186,7 @@ class HubSpotSim(Simulator):
             ("DELETE", f"{_CONTACTS}/{{id}}", self._archived),
             *Properties(self.portal).routes(),
             *Owners().routes(),
+            *self.objects.routes(),
             ("GET", "/account-info/v3/details", self._account),
             *Preferences(self.consent, self.portal.stamp).routes(),
         ]
@@ -295,6 +298,7 @@ class HubSpotSim(Simulator):
         """Forget all contacts and preferences."""
         self.portal.clear()
         self.consent.clear()
+        self.objects.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Contacts by id with all their values, archived ones too."""

@@ -29,6 +29,7 @@ from sandbox.mailchimp_events import POLICY, SOURCES, encode
 from sandbox.mailchimp_groups import Questions
 from sandbox.mailchimp_http import Routes, answer, problem
 from sandbox.mailchimp_members import Members
+from sandbox.mailchimp_reports import Reports
 from sandbox.mailchimp_rules import TRIGGERS, Problem, not_found, shape, utc
 from sandbox.mailchimp_store import Audience, Member
 from sandbox.webhooks import Target
@@ -70,6 +71,7 @@ class MailchimpSim(Simulator):
         self._connections = connections
         questions = Questions(list_id, gdpr=gdpr, lenient=lenient)
         self.audience = Audience(list_id, self.clock, self.webhooks.emit, questions=questions, tags_touch=tags_touch)
+        self.reports = Reports()
         self._about = About(self.audience, self.webhooks, seed)
         self.app = self.build()
         self.deliver_to(webhook, secret=webhook_secret, signing_secret=signing_secret)
@@ -133,6 +135,7 @@ class MailchimpSim(Simulator):
             ("GET", "/ping", self._ping),
             *Members(self.audience).routes(),
             *self._about.routes(),
+            *self.reports.routes(),
         ]
         return [Route(path, endpoint, methods=[method]) for method, path, endpoint in routes]
 
@@ -165,6 +168,7 @@ class MailchimpSim(Simulator):
     def clear(self) -> None:
         """Forget all members."""
         self.audience.clear()
+        self.reports.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Members in the order of their creation, archived ones too."""

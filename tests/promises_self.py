@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from connectors.contract import Can, Connector, Delivery, Failed, Order, Refused, Side, Unsupported, Verb
+from connectors.contract import Can, Connector, Delivery, Failed, Kind, Note, Order, Refused, Side, Unsupported, Verb
 from tests.promise import Promises, promise
 from tests.stage import CONTACT, SIGNED
 
@@ -23,6 +23,11 @@ _CALLS: dict[Can, Callable[[Connector], object]] = {
     Can.MERGE: lambda it: it.write([Order("k", CONTACT, Verb.MERGE, {}, id="1", loser="2")]),
     Can.DESCRIBE: lambda it: it.describe(CONTACT),
     Can.HOOKS: lambda it: it.hooks(),
+    Can.COMPANIES: lambda it: it.read(Kind.COMPANY, ["1"]),
+    Can.DEALS: lambda it: it.changed(Kind.DEAL, None),
+    Can.COLLEAGUES: lambda it: it.changed(Kind.COLLEAGUE, None),
+    Can.ENGAGEMENT: lambda it: it.acts(None),
+    Can.TIMELINE: lambda it: it.note([Note("k", "1", SIGNED, "opened")]),
 }
 _VERBS = frozenset({Can.ARCHIVE, Can.ERASE, Can.MERGE})  # a write() that is claimed may refuse these by receipt
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from connectors._http import Http
-from connectors.contract import Answer, Connector, Delivery, Event, Failed, Kind, Problem, Receipt
+from connectors.contract import Act, Answer, Connector, Delivery, Event, Failed, Kind, Problem, Receipt
 
 CONTACT = Kind.CONTACT
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)  # when the first seed was last changed
@@ -55,6 +55,21 @@ class Vendor(Protocol):
 
     def touch(self, id: str, at: datetime) -> None:  # noqa: A002
         """Somebody else changes this record, at this time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What stands around the first two seeds: both belong to the company, it is the main one of the first."""
+
+    company: str = ""  # id; its name is ``COMPANY``
+    deal: str = ""  # id; of that company, its main contact is the first seed
+    colleague: str = ""  # id in the directory; address ``COLLEAGUE``
+    acts: tuple[Act, ...] = ()  # all that anybody did so far
+    later: Callable[[], str] | None = None  # one more act happens; its id
+
+
+COMPANY = "Suite & Sons"
+COLLEAGUE = "kim@suite.example"
 
 
 def _writes(request: httpx.Request) -> bool:
@@ -107,6 +122,11 @@ class Example:
     # Can.CHANGED
     many: int = 250  # seeds in walks: several pages; where a search is capped, more than the cap
     tied: int = 40  # how many of them share one modified time
+
+    # Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE
+    around: Callable[[Any], Around] | None = None  # sets it up at the vendor of a stage
+    company_name: str = ""  # the field with a company's name
+    notes: Callable[[Any, str], Sequence[str]] | None = None  # (vendor, id of a person): the texts of its timeline
 
     # Can.DESCRIBE
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # picklists: field -> its values

@@ -160,6 +160,9 @@ def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch:
     add_merges(database, 42)
     add_contacts(database, {"id": 57}, {"id": 58, "values": {"city": "Bonn"}})
     add_proposals(database, 42)
+    stamps = {"created_at": 1_000, "updated_at": 1_000, "version": 1, "facts": {}}
+    add(database, t.company, {"id": 7, **stamps})
+    add(database, t.deal, {"id": 9, "status": "open", **stamps})
     for _ in range(3):
         api.replay.start()
     conflict = {"contact_id": 42, "field": "city", "connection": "chimp", "ours": None, "theirs": "Bonn", "at": 1_000}

@@ -21,11 +21,13 @@ from app.core.words import Brake, Canary, Deletes, Likeness, Mode, Waits
 from app.entry import inbox
 from app.push import trust
 from app.push.push import Push
+from app.push.timeline import Timeline
 from app.push.work import FAR
 from app.records import state
 from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.repair.reconcile import Reconcile
+from app.repair.rounds import Rounds
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
@@ -208,11 +210,12 @@ class World:
         mapping_text: str = MAPPING,
         likeness: Likeness = Likeness.OFF,
         first_read: bool = True,
+        vendor: type[Vendor] = Vendor,
     ) -> None:
         """``first_read`` False: no connection has been read completely yet, so that nobody is created."""
         self.database = database
         self.clock = itertools.count(1)
-        self.vendors = {name: Vendor(name, self.clock) for name in sides}
+        self.vendors = {name: vendor(name, self.clock) for name in sides}
         self.likeness = likeness
         self.connections = Connections(
             {
@@ -268,6 +271,8 @@ class World:
         self.push = Push(*args, lease_ms=60_000, schedule=schedule)
         self.poll = Poll(*args, lease_ms=60_000, schedule=schedule)
         self.erase = Erase(*args, lease_ms=60_000, schedule=schedule)
+        self.rounds = Rounds(*args, lease_ms=60_000, schedule=schedule)
+        self.timeline = Timeline(*args, lease_ms=60_000, schedule=schedule)
         self.reconcile = Reconcile(*args, lease_ms=60_000, schedule=schedule, recent_ms=0, patience_ms=0)
 
     def deliver(self, name: str, events: Sequence[Event] | None = None) -> None:

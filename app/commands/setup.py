@@ -75,7 +75,7 @@ def prune(
     ```
     """
     settings, loaded = configuration(config)
-    retention = Retention(settings.keep_events_days, settings.keep_history_days)
+    retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
     with store(settings, loaded) as database:
         if dry_run:
             with database.read() as db:
@@ -90,6 +90,7 @@ def prune(
         ("deliveries", _kept(retention.events), found.deliveries),
         ("history", _kept(retention.history), found.history),
         ("refusals", _kept(retention.events), found.refusals),
+        ("engagements", _kept(retention.engagements), found.engagements),
     ]
     print_table("", ("what", "kept for", "would go" if dry_run else "removed"), rows, empty="")
 

@@ -23,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigError
-from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Watch, Writes
+from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Only, Watch, Writes
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -120,6 +120,37 @@ class CanaryConfig(BaseModel):
         return Canary(self.records, tuple(sorted(self.where.items())), self.sample)
 
 
+def _wanted(value: Any) -> Any:
+    """One value, or several of which one has to hold; as texts."""
+    if not isinstance(value, dict):
+        return value
+    several = {k: v if isinstance(v, list) else [v] for k, v in value.items()}
+    return {
+        k: ["" if x is None else str(x).lower() if isinstance(x, bool) else str(x) for x in v]
+        for k, v in several.items()
+    }
+
+
+Wanted = Annotated[dict[str, list[str]], BeforeValidator(_wanted)]
+
+
+class OnlyConfig(BaseModel):
+    """Whom a connection is about: canonical field → its value, or several; for each direction.
+
+    Who leaves is neither deleted nor archived: nothing but objections travels any more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    in_: Wanted = Field(default_factory=dict, alias="in")
+    out: Wanted = Field(default_factory=dict)
+
+    def value(self, way: str) -> Only:
+        """As the stations see it; ``way``: in or out."""
+        chosen = self.in_ if way == "in" else self.out
+        return Only(tuple((name, frozenset(values)) for name, values in sorted(chosen.items())))
+
+
 class ConnectionConfig(BaseModel):
     """One configured account at a vendor, as ``tandem.yml`` says it."""
 
@@ -143,6 +174,7 @@ class ConnectionConfig(BaseModel):
     deletes: DeletesConfig = DeletesConfig()
     duplicates: Duplicates = Duplicates.REPORT  # records that are one too many here, since another vendor merged
     brake: BrakeConfig = BrakeConfig()
+    only: OnlyConfig = OnlyConfig()  # whom the connection is about
 
     def watch(self) -> Watch:
         """As the stations see it."""
@@ -236,6 +268,7 @@ class Settings(BaseSettings):
     retry_cap_seconds: float = Field(default=3600, gt=0)
     keep_events_days: int | None = Field(default=30, ge=1)  # processed events and their bytes; empty = for ever
     keep_history_days: int | None = Field(default=None, ge=1)  # what each field was before; empty = for ever
+    keep_engagements_days: int | None = Field(default=None, ge=1)  # opens, calls …; how often stays; empty = for ever
     http_timeout: float = Field(default=30, gt=0, le=600)
     log_level: str = "INFO"
     log_json: bool = False

@@ -24,6 +24,19 @@ from app.core._tables_care import (
     Tombstone,
     Withheld,
 )
+from app.core._tables_objects import (
+    Belonging,
+    Colleague,
+    Company,
+    Deal,
+    DealStep,
+    Engagement,
+    EngagementSum,
+    Entry,
+    ObjectLink,
+    SummaryDue,
+    Survey,
+)
 from app.core._tables_replicas import CallBudget, Flight
 from app.core._tables_tokens import Consenting, Token
 from app.core._tables_trust import Approval, CanaryContact
@@ -385,3 +398,14 @@ sighting = _table(Sighting)
 drift = _table(Drift)
 landed = _table(Landed)
 rhythm = _table(Rhythm)
+company = _table(Company)
+deal = _table(Deal)
+deal_step = _table(DealStep)
+object_link = _table(ObjectLink)
+belonging = _table(Belonging)
+colleague = _table(Colleague)
+engagement = _table(Engagement)
+engagement_sum = _table(EngagementSum)
+summary_due = _table(SummaryDue)
+survey = _table(Survey)
+timeline_entry = _table(Entry)

@@ -32,6 +32,7 @@ from app.ops.health import EVENT_AGE, Examiner, health
 from app.ops.matches import matches_api
 from app.ops.merges import merges_api
 from app.ops.metrics import Metrics
+from app.ops.objects import objects_api
 from app.ops.plans import plans_api
 from app.ops.problems import MEDIA_TYPE, Problem
 from app.ops.provenance import provenance_api
@@ -145,6 +146,7 @@ def build_api(
     api.include_router(alarms_api(database, connections, wake))
     api.include_router(plans_api(database, connections))
     api.include_router(contacts(database, connections))
+    api.include_router(objects_api(database))
     api.include_router(conflicts_api(database, connections, wake))
     api.include_router(provenance_api(database, connections))
     api.include_router(undo_api(Undo(database, connections), wake))

@@ -28,10 +28,12 @@ from app.records import contacts as people
 from app.records import refusals
 from app.records.contacts import Contact
 from app.sync.connection import Connection, Connections
+from app.sync.summarising import SOURCE
 
 h, i, d = t.history.c, t.inbox.c, t.dead.c
 
 WORDS: Final[Mapping[str, str]] = {
+    "summary": "made of the company, the deals and the engagement of the contact",
     "first": "nobody had said anything about it before",
     "changed": "only they had changed it",
     "blank": "a record that is seen for the first time states nothing by an empty field",
@@ -209,7 +211,8 @@ def _cause(fact: Fact, causes: Mapping[int, RowMapping], known: Around) -> Cause
     elif fact.actor is not None:
         words = f"{fact.actor} said so here" + (f" (run {fact.run})" if fact.run is not None else "")
     else:
-        words = "an operator said so here" if fact.source == OPERATOR else f"a reading of {fact.source}"
+        ours = {OPERATOR: "an operator said so here", SOURCE: "Tandem made it of what stands around the contact"}
+        words = ours.get(fact.source, f"a reading of {fact.source}")
     return Cause(
         words=words,
         source=fact.source,

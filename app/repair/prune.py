@@ -18,7 +18,7 @@ from sqlalchemy import Table, delete, func, select
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
-from app.records import alarms, tokens
+from app.records import alarms, engagements, tokens
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,7 @@ class Retention:
 
     events: int | None = 30
     history: int | None = None
+    engagements: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,12 @@ class Pruned:
     deliveries: int = 0
     history: int = 0
     refusals: int = 0
+    engagements: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.events + self.deliveries + self.history + self.refusals
+        return self.events + self.deliveries + self.history + self.refusals + self.engagements
 
 
 class Prune:
@@ -74,16 +76,20 @@ def prune(db: Db, retention: Retention) -> Pruned:
     """Remove one batch of each kind that is older than its retention, in the caller's transaction."""
     now: int = db.execute(select(now_ms())).scalar_one()
     tokens.forget_late(db)
-    events = deliveries = history = refusals = 0
+    events = deliveries = history = refusals = acts = 0
     if retention.events is not None:
         cutoff = now - retention.events * DAY_MS
+        # An act whose contact never came is an event that led to nothing.
+        acts += _acts(db, engagements.unclaimed(db, cutoff, BATCH))
         events = _events(db, cutoff)
         deliveries = _deliveries(db, cutoff)
         refusals = _refusals(db, cutoff)
         alarms.forget(db, cutoff, BATCH)
     if retention.history is not None:
         history = _history(db, now - retention.history * DAY_MS)
-    return Pruned(events, deliveries, history, refusals)
+    if retention.engagements is not None:
+        acts += _acts(db, engagements.old(db, now - retention.engagements * DAY_MS, BATCH))
+    return Pruned(events, deliveries, history, refusals, acts)
 
 
 def everything(database: Database, retention: Retention) -> Pruned:
@@ -96,6 +102,7 @@ def everything(database: Database, retention: Retention) -> Pruned:
             total.deliveries + step.deliveries,
             total.history + step.history,
             total.refusals + step.refusals,
+            total.engagements + step.engagements,
         )
         if step.total == 0:
             return total
@@ -105,9 +112,11 @@ def due(db: Db, retention: Retention) -> Pruned:
     """How many rows ``everything`` would remove."""
     i, d, h = t.inbox.c, t.delivery.c, t.history.c
     now: int = db.execute(select(now_ms())).scalar_one()
-    events = deliveries = history = refusals = 0
+    events = deliveries = history = refusals = acts = 0
+    g = t.engagement.c
     if retention.events is not None:
         cutoff = now - retention.events * DAY_MS
+        acts = db.execute(select(func.count()).where(g.contact_id.is_(None), g.received_at < cutoff)).scalar_one()
         refusals = db.execute(select(func.count()).where(t.refusal.c.stored_at < cutoff)).scalar_one()
         events = db.execute(select(func.count()).where(i.status.in_(PROCESSED), i.done_at < cutoff)).scalar_one()
         needed = select(i.delivery).where(i.status.in_(UNPROCESSED), i.delivery.is_not(None))
@@ -116,7 +125,10 @@ def due(db: Db, retention: Retention) -> Pruned:
     if retention.history is not None:
         past = select(func.count()).where(h.stored_at < now - retention.history * DAY_MS)
         history = db.execute(past).scalar_one()
-    return Pruned(events, deliveries, history, refusals)
+    if retention.engagements is not None:
+        old = select(func.count()).where(g.at < now - retention.engagements * DAY_MS)
+        acts += db.execute(old).scalar_one()
+    return Pruned(events, deliveries, history, refusals, acts)
 
 
 def _history(db: Db, cutoff: int) -> int:
@@ -172,6 +184,13 @@ def _refusals(db: Db, cutoff: int) -> int:
             )
         )
     return len(keys)
+
+
+def _acts(db: Db, ids: Sequence[int]) -> int:
+    """Acts and their timeline entries here; the sums stay, which say only how often."""
+    if ids:
+        db.execute(delete(t.timeline_entry).where(t.timeline_entry.c.engagement_id.in_(ids)))
+    return _remove(db, t.engagement, ids)
 
 
 def _remove(db: Db, table: Table, ids: Sequence[int]) -> int:

@@ -8,8 +8,7 @@ dirty marks stored, and what became of each record.  Mapping, matching and mergi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
@@ -23,32 +22,11 @@ from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, consenting, deleting, identity, matching, merging, uniting, unnoted, whose
-from app.sync.batch import Arrival, Batch
+from app.sync import around, consent, consenting, deleting, identity, matching, merging, uniting, unnoted, whose
+from app.sync.batch import OUTSIDE, Arrival, Batch, End, Result
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
 from connectors.contract import Record
-
-
-class End(StrEnum):
-    """What became of one record."""
-
-    CHANGED = "changed"  # the contact has other values now
-    SAME = "same"  # nothing new: an echo, or a change of what is not mapped
-    STALE = "stale"  # older than what is known: ignored
-    UNSURE = "unsure"  # read before our own last write ended: has to be read again
-    BLOCKED = "blocked"  # of somebody who was deleted or erased: not made again
-    REVIEW = "review"  # a person has to decide; see the dead letter
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of an arrival."""
-
-    end: End
-    contact_id: int | None = None
-    reason: str | None = None
-    code: str | None = None
 
 
 def absorb(db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival]) -> list[Result]:
@@ -69,6 +47,7 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
         results.append((result, contact))
     _store(db, state, connection, connections, now)
+    around.met(db, state, connection, connections, [a.record for a in arrivals], now)
     if united:
         uniting.bind(db, connections, united, now)
     return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
@@ -148,6 +127,10 @@ def _one(
             consenting.objections(state, connection, connections, arrival, record, at)
             _kept_out(state, connections, claim, arrival, at)
         return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands", code=refused), None
+    known = state.contacts[link.contact_id] if link is not None else None
+    if not connection.only_in.fits({**(known.values() if known is not None else {}), **claim}):
+        consenting.objections(state, connection, connections, arrival, record, at, known)
+        return Result(End.BLOCKED, reason="outside of what the connection is about (only: in)", code=OUTSIDE), known
     if link is not None:
         contact = state.contacts[link.contact_id]
         unused = _unused(arrival, link, modified, claim)
@@ -383,7 +366,7 @@ def _dirty(
 ) -> None:
     """Mark the other connections that care about what changed."""
     for other in connections.values():
-        if other.name == connection.name or not (other.map.out_fields & frozenset(changed)):
+        if other.name == connection.name or not (other.cares & frozenset(changed)):
             continue
         state.mark(other.name, contact, since)
 

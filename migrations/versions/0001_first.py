@@ -68,6 +68,23 @@ def upgrade() -> None:
     )
     op.create_index("ix_approval_plan", "approval", ["plan", "status"], unique=False)
     op.create_table(
+        "belonging",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=True),
+        sa.Column("object_id", sa.BigInteger(), nullable=True),
+        sa.Column("main", sa.Integer(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=True),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "kind", "remote_id", "who", name=op.f("pk_belonging")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_belonging_contact", "belonging", ["contact_id", "kind"], unique=False)
+    op.create_index("ix_belonging_object", "belonging", ["kind", "object_id"], unique=False)
+    op.create_index("ix_belonging_who", "belonging", ["connection", "who"], unique=False)
+    op.create_table(
         "block",
         sa.Column("key", sa.BigInteger(), nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
@@ -118,6 +135,34 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_canary_contact")),
     )
+    op.create_table(
+        "colleague",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("team", sa.Text(), nullable=True),
+        sa.Column("active", sa.Integer(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_colleague")),
+    )
+    op.create_index("ix_colleague_email", "colleague", ["email"], unique=False)
+    op.create_index("uq_colleague_record", "colleague", ["connection", "remote_id"], unique=True)
+    op.create_table(
+        "company",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("domain", sa.Text(), nullable=True),
+        sa.Column("facts", JSON, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("merged_into", sa.BigInteger(), nullable=True),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_company")),
+    )
+    op.create_index("ix_company_domain", "company", ["domain"], unique=False)
+    op.create_index("ix_company_updated", "company", ["updated_at", "id"], unique=False)
     op.create_table(
         "conflict",
         sa.Column("id", ID, autoincrement=True, nullable=False),
@@ -238,6 +283,41 @@ def upgrade() -> None:
     op.create_index("ix_dead_contact", "dead", ["contact_id", "connection"], unique=False)
     op.create_index("ix_dead_event", "dead", ["event"], unique=False)
     op.create_table(
+        "deal",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("facts", JSON, nullable=False),
+        sa.Column("company_id", sa.BigInteger(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=True),
+        sa.Column("amount", sa.Text(), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=True),
+        sa.Column("owner_email", sa.Text(), nullable=True),
+        sa.Column("lost_reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deal")),
+    )
+    op.create_index("ix_deal_closed", "deal", ["closed_at", "id"], unique=False)
+    op.create_index("ix_deal_company", "deal", ["company_id"], unique=False)
+    op.create_index("ix_deal_created", "deal", ["created_at", "id"], unique=False)
+    op.create_table(
+        "deal_step",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("deal_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=True),
+        sa.Column("amount", sa.Text(), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=True),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deal_step")),
+    )
+    op.create_index("ix_deal_step_at", "deal_step", ["at", "id"], unique=False)
+    op.create_index("ix_deal_step_deal", "deal_step", ["deal_id", "at"], unique=False)
+    op.create_table(
         "delivery",
         sa.Column("id", ID, autoincrement=False, nullable=False),
         sa.Column("connection", sa.Text(), nullable=False),
@@ -281,6 +361,50 @@ def upgrade() -> None:
         sa.Column("run", sa.BigInteger(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_drift")),
+    )
+    op.create_table(
+        "engagement",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=True),
+        sa.Column("origin_id", sa.BigInteger(), nullable=True),
+        sa.Column("who_key", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("human", sa.Integer(), nullable=True),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("campaign", sa.Text(), nullable=True),
+        sa.Column("variant", sa.Text(), nullable=True),
+        sa.Column("channel", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("deal_id", sa.BigInteger(), nullable=True),
+        sa.Column("detail", JSON, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_engagement")),
+    )
+    op.create_index("ix_engagement_at", "engagement", ["at", "id"], unique=False)
+    op.create_index("ix_engagement_contact", "engagement", ["contact_id", "at"], unique=False)
+    op.create_index(
+        "ix_engagement_unclaimed",
+        "engagement",
+        ["connection", "who_key", "who"],
+        unique=False,
+        sqlite_where=sa.text("contact_id IS NULL"),
+        postgresql_where=sa.text("contact_id IS NULL"),
+    )
+    op.create_index("uq_engagement_record", "engagement", ["connection", "remote_id"], unique=True)
+    op.create_table(
+        "engagement_sum",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("human", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("contact_id", "kind", "human", name=op.f("pk_engagement_sum")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "erasure",
@@ -449,6 +573,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
     )
     op.create_table(
+        "object_link",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.BigInteger(), nullable=False),
+        sa.Column("shadow", JSON, nullable=False),
+        sa.Column("company_ref", sa.Text(), nullable=True),
+        sa.Column("modified", sa.BigInteger(), nullable=True),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_object_link")),
+    )
+    op.create_index(
+        "ix_object_link_company",
+        "object_link",
+        ["connection", "company_ref"],
+        unique=False,
+        sqlite_where=sa.text("company_ref IS NOT NULL"),
+        postgresql_where=sa.text("company_ref IS NOT NULL"),
+    )
+    op.create_index("ix_object_link_object", "object_link", ["kind", "object_id"], unique=False)
+    op.create_index("uq_object_link_record", "object_link", ["connection", "kind", "remote_id"], unique=True)
+    op.create_table(
         "proposal",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("older", sa.BigInteger(), nullable=False),
@@ -526,6 +674,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "remote_id", name=op.f("pk_sighting")),
     )
     op.create_table(
+        "summary_due",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("gen", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_summary_due")),
+    )
+    op.create_table(
+        "survey",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=True),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("walked_at", sa.BigInteger(), nullable=True),
+        sa.Column("whole_at", sa.BigInteger(), nullable=True),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "kind", name=op.f("pk_survey")),
+    )
+    op.create_table(
         "suspended",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("field", sa.Text(), nullable=False),
@@ -535,6 +702,21 @@ def upgrade() -> None:
         sa.Column("resumed_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_suspended")),
     )
+    op.create_table(
+        "timeline_entry",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("engagement_id", sa.BigInteger(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("written_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "engagement_id", name=op.f("pk_timeline_entry")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_timeline_entry_contact", "timeline_entry", ["contact_id"], unique=False)
+    op.create_index("ix_timeline_entry_due", "timeline_entry", ["connection", "due_at"], unique=False)
     op.create_table(
         "token",
         sa.Column("connection", sa.Text(), nullable=False),

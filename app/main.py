@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 import connectors
 from app import logs
+from app.agreement.leads import Leads
 from app.console.pages import console
 from app.core import clock, leases
 from app.core import tables as t
@@ -141,6 +142,7 @@ class Tandem:
         self.reconcile = Reconcile(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
+        self.leads = Leads(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
         self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public)
         self.public_url = public
         retention = Retention(settings.keep_events_days, settings.keep_history_days)
@@ -154,6 +156,7 @@ class Tandem:
                 "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
                 "replay": (self.replay.step, 1),
                 "reconcile": (self.reconcile.step, 1),
+                "leads": (self.leads.step, 1),
                 "watch": (self.watch.step, 1),
                 "undo": (self.undo.step, 1),
                 "erase": (self.erase.step, 1),

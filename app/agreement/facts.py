@@ -183,3 +183,13 @@ def of_field(name: str, value: Any, customs: Mapping[str, Type]) -> tuple[str, A
         return f"contact.{name}", plain(value, kind)
     except (TypeError, ValueError):  # of a type that the field had under an older mapping
         return f"contact.{name}", None
+
+
+def of_company(name: str, value: Any) -> Any:
+    """A company's value as conditions see it; None for what is none of that kind."""
+    if COMPANY[name] is not Kind.NUMBER:
+        return str(value)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

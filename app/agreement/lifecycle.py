@@ -10,7 +10,8 @@ names: ``from``, and giving back.  What a vendor's field says is a claim, judged
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from app.agreement import attempted, facts, judging
@@ -18,21 +19,73 @@ from app.agreement.conditions import Condition
 from app.agreement.judging import Move
 from app.agreement.load import Agreement, Stage, Who
 from app.agreement.versions import Version, Versions
-from app.agreement.words import OPEN, Finding, Happening, Judgement, Lead, Standing, Step, What, Word
+from app.agreement.words import OPEN, Finding, Happening, Judgement, Kind, Lead, Standing, Step, What, Word
 
 HORIZON: Final = 2**62
 
 
-def fold(happenings: Iterable[Happening], versions: Versions, until: int) -> Lead:
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Everything that the fold knows at a moment, so that it can be gone on with where older rows are removed."""
+
+    at: int
+    standing: Mapping[str, Any] = field(repr=False)
+    known: Mapping[str, Any] = field(repr=False)
+    truth: Mapping[str, bool] = field(repr=False)
+    stale: Sequence[str] = field(repr=False)  # stages whose condition has to be looked at again
+
+    def to_json(self) -> dict[str, Any]:
+        """The form at rest."""
+        parts = {"standing": dict(self.standing), "known": dict(self.known), "truth": dict(self.truth)}
+        return {"at": self.at, **parts, "stale": sorted(self.stale)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Seal:
+        """The seal of a form at rest."""
+        return cls(data["at"], data["standing"], data["known"], data["truth"], data["stale"])
+
+
+def fold(happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None) -> Lead:
     """How the lead stands at ``until`` (ms since 1970), and every step on the way.
 
-    ``Lead.turns_at`` is the next moment at which it may stand otherwise although nothing happens.
+    ``Lead.turns_at`` is the next moment at which it may stand otherwise although nothing happens.  ``seal``: go on from
+    there; what is older counts no more, but for what a field holds and for words that nobody judged before.
     """
-    return _Fold(versions).run(sorted(happenings, key=lambda h: h.order), until)
+    done = _Fold(versions, seal)
+    lead = done.run(_ordered(happenings, seal), until)
+    done.describe(until)
+    return lead
+
+
+def sealed(happenings: Iterable[Happening], versions: Versions, at: int, seal: Seal | None = None) -> Seal:
+    """All that is known at a moment.  An earlier seal stays where the moment is before it."""
+    if seal is not None and seal.at >= at:
+        return seal
+    done = _Fold(versions, seal)
+    done.run(_ordered(happenings, seal), at)
+    return done.seal(at)
+
+
+def _ordered(happenings: Iterable[Happening], seal: Seal | None) -> list[Happening]:
+    if seal is None:
+        return sorted(happenings, key=lambda h: h.order)
+    new: list[Happening] = []
+    last: dict[str, Any] = {}
+    for one in sorted(happenings, key=lambda h: h.order):
+        if one.at > seal.at:
+            new.append(one)
+        elif one.said is not None:
+            new.append(replace(one, at=seal.at + 1))
+        elif one.kind is Kind.FACT:
+            last.update(one.values)
+    late = {name: value for name, value in last.items() if seal.known.get(name) != value}
+    if late:
+        new.append(Happening(seal.at + 1, Kind.FACT, (), late))
+    return sorted(new, key=lambda h: h.order)
 
 
 class _Fold:
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, seal: Seal | None = None) -> None:
         self._versions = versions
         self._version: Version | None = None
         self._known: dict[str, Any] = facts.beginning()
@@ -40,9 +93,28 @@ class _Fold:
         self._stale: set[str] = set()  # stages whose condition has to be looked at again
         self._readers: dict[str, set[str]] = {}  # fact → stages whose condition reads it
         self._lead = Lead()
+        self._from = -HORIZON
+        if seal is not None:
+            self._from = seal.at
+            self._under(versions.at(seal.at))
+            self._known |= seal.known
+            self._truth |= seal.truth
+            self._stale = set(seal.stale)
+            status = seal.standing["status"]
+            self._lead = Lead(
+                **{
+                    **seal.standing,
+                    "status": Standing(status) if status is not None else None,
+                    "channels": tuple(seal.standing["channels"]),
+                }
+            )
+
+    def seal(self, at: int) -> Seal:
+        """All that is known at ``at``, up to where it ran."""
+        return Seal(at, self._lead.standing(), self._known, self._truth, sorted(self._stale))
 
     def run(self, happenings: list[Happening], until: int) -> Lead:
-        i, last = 0, -HORIZON
+        i, last = 0, self._from
         while True:
             upcoming = happenings[i].at if i < len(happenings) else HORIZON
             moment = min(upcoming, self._turns(last))
@@ -62,7 +134,6 @@ class _Fold:
             self._judge(moment, touched)
             last = moment
         self._lead.turns_at = turns if (turns := self._turns(until)) < HORIZON else None
-        self._describe(until)
         return self._lead
 
     def _turns(self, after: int) -> int:
@@ -86,19 +157,23 @@ class _Fold:
         """Be at a moment: under its version, with every condition to be looked at anew that time may have turned."""
         version = self._versions.at(moment)
         if version is not self._version:
-            self._version = version
-            self._truth.clear()
-            self._readers.clear()
-            if version is not None:
-                for stage in version.agreement.stages:
-                    for path in _paths(stage.when, stage.again):
-                        self._readers.setdefault(path, set()).add(stage.name)
-                self._stale = {s.name for s in version.agreement.stages}
+            self._under(version)
         elif version is not None:
             self._stale |= {s.name for s in version.agreement.stages if _flips(s)}
         rest = self._lead.rest_until
         if rest is not None and rest <= moment and version is not None:
             self._stale.add(version.agreement.handover.at)
+
+    def _under(self, version: Version | None) -> None:
+        """Judge by this version from now on; nothing is known of its conditions yet."""
+        self._version = version
+        self._truth.clear()
+        self._readers.clear()
+        if version is not None:
+            for stage in version.agreement.stages:
+                for path in _paths(stage.when, stage.again):
+                    self._readers.setdefault(path, set()).add(stage.name)
+            self._stale = {s.name for s in version.agreement.stages}
 
     def _happen(self, happening: Happening) -> set[str]:
         """Let it happen to the facts; the stages whose conditions read what it may have changed."""
@@ -238,7 +313,7 @@ class _Fold:
                     self._known[path] = value
                 self._stale |= self._readers.get(path, set())
 
-    def _describe(self, until: int) -> None:
+    def describe(self, until: int) -> None:
         """Which persona and profile the person is at the end."""
         if self._version is None:
             return

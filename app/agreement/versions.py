@@ -7,7 +7,7 @@ from before both have signed, but for the very first: what happened before there
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from app.agreement.load import Agreement
@@ -31,6 +31,14 @@ class Versions:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def __iter__(self) -> Iterator[Version]:
+        return iter(self._all)
+
+    @property
+    def first(self) -> int:
+        """When the first one came into force; far in the future where there is none."""
+        return self._since[0] if self._since else 2**62
 
     def at(self, moment: int) -> Version | None:
         """The version in force at a moment; None before the first."""

@@ -81,6 +81,7 @@ class Lead(Base, table=True):
     profile: str | None = words(null=True)
     turns_at: int | None = big(null=True)  # when time alone may change it
     judged_at: int = big()
+    seal: dict[str, Any] | None = json(null=True)  # all that was known at a moment before which history was removed
 
 
 class LeadStep(Base, table=True):

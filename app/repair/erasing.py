@@ -136,7 +136,19 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
     for contact in ids:
         pairs.address_is_of(db, contact, None)
     trusted = (t.canary_contact, t.approval)
-    by_contact = (t.work, t.withheld, *trusted, t.dead, t.conflict, t.refusal, t.history, t.link, t.contact_key)
+    agreed = (t.refold, t.disposition, t.lead_step, t.lead)
+    by_contact = (
+        t.work,
+        t.withheld,
+        *trusted,
+        *agreed,
+        t.dead,
+        t.conflict,
+        t.refusal,
+        t.history,
+        t.link,
+        t.contact_key,
+    )
     for table in by_contact:
         removed[str(table.name)] += _gone(db, table, table.c.contact_id.in_(ids))
     removed["contact"] += _gone(db, t.contact, t.contact.c.id.in_(ids))

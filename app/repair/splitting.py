@@ -21,7 +21,7 @@ from app.core.words import OPERATOR, Channel, Entry, Fact, Outcome, Reason, Stat
 from app.core.words import Decision as Decided
 from app.push import work
 from app.records import contacts as people
-from app.records import ledger, merges, proposals
+from app.records import leads, ledger, merges, proposals
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
@@ -72,6 +72,7 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     identity.refile(db, connections, was, {winner: first.values(), loser: second.values()})
     proposals.settle(db, winner, loser, Decision.DIFFERENT, by)
     work.mark_at(db, connections, (winner, loser), now)
+    leads.mark(db, (winner, loser))
     return Apart(winner, loser)
 
 
@@ -105,6 +106,7 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
     people.create(db, [leaver], now)
     people.set_keys(db, {leaver.id: _keys(leaver, connections)}, {leaver.id: ()})
     pairs.give(db, link, leaver.id)
+    leads.give(db, contact, leaver.id, connection)
     merges.never(db, contact, leaver.id, connection, by, now)
     db.execute(update(t.link).where(t.link.c.contact_id == leaver.id).values(origin=None))
     people.save(db, [held], now)
@@ -112,6 +114,7 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
     identity.refile(db, connections, was, {contact: held.values(), leaver.id: leaver.values()})
     proposals.settle(db, contact, leaver.id, Decision.DIFFERENT, by)
     work.mark_at(db, connections, (contact, leaver.id), now)
+    leads.mark(db, (contact, leaver.id))
     return Apart(contact, leaver.id)
 
 

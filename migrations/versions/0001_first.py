@@ -560,6 +560,7 @@ def upgrade() -> None:
         sa.Column("profile", sa.Text(), nullable=True),
         sa.Column("turns_at", sa.BigInteger(), nullable=True),
         sa.Column("judged_at", sa.BigInteger(), nullable=False),
+        sa.Column("seal", JSON, nullable=True),
         sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_lead")),
     )
     op.create_index(

@@ -146,7 +146,7 @@ class Tandem:
         self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public)
         self.public_url = public
         retention = Retention(settings.keep_events_days, settings.keep_history_days)
-        self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
+        self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms, connections=self.connections)
         self.workers = Workers(
             self.database,
             self.worker_id,

@@ -130,6 +130,7 @@ def _said(row: RowMapping, first: int) -> Happening:
         row["by"],
         row["reason"],
         row["id"],
+        row["received_at"],
     )
     key = (f"{row['at']:020d}", row["source"], str(row["value"]), str(row["reason"]), str(row["by"]))
     # What was said before there was any agreement is judged by the first one, when it comes into force.

@@ -151,12 +151,12 @@ def _seals(db: Db, contacts: Collection[int]) -> dict[int, Seal]:
     return {i: Seal.from_json(row["seal"]) for i, row in rows.items() if row["seal"] is not None}
 
 
-def seal(db: Db, connections: Connections, judges: Judges, ids: Collection[int], at: int) -> None:
+def seal(db: Db, connections: Connections, judges: Judges, ids: Collection[int], at: int, now: int) -> None:
     """Keep all that is known of these contacts' leads at a moment, since what is older is about to be removed."""
     contacts = {i: c for i, c in people.load(db, ids, lock=True).items() if c.merged_into is None}
     happened = _happened(db, connections, judges, contacts)
     seals = _seals(db, contacts)
-    rows = {i: sealed(happened[i], judges.versions, at, seals.get(i)).to_json() for i in contacts}
+    rows = {i: sealed(happened[i], judges.versions, at, now, seals.get(i)).to_json() for i in contacts}
     leads.seal(db, rows)
 
 

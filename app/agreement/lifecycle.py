@@ -29,6 +29,7 @@ class Seal:
     """Everything that the fold knows at a moment, so that it can be gone on with where older rows are removed."""
 
     at: int
+    made: int  # when it was made: what came here later is not in it
     standing: Mapping[str, Any] = field(repr=False)
     known: Mapping[str, Any] = field(repr=False)
     truth: Mapping[str, bool] = field(repr=False)
@@ -37,19 +38,19 @@ class Seal:
     def to_json(self) -> dict[str, Any]:
         """The form at rest."""
         parts = {"standing": dict(self.standing), "known": dict(self.known), "truth": dict(self.truth)}
-        return {"at": self.at, **parts, "stale": sorted(self.stale)}
+        return {"at": self.at, "made": self.made, **parts, "stale": sorted(self.stale)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Seal:
         """The seal of a form at rest."""
-        return cls(data["at"], data["standing"], data["known"], data["truth"], data["stale"])
+        return cls(data["at"], data["made"], data["standing"], data["known"], data["truth"], data["stale"])
 
 
 def fold(happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None) -> Lead:
     """How the lead stands at ``until`` (ms since 1970), and every step on the way.
 
     ``Lead.turns_at`` is the next moment at which it may stand otherwise although nothing happens.  ``seal``: go on from
-    there; what is older counts no more, but for what a field holds and for words that nobody judged before.
+    there; what is older counts no more, but for what a field holds, and for words that came here after it was made.
     """
     done = _Fold(versions, seal)
     lead = done.run(_ordered(happenings, seal), until)
@@ -57,13 +58,13 @@ def fold(happenings: Iterable[Happening], versions: Versions, until: int, seal: 
     return lead
 
 
-def sealed(happenings: Iterable[Happening], versions: Versions, at: int, seal: Seal | None = None) -> Seal:
-    """All that is known at a moment.  An earlier seal stays where the moment is before it."""
+def sealed(happenings: Iterable[Happening], versions: Versions, at: int, made: int, seal: Seal | None = None) -> Seal:
+    """All that is known of a moment at ``made``.  An earlier seal stays where the moment is before it."""
     if seal is not None and seal.at >= at:
         return seal
     done = _Fold(versions, seal)
     done.run(_ordered(happenings, seal), at)
-    return done.seal(at)
+    return done.seal(at, made)
 
 
 def _ordered(happenings: Iterable[Happening], seal: Seal | None) -> list[Happening]:
@@ -74,7 +75,7 @@ def _ordered(happenings: Iterable[Happening], seal: Seal | None) -> list[Happeni
     for one in sorted(happenings, key=lambda h: h.order):
         if one.at > seal.at:
             new.append(one)
-        elif one.said is not None:
+        elif one.said is not None and one.said.received > seal.made:
             new.append(replace(one, at=seal.at + 1))
         elif one.kind is Kind.FACT:
             last.update(one.values)
@@ -109,9 +110,9 @@ class _Fold:
                 }
             )
 
-    def seal(self, at: int) -> Seal:
+    def seal(self, at: int, made: int) -> Seal:
         """All that is known at ``at``, up to where it ran."""
-        return Seal(at, self._lead.standing(), self._known, self._truth, sorted(self._stale))
+        return Seal(at, made, self._lead.standing(), self._known, self._truth, sorted(self._stale))
 
     def run(self, happenings: list[Happening], until: int) -> Lead:
         i, last = 0, self._from

@@ -87,6 +87,7 @@ class Said:
     by: str | None = field(default=None, repr=False)
     reason: str | None = None
     number: int = 0  # of the disposition; no part of the order
+    received: int = 0  # when it came here; no part of the order either
 
 
 @dataclass(frozen=True, slots=True)

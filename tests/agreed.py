@@ -7,10 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
+from app.agreement import acting, leads
 from app.agreement.load import Agreement, load, loads
 from app.agreement.versions import Version, Versions
 from app.agreement.words import Act, Happening, Kind, Said, Team, Word
 from app.core.clock import to_ms
+from app.core.db import Database, now_ms
+from app.records import leads as rows
+from app.sync.connection import Connections
 
 SHIPPED = Path(__file__).parents[1] / "mappings" / "agreement.yaml"
 DAY = 86_400_000
@@ -69,3 +75,15 @@ def said(
     """Somebody said something."""
     one = Said(word, value, team, more.pop("source", "crm"), number=number, **more)
     return Happening(at(day), Kind.SAID, (one.source, str(one.value), str(one.reason)), said=one)
+
+
+def put_in_force(database: Database, connections: Connections, *mqls: int) -> None:
+    """Both have signed the shipped agreement, and marketing calls these contacts MQLs; sales signed another version."""
+    with database.write() as db:
+        now: int = db.execute(select(now_ms())).scalar_one()
+        for team in Team:
+            acting.sign(db, shipped(), {}, team, f"Kim of {team}", since=BEGIN)
+        acting.sign(db, changed(("rest: 14d", "rest: 15d")), {}, Team.SALES, "Kim")
+        line = {"word": "stage", "value": "mql", "team": "marketing", "source": "operator", "by": "Lou", "at": now}
+        rows.say(db, [{**line, "contact_id": contact} for contact in mqls], now)
+        leads.refold(db, connections, leads.Known().versions(db), mqls, now)

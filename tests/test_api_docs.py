@@ -24,6 +24,7 @@ from app.push import brake
 from app.records import suspended, tombstones
 from app.repair import erasing, runs
 from connectors.contract import Can
+from tests.agreed import put_in_force
 from tests.apihelp import Api, Reader, add, add_contacts, add_events, add_letters, new_database
 
 DOC = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
@@ -158,6 +159,7 @@ def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch:
     add_merges(database, 42)
     add_contacts(database, {"id": 57}, {"id": 58, "values": {"city": "Bonn"}})
     add_proposals(database, 42)
+    put_in_force(database, api.connections, 42)
     for _ in range(3):
         api.replay.start()
     conflict = {"contact_id": 42, "field": "city", "connection": "chimp", "ours": None, "theirs": "Bonn", "at": 1_000}

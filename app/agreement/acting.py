@@ -18,7 +18,6 @@ from app.agreement.versions import in_force
 from app.agreement.words import Finding, Judgement, Lead, Team, Word
 from app.core.db import now_ms
 from app.core.errors import NotFound, NotPossible
-from app.core.fields import Type
 from app.core.words import OPERATOR
 from app.records import contacts as people
 from app.records import leads, merges
@@ -36,7 +35,7 @@ class Signed:
 
 
 def sign(
-    db: Db, agreement: Agreement, customs: Mapping[str, Type], team: Team, by: str, *, since: int | None = None
+    db: Db, agreement: Agreement, customs: Mapping[str, str], team: Team, by: str, *, since: int | None = None
 ) -> Signed:
     """Sign for one team.  ``since``: the moment from which it is to hold (ms); None = from the second signature.
 

@@ -206,3 +206,41 @@ def busy(db: Connection) -> bool:
     if db.execute(select(l.contact_id).where(l.turns_at <= NOW).limit(1)).first() is not None:
         return True
     return db.execute(select(v.id).where(v.in_force <= NOW, v.swept.is_not(None)).limit(1)).first() is not None
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+def listed(
+    db: Connection,
+    *,
+    stage: str | None = None,
+    status: str | None = None,
+    owner: str | None = None,
+    flag: str | None = None,
+    flagged: bool = False,
+    after: int = 0,
+    limit: int = 50,
+) -> list[RowMapping]:
+    """Leads by contact number, behind ``after``.  Of several conditions the rarest goes by its index.
+
+    No more than ``limit`` rows are looked at: what the other conditions leave out is for the caller.
+    """
+    query = select(t.lead).where(l.contact_id > after).order_by(l.contact_id).limit(limit)
+    if flag is not None:
+        query = query.where(l.flag == flag)
+    elif flagged:
+        query = query.where(l.flag.is_not(None))
+    elif owner is not None:
+        query = query.where(l.owner_email == owner)
+    elif status is not None:
+        query = query.where(l.status == status)
+    elif stage is not None:
+        query = query.where(l.stage == stage)
+    return list(db.execute(query).mappings())
+
+
+def counts(db: Connection) -> dict[str, int]:
+    """How many leads there are at each stage."""
+    query = select(l.stage, func.count()).where(l.stage.is_not(None)).group_by(l.stage)
+    return {row[0]: row[1] for row in db.execute(query)}

@@ -71,7 +71,7 @@ def test_what_a_condition_means(text: str, true: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "at", "message"),
     [
-        ("contact.scor > 2", 0, "did you mean 'contact.lead_score'?"),
+        ("contact.lead_scor > 2", 0, "did you mean 'contact.lead_score'?"),
         ("deal.open > 0", 0, "did you mean 'deals.open'?"),
         ("contact.lead_score >= '50'", 0, "numbers stand without quotes"),
         ("contact.city", 0, "this is a text"),

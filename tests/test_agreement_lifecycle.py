@@ -171,6 +171,8 @@ def test_machines_do_not_try_for_people() -> None:
         act(2.1, "mail", human=False),
         act(2.2, "meeting", human=True, outcome="cancelled"),
         act(2.3, "note", human=True),
+        act(2.4, "call", human=True, outcome="received"),
+        act(2.5, "mail", human=True, outcome="failed"),
     ]
     assert life(*none, until=3).attempts == 0
     assert (life(*TRIED, until=3).attempts, life(*TRIED, until=3).channels) == (3, ("email", "phone"))

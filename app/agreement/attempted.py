@@ -11,8 +11,8 @@ from typing import Final
 from app.agreement.facts import OURS
 from app.agreement.words import OPEN, Act, Lead
 
-CALLED_OFF: Final = frozenset({"cancelled", "canceled", "planned", "scheduled"})
-"""Outcomes of what did not take place."""
+NONE: Final = frozenset({"planned", "cancelled", "failed", "received"})
+"""Outcomes of what did not take place, or came from the person."""
 
 
 def counts(act: Act, at: int, lead: Lead) -> bool:
@@ -20,7 +20,7 @@ def counts(act: Act, at: int, lead: Lead) -> bool:
     return (
         act.kind in OURS
         and act.human is not False
-        and act.outcome not in CALLED_OFF
+        and act.outcome not in NONE
         and lead.status in OPEN
         and lead.handed_at is not None
         and at >= lead.handed_at

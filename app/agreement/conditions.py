@@ -396,7 +396,7 @@ def _hint(node: Node, found: Kind, wanted: Kind) -> str:
     """What a frequent slip should have been."""
     if found is Kind.TEXT and wanted in _NUMBERS:
         return "; numbers stand without quotes"
-    if found is Kind.LIST and wanted is Kind.TEXT:
+    if {found, wanted} == {Kind.LIST, Kind.TEXT}:
         return "; ask with `in`"
     if isinstance(node, Path) and wanted is Kind.TRUTH:
         return f"; has({node.name}) asks whether it is known"

@@ -28,7 +28,7 @@ from app.core.fields import FIELDS, GOVERNED, Type
 from app.core.words import Channel
 
 ACTS: Final = (
-    *("send", "open", "click", "bounce", "unsubscribe", "form", "page_visit", "survey"),
+    *("send", "open", "click", "bounce", "unsubscribe", "complaint", "reply", "form", "page_visit", "survey", "event"),
     *("call", "meeting", "mail", "message", "note", "task"),
 )
 """Kinds of engagement."""
@@ -36,8 +36,11 @@ ACTS: Final = (
 OURS: Final = frozenset({"call", "meeting", "mail", "message"})
 """Those by which a colleague gets in touch.  A note or a task reaches nobody."""
 
-THEIRS: Final = frozenset({"open", "click", "form", "page_visit", "survey"})
+THEIRS: Final = frozenset({"open", "click", "reply", "form", "page_visit", "survey", "event"})
 """Those by which the person does something."""
+
+RECEIVED: Final = "received"
+"""The outcome of a call, mail or message that came from the person."""
 
 COMPANY: Final[Mapping[str, Kind]] = {
     "domain": Kind.TEXT,
@@ -124,7 +127,8 @@ def _act(known: dict[str, Any], act: Act, at: int) -> list[str]:
         known[f"{stem}.human"] = known.get(f"{stem}.human", 0) + 1
         changed.append(f"{stem}.human")
     # A mail program that loads pictures by itself is no person who reads.
-    name = "last_touch" if act.kind in OURS else "last" if act.kind in THEIRS and act.human is not False else None
+    theirs = act.kind in THEIRS or act.outcome == RECEIVED
+    name = "last" if theirs and act.human is not False else "last_touch" if act.kind in OURS and not theirs else None
     if name is not None:
         known[f"engagement.{name}"] = at
         changed.append(f"engagement.{name}")

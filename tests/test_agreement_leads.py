@@ -16,7 +16,7 @@ from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.errors import NotPossible
 from app.records import leads as rows
-from app.repair import splitting
+from app.repair import erasing, splitting, subject
 from app.repair.prune import DAY_MS, Retention, everything
 from app.sync import governing, uniting
 from connectors.contract import Side
@@ -309,3 +309,45 @@ def test_a_claim_that_becomes_a_fact_is_found(world: World, monkeypatch: pytest.
     world.deliver("crm")
     world.fetch.step()
     assert {h.source for h in world.rows(t.history) if h.field == "lifecycle_stage"} == {"agreement", "crm"}
+
+
+def about(world: World, contact: int) -> dict[str, int]:
+    """How many rows each table has that names this contact."""
+    found = {}
+    with world.database.read() as db:
+        for table in t.metadata.sorted_tables:
+            if "contact_id" in table.c:
+                count = len(db.execute(select(table.c.contact_id).where(table.c.contact_id == contact)).all())
+                found[str(table.name)] = count
+    return found
+
+
+OURS = {"lead", "lead_step", "disposition", "refold"}
+
+
+def test_an_erasure_takes_the_lead_along_and_an_export_shows_it(world: World) -> None:
+    """Its standing, its steps, what was said of it; afterwards no table names the person."""
+    ann(world)
+    say(world, status="rejected")
+    with world.database.write() as db:
+        rows.mark(db, [1])
+    assert {name for name, count in about(world, 1).items() if count} >= OURS
+    shown = subject.everything(world.database, world.connections, "ann@example.org")
+    assert all(shown[name] for name in OURS)
+    assert shown["lead"][0]["handed_at"].endswith("Z")
+    with world.database.write() as db:
+        erasing.start(db, world.connections, "ann@example.org", "Kim")
+    world.settle()
+    assert {name: count for name, count in about(world, 1).items() if count} == {}
+
+
+def test_what_a_wrong_pairing_said_goes_with_the_record(world: World) -> None:
+    """A split takes along what that connection had said; the one who stays is judged without it."""
+    world.vendors["crm"].put(None, {"mail": "ann@example.org", "last": "Lee"})
+    world.settle()
+    ann(world)
+    say(world, "mkt", stage="sql")
+    assert [d.contact_id for d in world.rows(t.disposition)] == [1]
+    with world.database.write() as db:
+        splitting.pairing(db, world.connections, 1, "mkt", "Kim")
+    assert [d.contact_id for d in world.rows(t.disposition)] == [2]

@@ -15,6 +15,7 @@ from app.agreement.words import Finding, Team, Word
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.errors import NotPossible
+from app.ops import provenance
 from app.records import leads as rows
 from app.repair import erasing, splitting, subject
 from app.repair.prune import DAY_MS, Retention, everything
@@ -97,6 +98,16 @@ def test_both_vendors_see_stage_status_and_reason(world: World) -> None:
     assert {(h.field, h.source) for h in world.rows(t.history) if h.field == "lifecycle_stage"} == {
         ("lifecycle_stage", "agreement")
     }
+
+
+def test_a_governed_field_explains_itself(world: World) -> None:
+    """That the agreement decided it, and where the steps are."""
+    ann(world)
+    with world.database.read() as db:
+        (field,) = provenance.why(db, world.connections, 1, "lifecycle_stage").fields
+    assert (field.value, field.cause.source if field.cause is not None else None) == ("mql", "agreement")
+    assert field.cause is not None
+    assert "tandem lead show" in field.cause.words
 
 
 @pytest.mark.parametrize(

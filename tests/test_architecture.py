@@ -84,8 +84,9 @@ TOP = "app.cli app.commands app.console app.demo app.doctor app.logs app.main ap
 PURE = (
     "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching "
     "app.sync.merging app.match "
-    "app.agreement.words app.agreement.conditions app.agreement._conditions_parse app.agreement.facts app.agreement.load "
-    "app.agreement.lifecycle app.agreement.judging app.agreement.attempted app.agreement.versions app.agreement.grammar"
+    "app.agreement.words app.agreement.conditions app.agreement._conditions_parse app.agreement.facts "
+    "app.agreement.load app.agreement.lifecycle app.agreement.judging app.agreement.attempted app.agreement.versions "
+    "app.agreement.grammar"
 )
 
 # Who → what they never import, not even inside a function.

@@ -72,12 +72,12 @@ def say(world: World, vendor: str = "crm", **fields: Any) -> None:
 
 
 def tried(world: World, *, contact: int = 1, count: int = 3) -> None:
-    """Sales tried to reach the person."""
+    """Sales tried to reach the person, after all that was said so far (by the clock of the vendors here)."""
+    last = max([lead.handed_at for lead in world.rows(t.lead)] + [d.at for d in world.rows(t.disposition)])
     with world.database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
         for n, kind in zip(range(count), itertools.cycle(("call", "mail")), strict=False):
             act = {"connection": "crm", "remote_id": f"{kind}{n}", "contact_id": contact, "kind": kind, "human": 1}
-            db.execute(insert(t.engagement).values(**act, at=now, received_at=now))
+            db.execute(insert(t.engagement).values(**act, at=last + 1 + n, received_at=last))
 
 
 def test_both_vendors_see_stage_status_and_reason(world: World) -> None:

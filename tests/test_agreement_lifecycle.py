@@ -164,6 +164,12 @@ def test_giving_back_without_a_reason_is_mended_by_the_reason() -> None:
     assert mended.rest_until == at(4 + 180)
 
 
+def test_a_reason_that_is_said_again_with_the_rejection_counts() -> None:
+    """Status and reason come in one record after a rejection without one: what is missing now are the attempts."""
+    again = [said(4, Word.REASON, "no_need"), said(4, Word.STATUS, "rejected")]
+    assert life(said(3, Word.STATUS, "rejected"), *again, until=5).flag == "too_early"
+
+
 def test_machines_do_not_try_for_people() -> None:
     """What a sequence sent by itself is no attempt; nor is a meeting that was called off, nor what came before."""
     none = [

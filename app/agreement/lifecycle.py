@@ -244,7 +244,7 @@ class _Fold:
             ruling = judging.judge(self._version.agreement, self._lead, said, self._known, moment)
         if said.number:
             self._lead.judgements[said.number] = ruling.judgement
-        if said.word is Word.REASON and ruling.judgement.finding is Finding.TAKEN:
+        if said.word is Word.REASON and ruling.judgement.finding is not Finding.REFUSED:
             self._lead.offered = said.value
         if ruling.flag is not None:
             self._flag(ruling.flag, ruling.judgement, moment, said.by if said.by is not None else said.source)

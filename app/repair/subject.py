@@ -209,7 +209,7 @@ def _rows(db: Db, table: Table, where: Any) -> list[dict[str, Any]]:
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     shown = {n: _iso(v) if n in _MOMENTS and isinstance(v, int) and v < FAR else v for n, v in row.items()}
     facts = shown.get("facts")
-    if isinstance(facts, dict):
+    if isinstance(facts, dict) and all(isinstance(f, dict) for f in facts.values()):  # of a lead's step they are plain
         shown["facts"] = {
             name: {"value": f["v"], "source": f["s"], "at": _iso(f["t"]), "rule": f["r"], "event": f.get("e")}
             for name, f in sorted(facts.items())

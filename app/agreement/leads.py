@@ -142,7 +142,8 @@ def fold_all(
 def _happened(
     db: Db, connections: Connections, judges: Judges, contacts: Mapping[int, Contact]
 ) -> dict[int, list[Happening]]:
-    absorbed = {i: sorted(merges.absorbed(db, [i])) for i in contacts}
+    # Most stand for nobody else: one question for all of them, before one for each.
+    absorbed = {i: sorted(merges.absorbed(db, [i])) for i in contacts} if merges.absorbed(db, list(contacts)) else {}
     return gathering.gather(db, connections, judges.wanted, contacts, absorbed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from typer.testing import CliRunner, Result
@@ -51,7 +52,10 @@ def test_a_lead_tells_its_story(api: Api) -> None:
 
 def test_a_lead_is_accepted_given_back_and_flagged(api: Api) -> None:
     """What is refused is a 409 with the reason, and kept nowhere."""
-    say = lambda n, what, **more: api("POST", f"/leads/{n}/{what}", json={"by": "Kim", **more})  # noqa: E731
+
+    def say(contact: int, what: str, **more: str) -> httpx.Response:
+        return api("POST", f"/leads/{contact}/{what}", json={"by": "Kim", **more})
+
     assert say(1, "accept").json()["finding"] == "taken"
     flagged = say(1, "reject", reason="no_need").json()
     assert (flagged["finding"], flagged["lead"]["status"], flagged["lead"]["flag"]) == (

@@ -8,15 +8,14 @@ from typing import Any
 
 from app.agreement.load import Agreement
 from app.core.fields import CUSTOM_PREFIX, Type
-from app.sync.connection import Connections
+from app.sync.mapping import Map
 
 
-def customs_of(connections: Connections) -> dict[str, Type]:
-    """The custom fields of all mappings, without their prefix."""
+def customs_of(map_: Map) -> dict[str, Type]:
+    """The custom fields of a mapping, without their prefix."""
     return {
         name.removeprefix(CUSTOM_PREFIX): entry.field.type
-        for one in connections.values()
-        for name, entry in one.map.entries.items()
+        for name, entry in map_.entries.items()
         if name.startswith(CUSTOM_PREFIX)
     }
 

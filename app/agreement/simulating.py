@@ -9,7 +9,6 @@ from typing import Final
 
 from sqlalchemy import select
 
-from app.agreement import looking
 from app.agreement.leads import Judges, Known, fold_all
 from app.agreement.load import Agreement
 from app.agreement.versions import Version, Versions
@@ -60,7 +59,7 @@ def simulate(
     present = list(held.versions)
     since = now if present else 0
     others = [v for v in present if v.since <= now]
-    drafted = Judges(Versions([*others, Version(draft, since)]), {**looking.customs_of(connections), **customs})
+    drafted = Judges(Versions([*others, Version(draft, since)]), customs)
     found = Simulated()
     after = 0
     while most is None or found.contacts < most:

@@ -20,7 +20,6 @@ from app.commands.base import (
     AsJson,
     By,
     ConfigFile,
-    built,
     moment,
     named,
     print_json,
@@ -34,6 +33,7 @@ from app.core.clock import to_ms
 from app.core.fields import Type
 from app.core.settings import load_config
 from app.records import leads
+from app.sync import mapping
 
 app = typer.Typer(no_args_is_help=True, help="What sales and marketing agreed: check it, try it, sign it.")
 
@@ -48,7 +48,7 @@ File = Annotated[
 
 
 def _read(file: Path | None, config: Path | None) -> tuple[Agreement, dict[str, Type]]:
-    """The agreement of a file, checked against the custom fields of the configured mappings."""
+    """The agreement of a file, checked against the custom fields of the configured mappings.  Needs no secrets."""
     from app.main import MAPPINGS
 
     settings = settings_of(config)
@@ -56,11 +56,9 @@ def _read(file: Path | None, config: Path | None) -> tuple[Agreement, dict[str, 
     if settings.config.exists():
         loaded = load_config(settings.config)
         file = file if file is not None else loaded.agreement
-        tandem = built(settings, loaded)
-        customs = looking.customs_of(tandem.connections)
-        for client in tandem.clients.values():
-            client.close()
-        tandem.database.close()
+        for one in loaded.connections:
+            path = one.mapping if one.mapping is not None else MAPPINGS / f"{one.connector}.yaml"
+            customs |= looking.customs_of(mapping.load(path, default_country=one.default_country))
     return load(file if file is not None else MAPPINGS / "agreement.yaml", customs), customs
 
 

@@ -8,6 +8,7 @@ import typer
 
 from app.commands import (
     act,
+    agreement,
     around,
     backups,
     brakes,
@@ -19,6 +20,7 @@ from app.commands import (
     drift,
     explain,
     init,
+    leads,
     look,
     mapping,
     match,
@@ -93,11 +95,13 @@ for panel, commands in _COMMANDS.items():
         app.command(rich_help_panel=panel)(command)
 app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
 app.add_typer(connect.keys, name="keys", rich_help_panel=_SET_UP)
+app.add_typer(agreement.app, name="agreement", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
 app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
+app.add_typer(leads.app, name="lead", rich_help_panel=_ACT)
 app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
 app.add_typer(drift.field, name="field", rich_help_panel=_ACT)

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 import connectors
 from app import logs
+from app.agreement.leads import Leads
 from app.console.pages import console
 from app.core import clock, leases
 from app.core import tables as t
@@ -171,12 +172,13 @@ class Tandem:
         self.reconcile = Reconcile(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
+        self.leads = Leads(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
         self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public, access=self.access)
         self.public_url = public
         here = f"http://localhost:{settings.port}"  # RFC 8252 7.3: vendors take it for a browser on this machine
         self.connecting = Connecting(self.database, self.access, public_url=public if public is not None else here)
         retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
-        self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
+        self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms, connections=self.connections)
         self.workers = Workers(
             self.database,
             self.worker_id,
@@ -190,6 +192,7 @@ class Tandem:
                 "refilter": (self.refilter.step, 1),
                 "replay": (self.replay.step, 1),
                 "reconcile": (self.reconcile.step, 1),
+                "leads": (self.leads.step, 1),
                 "watch": (self.watch.step, 1),
                 "undo": (self.undo.step, 1),
                 "erase": (self.erase.step, 1),

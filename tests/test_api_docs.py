@@ -25,6 +25,7 @@ from app.records import suspended, tombstones
 from app.repair import erasing, runs
 from app.repair.connecting import Connecting
 from connectors.contract import Can
+from tests.agreed import put_in_force
 from tests.apihelp import Api, Reader, add, add_contacts, add_events, add_letters, new_database
 from tests.authority import PUBLIC, Acme
 
@@ -163,6 +164,7 @@ def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch:
     stamps = {"created_at": 1_000, "updated_at": 1_000, "version": 1, "facts": {}}
     add(database, t.company, {"id": 7, **stamps})
     add(database, t.deal, {"id": 9, "status": "open", **stamps})
+    put_in_force(database, api.connections, 42)
     for _ in range(3):
         api.replay.start()
     conflict = {"contact_id": 42, "field": "city", "connection": "chimp", "ours": None, "theirs": "Bonn", "at": 1_000}

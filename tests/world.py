@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from app.agreement.leads import Leads
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
@@ -273,6 +274,7 @@ class World:
         self.erase = Erase(*args, lease_ms=60_000, schedule=schedule)
         self.rounds = Rounds(*args, lease_ms=60_000, schedule=schedule)
         self.timeline = Timeline(*args, lease_ms=60_000, schedule=schedule)
+        self.leads = Leads(*args, lease_ms=60_000)
         self.reconcile = Reconcile(*args, lease_ms=60_000, schedule=schedule, recent_ms=0, patience_ms=0)
 
     def deliver(self, name: str, events: Sequence[Event] | None = None) -> None:
@@ -303,7 +305,7 @@ class World:
             if webhooks:
                 for name in self.vendors:
                     self.deliver(name)
-            if not (self.fetch.step() or self.push.step() or self.erase.step()):
+            if not (self.fetch.step() or self.leads.step() or self.push.step() or self.erase.step()):
                 return sum(len(v.calls) for v in self.vendors.values()) - before
         raise AssertionError("it does not come to rest")
 

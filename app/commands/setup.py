@@ -19,6 +19,7 @@ from app.commands.base import (
     print_table,
     settings_of,
     store,
+    whole,
 )
 from app.core.settings import environment
 from app.repair import prune as pruning
@@ -76,12 +77,16 @@ def prune(
     """
     settings, loaded = configuration(config)
     retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
-    with store(settings, loaded) as database:
-        if dry_run:
-            with database.read() as db:
-                found = pruning.due(db, retention)
-        else:
-            found = pruning.everything(database, retention)
+    if dry_run or retention.history is None:
+        with store(settings, loaded) as database:
+            if dry_run:
+                with database.read() as db:
+                    found = pruning.due(db, retention)
+            else:
+                found = pruning.everything(database, retention)
+    else:  # leads are sealed before their past goes, which takes the connections
+        with whole(config) as tandem:
+            found = pruning.everything(tandem.database, retention, tandem.connections)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(found)})
         return

@@ -93,6 +93,11 @@ _TABLE: Final = (
     Field("language", Type.TEXT, "BCP 47 tag", Form.LANGUAGE),
     Field("lifecycle_stage", Type.TEXT, "how far the person is on the way to being a client"),
     Field("lead_status", Type.TEXT, "what sales is doing with the lead"),
+    Field("lifecycle_since", Type.DATETIME, "since when the person is at that stage, by the agreement"),
+    Field("lifecycle_reason", Type.TEXT, "why the person came to that stage, by the agreement"),
+    Field("lead_reason", Type.TEXT, "why sales gave the lead back, as the agreement names it"),
+    Field("lead_flag", Type.TEXT, "what is not as agreed, for people to read"),
+    Field("vendor_stage", Type.TEXT, "a vendor's own stage field, which the agreement takes as a claim only"),
     Field("lead_score", Type.NUMBER, "score of the lead"),
     Field("tags", Type.LIST, "labels; a set"),
     Field("owner_email", Type.TEXT, "address of the colleague in charge", Form.EMAIL),
@@ -137,6 +142,14 @@ _TABLE: Final = (
 
 FIELDS: Final[Mapping[str, Field]] = MappingProxyType({f.name: f for f in _TABLE})
 """All canonical contact fields by name.  A mapping may declare more as ``custom.<name>``."""
+
+GOVERNED: Final = frozenset(
+    {
+        *("lifecycle_stage", "lifecycle_since", "lifecycle_reason", "lead_status", "lead_reason", "lead_flag"),
+        "vendor_stage",
+    }
+)
+"""Fields that the agreement decides once one is in force: what a vendor says of them is a claim."""
 
 CUSTOM_PREFIX: Final = "custom."
 CUSTOM_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")

@@ -232,6 +232,7 @@ class Config(BaseModel):
     public_url: str | None = None
     database: str | None = None
     matching: MatchingConfig = MatchingConfig()
+    agreement: Path | None = None  # what sales and marketing agreed; None = the shipped mappings/agreement.yaml
     connections: tuple[ConnectionConfig, ...] = ()
 
     @field_validator("connections")

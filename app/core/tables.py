@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
 
+from app.core._tables_agreement import AgreementVersion, Disposition, Lead, LeadStep, Refold
 from app.core._tables_base import Base, Big, big, json, row_id, words
 from app.core._tables_care import (
     Alias,
@@ -409,3 +410,8 @@ engagement_sum = _table(EngagementSum)
 summary_due = _table(SummaryDue)
 survey = _table(Survey)
 timeline_entry = _table(Entry)
+agreement_version = _table(AgreementVersion)
+lead = _table(Lead)
+lead_step = _table(LeadStep)
+disposition = _table(Disposition)
+refold = _table(Refold)

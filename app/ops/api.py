@@ -29,6 +29,7 @@ from app.ops.drift import drift_api
 from app.ops.erasures import erasures
 from app.ops.events import events
 from app.ops.health import EVENT_AGE, Examiner, health
+from app.ops.leads import leads_api
 from app.ops.matches import matches_api
 from app.ops.merges import merges_api
 from app.ops.metrics import Metrics
@@ -153,6 +154,7 @@ def build_api(
     api.include_router(consents_api(database, connections, wake))
     api.include_router(merges_api(database, connections, wake))
     api.include_router(matches_api(database, connections, wake))
+    api.include_router(leads_api(database, connections, wake))
     api.include_router(tombstones_api(database, wake))
     api.include_router(erasures(database, connections, wake))
     return api

@@ -139,10 +139,12 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
     removed["engagement"] += engagements.forget(db, ids, records, who.addresses)
     removed["belonging"] += belongings.forget(db, ids, records)
     around = (t.engagement_sum, t.summary_due, t.timeline_entry)
+    agreed = (t.refold, t.disposition, t.lead_step, t.lead)
     by_contact = (
         t.work,
         t.withheld,
         *trusted,
+        *agreed,
         t.dead,
         t.conflict,
         t.refusal,

@@ -15,10 +15,12 @@ import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import Table, delete, func, select
 
+from app.agreement import keeping
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
 from app.records import alarms, engagements, tokens
+from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +28,7 @@ BATCH = 500  # rows in one transaction
 DAY_MS = 86_400_000
 EVERY_MS = 3_600_000  # between two rounds
 NAME = "prune"
+NOBODY = Connections({})
 PROCESSED, UNPROCESSED = ("done", "ignored"), ("pending", "parked", "dead")
 
 
@@ -57,8 +60,17 @@ class Pruned:
 class Prune:
     """The station.  One worker prunes at a time; a step removes one batch of each kind, then rests for an hour."""
 
-    def __init__(self, database: Database, retention: Retention, worker: str, *, lease_ms: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        retention: Retention,
+        worker: str,
+        *,
+        lease_ms: int,
+        connections: Connections = NOBODY,
+    ) -> None:
         self._retention = retention
+        self._connections = connections
         self._duty = Duty(database, NAME, worker, self._batch, every_ms=EVERY_MS, lease_ms=lease_ms)
 
     def step(self) -> int:
@@ -69,10 +81,10 @@ class Prune:
         return removed
 
     def _batch(self, db: Db) -> int:
-        return prune(db, self._retention).total
+        return prune(db, self._retention, self._connections).total
 
 
-def prune(db: Db, retention: Retention) -> Pruned:
+def prune(db: Db, retention: Retention, connections: Connections = NOBODY) -> Pruned:
     """Remove one batch of each kind that is older than its retention, in the caller's transaction."""
     now: int = db.execute(select(now_ms())).scalar_one()
     tokens.forget_late(db)
@@ -86,17 +98,18 @@ def prune(db: Db, retention: Retention) -> Pruned:
         refusals = _refusals(db, cutoff)
         alarms.forget(db, cutoff, BATCH)
     if retention.history is not None:
-        history = _history(db, now - retention.history * DAY_MS)
+        cutoff = now - retention.history * DAY_MS
+        history = _history(db, connections, cutoff) + keeping.prune(db, connections, cutoff, BATCH)
     if retention.engagements is not None:
         acts += _acts(db, engagements.old(db, now - retention.engagements * DAY_MS, BATCH))
     return Pruned(events, deliveries, history, refusals, acts)
 
 
-def everything(database: Database, retention: Retention) -> Pruned:
+def everything(database: Database, retention: Retention, connections: Connections = NOBODY) -> Pruned:
     """Remove all that is older than its retention, a batch in each transaction; how many rows."""
     total = Pruned()
     while True:
-        step = database.transact(lambda db: prune(db, retention))
+        step = database.transact(lambda db: prune(db, retention, connections))
         total = Pruned(
             total.events + step.events,
             total.deliveries + step.deliveries,
@@ -131,10 +144,12 @@ def due(db: Db, retention: Retention) -> Pruned:
     return Pruned(events, deliveries, history, refusals, acts)
 
 
-def _history(db: Db, cutoff: int) -> int:
+def _history(db: Db, connections: Connections, cutoff: int) -> int:
     h = t.history.c
-    oldest = db.execute(select(h.id, h.stored_at).where(h.id > 0).order_by(h.id).limit(BATCH))
-    return _remove(db, t.history, [row.id for row in oldest if row.stored_at < cutoff])
+    oldest = db.execute(select(h.id, h.stored_at, h.contact_id).where(h.id > 0).order_by(h.id).limit(BATCH))
+    old = [row for row in oldest if row.stored_at < cutoff]
+    keeping.before(db, connections, {row.contact_id for row in old}, cutoff)
+    return _remove(db, t.history, [row.id for row in old])
 
 
 def _arrived(db: Db, until: int) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from app.core.errors import NotFound, NotPossible
 from app.core.words import OPERATOR, Channel, Entry, Fact, Outcome, Reason, Status
 from app.core.words import Decision as Decided
 from app.push import work
-from app.records import belongings, engagements, ledger, merges, proposals, timelines
+from app.records import belongings, engagements, leads, ledger, merges, proposals, timelines
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
@@ -75,6 +75,7 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     _around(db, connections, winner, loser, theirs, now)
     proposals.settle(db, winner, loser, Decision.DIFFERENT, by)
     work.mark_at(db, connections, (winner, loser), now)
+    leads.mark(db, (winner, loser))
     return Apart(winner, loser)
 
 
@@ -108,6 +109,7 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
     people.create(db, [leaver], now)
     people.set_keys(db, {leaver.id: _keys(leaver, connections)}, {leaver.id: ()})
     pairs.give(db, link, leaver.id)
+    leads.give(db, contact, leaver.id, connection)
     merges.never(db, contact, leaver.id, connection, by, now)
     db.execute(update(t.link).where(t.link.c.contact_id == leaver.id).values(origin=None))
     people.save(db, [held], now)
@@ -116,6 +118,7 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
     _around(db, connections, contact, leaver.id, {(connection, link.remote_id)}, now)
     proposals.settle(db, contact, leaver.id, Decision.DIFFERENT, by)
     work.mark_at(db, connections, (contact, leaver.id), now)
+    leads.mark(db, (contact, leaver.id))
     return Apart(contact, leaver.id)
 
 

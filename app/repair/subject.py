@@ -136,6 +136,7 @@ _MOMENTS: Final = frozenset(
         *("at", "created_at", "done_at", "due_at", "first_failed_at", "gone_at", "modified", "occurred_at"),
         *("first_at", "last_at", "closed_at"),
         *("received_at", "first_seen", "last_seen", "since", "stored_at", "updated_at", "written_at"),
+        *("status_since", "handed_at", "accepted_at", "recycled_at", "rest_until", "turns_at", "judged_at", "void_at"),
     }
 )
 _LEFT_OUT: Final = frozenset({"digest", "dedupe", "gen", "lease", "taken", "lane", "body"})
@@ -168,6 +169,10 @@ def everything(database: Database, connections: Connections, address: str) -> di
             t.engagement_sum,
             t.summary_due,
             t.timeline_entry,
+            t.lead,
+            t.lead_step,
+            t.disposition,
+            t.refold,
         )
         found |= {str(table.name): _rows(db, table, table.c.contact_id.in_(ids)) for table in tables}
         found["merge"] = _rows(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))
@@ -227,7 +232,7 @@ def _rows(db: Db, table: Table, where: Any) -> list[dict[str, Any]]:
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     shown = {n: _iso(v) if n in _MOMENTS and isinstance(v, int) and v < FAR else v for n, v in row.items()}
     facts = shown.get("facts")
-    if isinstance(facts, dict):
+    if isinstance(facts, dict) and all(isinstance(f, dict) for f in facts.values()):  # of a lead's step they are plain
         shown["facts"] = {
             name: {"value": f["v"], "source": f["s"], "at": _iso(f["t"]), "rule": f["r"], "event": f.get("e")}
             for name, f in sorted(facts.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from app.core.words import Decision, Entry, Value
 from app.match.score import Score
@@ -84,6 +84,8 @@ class Batch:
     proposed: list[tuple[Contact, Contact, Score]] = field(default_factory=list)  # (older, newer) that may be one
     kept_out: list[tuple[Contact, Refusal]] = field(default_factory=list)  # claims that were not let in
     rulings: dict[str, str] = field(default_factory=dict)  # field -> what a person decided for every double edit
+    governed: bool = False  # an agreement is in force: it decides over some fields
+    told: list[tuple[Contact, dict[str, Any]]] = field(default_factory=list)  # what was said about leads
     temporary: int = 0
 
     def refuse(self, contact: Contact, name: str, code: str, at: int, event: int | None, value: Value = None) -> None:

@@ -17,12 +17,24 @@ from app.core.clock import to_ms
 from app.core.db import now_ms
 from app.core.words import Channel, Claim, Decision, Fact, Likeness, Outcome, Verdict, Winner
 from app.push import work
-from app.records import conflicts, ledger, merges, refusals, tombstones
+from app.records import conflicts, leads, ledger, merges, refusals, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import around, consent, consenting, deleting, identity, matching, merging, uniting, unnoted, whose
+from app.sync import (
+    around,
+    consent,
+    consenting,
+    deleting,
+    governing,
+    identity,
+    matching,
+    merging,
+    uniting,
+    unnoted,
+    whose,
+)
 from app.sync.batch import OUTSIDE, Arrival, Batch, End, Result
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
@@ -37,7 +49,7 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
     if united is not None:
         links = _links(db, connection, arrivals)
     claims = [_claim(connection, a.record) for a in arrivals]
-    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims], links)
+    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims], links, now)
     results = []
     for arrival, (claim, warnings) in zip(arrivals, claims, strict=True):
         result, contact = _one(db, state, connection, connections, arrival, claim, warnings, now)
@@ -48,6 +60,8 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
         results.append((result, contact))
     _store(db, state, connection, connections, now)
     around.met(db, state, connection, connections, [a.record for a in arrivals], now)
+    if state.governed:
+        governing.keep(db, state.told, [c for r, c in results if c is not None and r.end is End.CHANGED], now)
     if united:
         uniting.bind(db, connections, united, now)
     return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
@@ -70,6 +84,7 @@ def _gather(
     arrivals: Sequence[Arrival],
     claims: Sequence[Claim],
     links: dict[str, Link],
+    now: int,
 ) -> Batch:
     """All that the batch may need, in a bounded number of statements."""
     keys = {
@@ -89,6 +104,8 @@ def _gather(
     owners = people.owners(db, keys)
     wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
     state = Batch(links, people.load(db, wanted, lock=True), owners)
+    since = leads.governed_since(db)
+    state.governed = since is not None and since <= now
     if connection.map.asks:
         state.rulings = conflicts.rulings(db, connection.name)
     state.refused = tombstones.standing(db, {a for c in claims for a in matching.addresses(c)}, connections.erasure_key)
@@ -246,6 +263,7 @@ def _merge(
     if taken_key is not None:
         state.refuse(contact, taken_key, refusals.OTHERS, at, arrival.event, said_by_record[taken_key])
     echoes = {} if fresh and contact.version == 0 else unnoted.echoes(db, connection, link, contact, claim)
+    claim, governed = governing.apart(claim) if state.governed else (claim, {})
     verdict = merging.judge(
         contact.facts,
         {**link.shadow, **echoes},
@@ -258,9 +276,11 @@ def _merge(
         project=connection.map.project,
         rulings=state.rulings,
     )
+    told, differs = governing.words(connection, contact, governed, {**link.shadow, **echoes}, at, arrival.event)
+    state.told += [(contact, line) for line in told]
     old_address = {c: consent.address(contact.values(), c) for c in Channel}
     since = arrival.since if arrival.since is not None else at
-    shadow = {**verdict.shadow}
+    shadow = {**verdict.shadow, **governed}
     values = {name: fact.value for name, fact in verdict.facts.items()}
     said = consenting.written(state, connection, arrival, contact, said_by_record, shadow, values, at)
     moved = shadow != link.shadow
@@ -274,7 +294,7 @@ def _merge(
         if modified is not None:
             link.modified = modified
         state.moved[link.remote_id] = link
-    if fresh or echoes or any(d.outcome in {Outcome.KEPT, Outcome.TAKEN} for d in verdict.decisions):
+    if differs or fresh or echoes or any(d.outcome in {Outcome.KEPT, Outcome.TAKEN} for d in verdict.decisions):
         state.own.append((contact, link, since))
     for decision in verdict.decisions:
         if decision.outcome is Outcome.ASKED:

@@ -14,7 +14,18 @@ from sqlalchemy import Connection as Db
 
 from app.core.words import Channel, Decision, Duplicates, Entry, Fact, Outcome, Reason, Status
 from app.push import work
-from app.records import belongings, conflicts, dead, engagements, ledger, merges, proposals, timelines, tombstones
+from app.records import (
+    belongings,
+    conflicts,
+    dead,
+    engagements,
+    leads,
+    ledger,
+    merges,
+    proposals,
+    timelines,
+    tombstones,
+)
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
@@ -142,6 +153,7 @@ def unite(
     conflicts.drop(db, loser)
     work.mark_at(db, connections, (winner, loser), now, lane=0 if strict else 1)
     dead.write(db, _letters(connections, by, moved.left))
+    leads.mark(db, (winner, loser))
     return number
 
 

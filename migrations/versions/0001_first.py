@@ -25,6 +25,24 @@ HOT = (
 def upgrade() -> None:
     """Create them."""
     op.create_table(
+        "agreement_version",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("customs", JSON, nullable=False),
+        sa.Column("entered_at", sa.BigInteger(), nullable=False),
+        sa.Column("wished", sa.BigInteger(), nullable=True),
+        sa.Column("sales_by", sa.Text(), nullable=True),
+        sa.Column("sales_at", sa.BigInteger(), nullable=True),
+        sa.Column("marketing_by", sa.Text(), nullable=True),
+        sa.Column("marketing_at", sa.BigInteger(), nullable=True),
+        sa.Column("in_force", sa.BigInteger(), nullable=True),
+        sa.Column("swept", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_agreement_version")),
+    )
+    op.create_index("uq_agreement_version_digest", "agreement_version", ["digest"], unique=True)
+    op.create_table(
         "alarm",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -353,6 +371,24 @@ def upgrade() -> None:
     op.create_index("ix_disagreement_field", "disagreement", ["connection", "field", "first_seen"], unique=False)
     op.create_index("uq_disagreement_field", "disagreement", ["connection", "remote_id", "field"], unique=True)
     op.create_table(
+        "disposition",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("word", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("team", sa.Text(), nullable=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.Column("finding", sa.Text(), nullable=True),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_disposition")),
+    )
+    op.create_index("ix_disposition_contact", "disposition", ["contact_id", "at"], unique=False)
+    op.create_table(
         "drift",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("field", sa.Text(), nullable=False),
@@ -517,6 +553,85 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "slice", "bucket", name=op.f("pk_landed")),
     )
     op.create_table(
+        "lead",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=True),
+        sa.Column("since", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=True),
+        sa.Column("status_since", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("handed_at", sa.BigInteger(), nullable=True),
+        sa.Column("accepted_at", sa.BigInteger(), nullable=True),
+        sa.Column("given_reason", sa.Text(), nullable=True),
+        sa.Column("flag", sa.Text(), nullable=True),
+        sa.Column("flag_why", sa.Text(), nullable=True),
+        sa.Column("recycled", sa.Integer(), nullable=False),
+        sa.Column("requalified", sa.Integer(), nullable=False),
+        sa.Column("recycled_at", sa.BigInteger(), nullable=True),
+        sa.Column("rest_until", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("channels", JSON, nullable=True),
+        sa.Column("owner_email", sa.Text(), nullable=True),
+        sa.Column("persona", sa.Text(), nullable=True),
+        sa.Column("profile", sa.Text(), nullable=True),
+        sa.Column("turns_at", sa.BigInteger(), nullable=True),
+        sa.Column("judged_at", sa.BigInteger(), nullable=False),
+        sa.Column("seal", JSON, nullable=True),
+        sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_lead")),
+    )
+    op.create_index(
+        "ix_lead_flag",
+        "lead",
+        ["flag", "contact_id"],
+        unique=False,
+        sqlite_where=sa.text("flag IS NOT NULL"),
+        postgresql_where=sa.text("flag IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_lead_owner",
+        "lead",
+        ["owner_email", "contact_id"],
+        unique=False,
+        sqlite_where=sa.text("owner_email IS NOT NULL"),
+        postgresql_where=sa.text("owner_email IS NOT NULL"),
+    )
+    op.create_index("ix_lead_stage", "lead", ["stage", "contact_id"], unique=False)
+    op.create_index("ix_lead_status", "lead", ["status", "contact_id"], unique=False)
+    op.create_index(
+        "ix_lead_turns_at",
+        "lead",
+        ["turns_at"],
+        unique=False,
+        sqlite_where=sa.text("turns_at IS NOT NULL"),
+        postgresql_where=sa.text("turns_at IS NOT NULL"),
+    )
+    op.create_table(
+        "lead_step",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=True),
+        sa.Column("after", sa.Text(), nullable=True),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("facts", JSON, nullable=True),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("stored_at", sa.BigInteger(), nullable=False),
+        sa.Column("void_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lead_step")),
+    )
+    op.create_index("ix_lead_step_contact", "lead_step", ["contact_id", "at"], unique=False)
+    op.create_index(
+        "ix_lead_step_to",
+        "lead_step",
+        ["what", "after", "at"],
+        unique=False,
+        sqlite_where=sa.text("void_at IS NULL"),
+        postgresql_where=sa.text("void_at IS NULL"),
+    )
+    op.create_table(
         "lease",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("token", sa.Text(), nullable=False),
@@ -621,6 +736,15 @@ def upgrade() -> None:
         postgresql_where=sa.text("status IN ('open', 'later')"),
     )
     op.create_index("uq_proposal_pair", "proposal", ["older", "newer"], unique=True)
+    op.create_table(
+        "refold",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("gen", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_refold")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_refold_due", "refold", ["due_at"], unique=False)
     op.create_table(
         "refusal",
         sa.Column("connection", sa.Text(), nullable=False),

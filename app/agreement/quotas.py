@@ -148,7 +148,7 @@ def _quality(quota: Quota, count: Count, span: Period, passed: float) -> Standin
         count=count,
         low=low,
         high=high,
-        small=0 < count.leads and count.decided < SMALL,
+        small=count.leads > 0 and count.decided < SMALL,
     )
 
 

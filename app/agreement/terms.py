@@ -91,7 +91,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Sla:
-    """The section ``sla:``.  ``calendar``: of teams that ``teams`` does not name; both name entries of ``calendars:``."""
+    """The section ``sla:``.  ``calendar`` is that of teams which ``teams`` does not name; both name calendars."""
 
     calendar: str
     teams: Mapping[str, str] = field(default_factory=dict)

@@ -10,12 +10,14 @@ Windows of a year are worked out once, in the order of time; every question is t
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
+from threading import Lock
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -27,6 +29,7 @@ DAY: Final = 24 * HOUR
 FIRST_YEAR: Final = 1980  # before, zones hold oddities of seconds, and nobody has leads
 LAST_YEAR: Final = 2099  # the holidays of later years are not known
 
+_QUIET: Final = Lock()
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _YEAR_MS: Final = 31_556_952_000  # of the mean Gregorian year, for a first guess
 
@@ -84,8 +87,13 @@ class Holidays:
             )
 
     def of(self, year: int) -> dict[date, str]:
-        """Date → name of each public holiday of a year, observed ones included."""
-        return dict(holidays.country_holidays(self.country, subdiv=self.subdivision, years=[year]))
+        """Date → name of each public holiday of a year, observed ones included.
+
+        Where a country's are not known that far (those by the moon, mostly), the year has the ones that are.
+        """
+        with _QUIET, warnings.catch_warnings():  # which is for one thread at a time
+            warnings.simplefilter("ignore", UserWarning)
+            return dict(holidays.country_holidays(self.country, subdiv=self.subdivision, years=[year]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,4 +162,6 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate, z2 = successes / trials, z * z / trials
     middle, half = rate + z2 / 2, z * math.sqrt(rate * (1 - rate) / trials + z2 / (4 * trials))
-    return max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2))
+    # Exact at the ends, where rounding would leave the rate outside of its own interval.
+    low = (middle - half) / (1 + z2) if successes else 0.0
+    return low, (middle + half) / (1 + z2) if successes < trials else 1.0

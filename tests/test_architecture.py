@@ -84,7 +84,7 @@ TOP = "app.cli app.commands app.console app.demo app.doctor app.logs app.main ap
 PURE = (
     "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching "
     "app.sync.merging app.match app.agreement.hours app.agreement.terms app.agreement.clocks app.agreement.attempts "
-    "app.agreement.quotas app.agreement.promises app.agreement._promises_*"
+    "app.agreement.quotas app.agreement.owed app.agreement.promises app.agreement._promises_*"
 )
 
 # Who → what they never import, not even inside a function.

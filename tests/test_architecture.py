@@ -86,7 +86,8 @@ PURE = (
     "app.sync.merging app.match "
     "app.agreement.words app.agreement.conditions app.agreement._conditions_parse app.agreement.facts "
     "app.agreement.load app.agreement.lifecycle app.agreement.judging app.agreement.attempted app.agreement.versions "
-    "app.agreement.grammar"
+    "app.agreement.grammar app.agreement.hours app.agreement.terms app.agreement.clocks app.agreement.attempts "
+    "app.agreement.quotas app.agreement.owed app.agreement.promises app.agreement._promises_*"
 )
 
 # Who → what they never import, not even inside a function.

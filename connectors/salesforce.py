@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from connectors import _salesforce_hooks as hooks
 from connectors import _salesforce_walk as walk
 from connectors._http import Http
+from connectors._oauth_facts import OAuth
+from connectors._oauth_vendors import SALESFORCE_LOGIN, salesforce
 from connectors._salesforce_calls import BATCH, PAGE, Records
 from connectors._salesforce_wire import CONTACT, EMAIL, ENTITIES, NAME, Row, full_id, schema
 from connectors._salesforce_write import write
@@ -70,7 +72,12 @@ class Salesforce(Connector):
     hosts: ClassVar[frozenset[str]] = frozenset({"*.my.salesforce.com"})
     settings = (
         Setting("base_url", "My Domain of the org: Setup > My Domain, such as https://acme.my.salesforce.com"),
-        Setting("access_token", "Access token of the connected app, or a session id", secret=True),
+        Setting("access_token", "Access token of the connected app, or a session id", secret=True, unless="client_id"),
+        Setting("client_id", "Consumer key of the connected app (OAuth), in place of the access token", required=False),
+        Setting("client_secret", "Consumer secret of the connected app", secret=True, required=False),
+        Setting("private_key", "Key in PEM whose certificate the app holds: JWT bearer", secret=True, required=False),
+        Setting("username", "User that the app acts for: JWT bearer", required=False),
+        Setting("login_url", f"Where tokens come from; default {SALESFORCE_LOGIN}", required=False),
         Setting("webhook_secrets", "?secret= of the outbound messages' URL, while rotating: new,old", secret=True),
         Setting("org_id", "Organization ID: Setup > Company Information; outbound messages of others are refused"),
         Setting("create_as", f"What new people become: {' or '.join(ENTITIES)}; default {CONTACT}", required=False),
@@ -112,6 +119,11 @@ class Salesforce(Connector):
         """What every request carries; without a token of its own the client has a source of them."""
         token = settings.get("access_token", "").strip()
         return {"Authorization": f"Bearer {token}"} if token else {}
+
+    @classmethod
+    def oauth_for(cls, settings: Mapping[str, str]) -> OAuth | None:
+        """Salesforce's authorization server: login, test for a sandbox, or My Domain."""
+        return salesforce(_given(settings, "login_url", SALESFORCE_LOGIN).rstrip("/"))
 
     @classmethod
     def limits_for(cls, settings: Mapping[str, str]) -> Limits:

@@ -165,12 +165,15 @@ def refused(port: int) -> bool:
     return False
 
 
+RESTING = frozenset({"prune", "watch", "refilter", "summarise"})  # duties: their rights rest in nobody's name
+
+
 def left(database: Database) -> dict[str, Any]:
     """What a worker leaves in the store."""
     with database.read() as db:
         return {
             "leased": db.execute(select(func.count()).where(t.work.c.lease.is_not(None))).scalar_one(),
-            "rights": sorted(n for n in db.execute(select(t.lease.c.name)).scalars() if n not in {"prune", "watch"}),
+            "rights": sorted(n for n in db.execute(select(t.lease.c.name)).scalars() if n not in RESTING),
             "workers": db.execute(select(func.count()).select_from(t.worker)).scalar_one(),
         }
 

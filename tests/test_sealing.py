@@ -32,7 +32,9 @@ def test_a_secret_belongs_to_one_thing() -> None:
         keys.open("hubspot", sealed[:-8] + "AAAAAAA=")
 
 
-@pytest.mark.parametrize("text", [f"{NEW},{OLD}", f"{NEW}\n{OLD}\n", f" {NEW} , {OLD} "], ids=["commas", "lines", "spaces"])
+@pytest.mark.parametrize(
+    "text", [f"{NEW},{OLD}", f"{NEW}\n{OLD}\n", f" {NEW} , {OLD} "], ids=["commas", "lines", "spaces"]
+)
 def test_keys_are_written_one_after_the_other(text: str) -> None:
     """Commas or white space between them, as suits a variable or a file; nobody shows them."""
     keys = Keys.of(SecretStr(text))

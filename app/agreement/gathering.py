@@ -23,6 +23,7 @@ from app.core.fields import Type
 from app.core.words import Channel, Entry
 from app.records import leads, ledger
 from app.records.contacts import Contact, chunks
+from app.records.engagements import NOT_YET
 from app.sync import consent
 from app.sync.connection import Connections
 from app.sync.governing import WORDS
@@ -141,6 +142,7 @@ def _acts(db: Db, wanted: Wanted, contact: int) -> list[Happening]:
     query = (
         select(g.connection, g.remote_id, g.kind, g.at, g.human, g.by, g.campaign, g.channel, g.outcome, g.detail)
         .where(g.contact_id == contact, g.kind.in_(sorted(wanted.acts)))
+        .where(g.outcome.is_(None) | g.outcome.not_in(sorted(NOT_YET)))
         .order_by(g.at.desc(), g.id.desc())
         .limit(MOST)
     )
@@ -164,7 +166,9 @@ def _acts(db: Db, wanted: Wanted, contact: int) -> list[Happening]:
 def _deals(db: Db, owner: Mapping[int, int], found: Mapping[int, list[Happening]]) -> None:
     whose: dict[int, set[int]] = defaultdict(set)
     for chunk in chunks(sorted(owner)):
-        query = select(b.contact_id, b.object_id).where(b.contact_id.in_(chunk), b.kind == "deal")
+        query = select(b.contact_id, b.object_id).where(
+            b.contact_id.in_(chunk), b.kind == "deal", b.object_id.is_not(None)
+        )
         for row in db.execute(query):
             whose[row.object_id].add(owner[row.contact_id])
     for chunk in chunks(sorted(whose)):

@@ -242,20 +242,27 @@ def _far(tandem: Tandem, plan_id: str) -> Standing:
         return approving.standing(db, plan_id)
 
 
-def _written(tandem: Tandem, plan_id: str) -> Standing:
-    """Wait until a worker has written it; where none is alive, be one."""
+def _anybody_alive(tandem: Tandem) -> bool:
     with tandem.database.read() as db:
-        alive = any(one.alive for one in standing.workers(db))
-    if not alive:
-        with tandem.database.write() as db:
-            for dead in leases.register(db, tandem.worker_id):
-                work.release(db, dead)
+        return any(one.alive for one in standing.workers(db) if one.id != tandem.worker_id)
+
+
+def _written(tandem: Tandem, plan_id: str) -> Standing:
+    """Wait until a worker has written it; where none is alive, be one.
+
+    Looked at again while waiting: who was killed a moment ago, such as the command before this, seems alive at first.
+    """
+    alive = True
     seen = beat = clock.monotonic() - EVERY
     now = _far(tandem, plan_id)
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("writing", total=now.written + now.waiting)
         try:
             while now.waiting > now.stuck:
+                if alive and not (alive := _anybody_alive(tandem)):
+                    with tandem.database.write() as db:
+                        for dead in leases.register(db, tandem.worker_id):
+                            work.release(db, dead)
                 did = not alive and (tandem.push.step() or tandem.fetch.step())
                 if did and clock.monotonic() - seen < EVERY:
                     continue

@@ -22,7 +22,7 @@ from app.core.objects import DealStatus, coarse
 from app.core.words import Decision, Fact, Outcome, Value
 from app.push import work
 from app.records import contacts as people
-from app.records import summaries
+from app.records import leads, summaries
 from app.records.contacts import Contact
 from app.sync.connection import Connections
 from connectors.contract import Doing
@@ -64,8 +64,10 @@ _OURS: Final = frozenset({Doing.SEND, *TOUCHES})  # which are no engagement of t
 
 def touched(db: Db, connections: Connections, contacts: Iterable[int], now: int) -> None:
     """Something around these contacts is otherwise now."""
+    whom = list(contacts)
+    leads.mark(db, whom)
     if connections.derived:
-        summaries.mark(db, contacts, now)
+        summaries.mark(db, whom, now)
 
 
 class Summarise:

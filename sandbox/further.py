@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox import espocrm, klaviyo, klaviyo_account, mautic
+from sandbox import espocrm, klaviyo, klaviyo_account, mautic, odoo
 from sandbox.control import Simulator
 from sandbox.people import Person
 
@@ -71,6 +71,12 @@ def _mautic(start: Start) -> Simulator:
     )
 
 
+def _odoo(start: Start) -> Simulator:
+    return odoo.OdooSim(
+        key=start.secrets["key"], secret=start.secrets["secret"], webhook=start.webhook, seed=start.seed
+    )
+
+
 FURTHER: Final[Mapping[str, Further]] = {
     "espocrm": Further(
         "EspoCRM",
@@ -100,6 +106,15 @@ FURTHER: Final[Mapping[str, Further]] = {
         _mautic,
         mautic.fill,
         lambda sim: {"username": sim.user, "password": sim.password, "webhook_secrets": sim.secret},
+    ),
+    "odoo": Further(
+        "Odoo",
+        "crm",
+        {"key": (odoo.KEY, "API key"), "secret": (odoo.SECRET, "secret in the URL of its webhooks")},
+        _odoo,
+        odoo.fill,
+        lambda sim: {"api_key": sim.key, "webhook_secrets": sim.secret},
+        "; ?secret= is added",
     ),
 }
 """By the connector's name."""

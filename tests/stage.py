@@ -87,7 +87,7 @@ class Example:
     retried: bytes | None = None  # ``body`` as it comes at the next try, where the vendor counts tries in it
     junk: bytes = b"{"  # signed, but no delivery
     answer: Answer = field(default_factory=Answer)  # to ``body``
-    proof: tuple[str, ...] = ()  # the headers that prove it, in lower case
+    proof: tuple[str, ...] = ()  # the headers that prove it, in lower case; "?name" = a parameter of the URL
     body_is_signed: bool = True
     tolerance: timedelta | None = None  # how old a signature may be, where it holds a time
     copies: timedelta = timedelta(hours=5)  # how long a copy is known as one, where no id or time names a happening

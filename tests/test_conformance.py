@@ -8,6 +8,7 @@ from connectors.hubspot import HubSpot
 from connectors.klaviyo import Klaviyo
 from connectors.mailchimp import Mailchimp
 from connectors.mautic import Mautic
+from connectors.odoo import Odoo
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
 from tests.examples.espocrm import ESPOCRM
@@ -15,6 +16,7 @@ from tests.examples.hubspot import HUBSPOT
 from tests.examples.klaviyo import KLAVIYO
 from tests.examples.mailchimp import MAILCHIMP
 from tests.examples.mautic import MAUTIC
+from tests.examples.odoo import ODOO
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
@@ -22,6 +24,7 @@ TestHubSpot = conformance(HubSpot, HUBSPOT)
 TestKlaviyo = conformance(Klaviyo, KLAVIYO)
 TestMailchimp = conformance(Mailchimp, MAILCHIMP)
 TestMautic = conformance(Mautic, MAUTIC)
+TestOdoo = conformance(Odoo, ODOO)
 
 
 def test_every_connector_has_joined() -> None:

@@ -94,7 +94,7 @@ class Partners:
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
-    def list(self, model: str, domain: Sequence[Any], after: int, fields: Sequence[str]) -> Found:
+    def listed(self, model: str, domain: Sequence[Any], after: int, fields: Sequence[str]) -> Found:
         """One page of a model, by id from ``after`` on; archived rows too, unless the domain leaves them out."""
         named = {
             "domain": [list(c) if isinstance(c, tuple) else c for c in domain],
@@ -110,7 +110,7 @@ class Partners:
 
     def page(self, domain: Sequence[Any], after: int) -> Found:
         """One page of partners, with all that is read of them."""
-        return self.list(PARTNER, domain, after, self._columns())
+        return self.listed(PARTNER, domain, after, self._columns())
 
     def count(self) -> int | None:
         """How many contacts there are that are not archived."""

@@ -118,7 +118,7 @@ class Odoo(Connector):
         """Counts the contacts, and reads the blacklist, without which no objection would be seen."""
         self._partners.facts()
         count = self._partners.count()
-        self._partners.list(BLACKLIST, [["id", "<", 0]], 0, [EMAIL])
+        self._partners.listed(BLACKLIST, [["id", "<", 0]], 0, [EMAIL])
         where = urlsplit(self.base_url(self._settings)).hostname
         return f"Odoo at {where}: {'?' if count is None else count} contacts readable, blacklist readable"
 
@@ -170,7 +170,7 @@ def _polled(partners: Partners, state: walk.Poll) -> Page:
         records = partners.records(found.rows)
         following = walk.advance(state, found.last, full=found.full, now=found.at, newest=_newest(records))
         return Page(records, walk.dump(following), more=True)
-    found = partners.list(BLACKLIST, [_ARCHIVED, *walk.query(state)], state.after, [EMAIL, MODIFIED])
+    found = partners.listed(BLACKLIST, [_ARCHIVED, *walk.query(state)], state.after, [EMAIL, MODIFIED])
     told = [row[EMAIL] for row in found.rows if isinstance(row.get(EMAIL), str)]
     records = partners.records(row for row in partners.holding(told, archived=True) if person(row) and address(row))
     following = walk.advance(state, found.last, full=found.full, now=found.at, newest=None)

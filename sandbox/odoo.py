@@ -194,6 +194,7 @@ class OdooSim(Simulator):
 
     def _search(self, model: str, method: str, given: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
         rows = self.store.select(model, given.get("domain", []), context)
+        self.store.names(model, given.get("fields"))
         if method == "search_count":
             return len(rows)
         for part in reversed(str(given.get("order") or "id").split(",")):

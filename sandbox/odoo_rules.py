@@ -7,7 +7,7 @@ Sources: github.com/odoo/odoo, ``odoo/addons/base/models/res_partner.py`` (field
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import getaddresses
 from typing import Any
@@ -26,6 +26,7 @@ COUNTRIES = {
     43: ("CH", "Switzerland"),
 }
 STATES = {1350: ("BY", "Bavaria", 56), 1351: ("BE", "Berlin", 56)}
+LINKED: Mapping[str, Collection[int]] = {"res.country": COUNTRIES, "res.country.state": STATES}
 
 
 def _field(type_: str, label: str, *, fixed: bool = False, required: bool = False, **more: Any) -> dict[str, Any]:
@@ -39,7 +40,7 @@ _LOG = {
     "create_uid": _field("many2one", "Created by", fixed=True, relation="res.users"),
     "write_uid": _field("many2one", "Last Updated by", fixed=True, relation="res.users"),
 }
-FIELDS: Mapping[str, dict[str, Any]] = {
+FIELDS: Mapping[str, Mapping[str, dict[str, Any]]] = {
     "res.partner": {
         **_LOG,
         "name": _field("char", "Name"),
@@ -121,7 +122,7 @@ def check(model: str, name: str, value: Any) -> Any:
     if about["type"] == "selection" and value and value not in [key for key, _ in about["selection"]]:
         raise wrong(f"Wrong value for {model}.{name}: {value!r}")
     if about["type"] == "many2one" and value:
-        known = {"res.country": COUNTRIES, "res.country.state": STATES}.get(about["relation"])
+        known = LINKED.get(about["relation"])
         if not isinstance(value, int):
             raise wrong(f"Invalid value {value!r} for {model}.{name}")
         if known is not None and value not in known:

@@ -59,16 +59,22 @@ class Store:
     def select(self, model: str, domain: Sequence[Any], context: Mapping[str, Any]) -> list[Row]:
         """The rows that a domain names; archived ones only where they are asked for."""
         every = list(self.rows(model))
+        if unknown := rules.named(domain) - FIELDS[model].keys():
+            raise rules.wrong(f"Invalid field {min(unknown)!r} in a condition on {model!r}")
         if every and "active" in every[0] and context.get("active_test", True) and "active" not in rules.named(domain):
             every = [row for row in every if row["active"]]
         return [row for row in every if rules.fits(row, domain)]
 
+    def names(self, model: str, fields: Sequence[str] | None) -> list[str]:
+        """The fields that are asked for; all where none are."""
+        names = list(FIELDS[model]) if not fields else ["id", *fields]
+        if unknown := [n for n in names if n not in FIELDS[model]]:
+            raise rules.wrong(f"Invalid field {unknown[0]!r} on {model!r}")
+        return names
+
     def show(self, model: str, row: Row, fields: Sequence[str] | None, *, load: str | None = "_classic_read") -> Row:
         """A row as ``read`` gives it."""
-        about = FIELDS[model]
-        names = list(about) if not fields else ["id", *fields]
-        if unknown := [n for n in names if n not in about]:
-            raise rules.wrong(f"Invalid field {unknown[0]!r} on {model!r}")
+        about, names = FIELDS[model], self.names(model, fields)
         return {n: self._value(about[n], row[n], load) for n in dict.fromkeys(names)}
 
     def _value(self, about: Mapping[str, Any], value: Any, load: str | None) -> Any:
@@ -215,7 +221,7 @@ def _converted(column: str, text: str) -> dict[str, Any]:
         raise OdooError("builtins.TypeError", 500, "load takes texts")
     match about["type"]:
         case "many2one":
-            known = {"res.country": COUNTRIES, "res.country.state": STATES}.get(about["relation"], {})
+            known = rules.LINKED.get(about["relation"], ())
             if how != ".id" or not text.isdigit() or (known and int(text) not in known):
                 raise rules.wrong(f"No matching record found for database id '{text}' in field '{about['string']}'")
             return {name: int(text)}

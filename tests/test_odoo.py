@@ -51,8 +51,8 @@ def update(id_: str, fields: dict[str, Any], known: dict[str, Any] | None = None
     return Order("k", C, Verb.UPDATE, fields, id=id_, known=known if known is not None else {})
 
 
-def one(api: FakeOdoo, order: Order, **settings: str) -> Receipt:
-    (receipt,) = connect(api, **settings).write([order])
+def one(vendor: FakeOdoo, order: Order, **settings: str) -> Receipt:
+    (receipt,) = connect(vendor, **settings).write([order])
     return receipt
 
 
@@ -272,6 +272,7 @@ def test_the_poll_sees_objections_that_move_no_contact(api: FakeOdoo) -> None:
     """is_blacklisted is computed: the contact's time stays as it was.  Off again it comes, too."""
     it = connect(api)
     id_ = api.add(NOW - timedelta(days=9), email="Ada@one.example")
+    api.add(email="clock@one.example")  # the server's time is far from the contact's
     cursor = it.changed(C, None).cursor
     for active in (True, False):
         api.now += timedelta(days=1)

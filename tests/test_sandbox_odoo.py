@@ -36,6 +36,13 @@ def api(sandbox: Sandbox) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.close()
+
+
 def ask(api: httpx.Client, method: str, **named: Any) -> Any:
     return api.post(method, json=named).raise_for_status().json()
 
@@ -127,17 +134,16 @@ def test_load_knows_external_ids_and_rejects_all_for_one(api: httpx.Client) -> N
     assert [r["name"] for r in ask(api, f"{PARTNER}/search_read", fields=["name"])] == ["A2", "B"]
 
 
-def test_a_rule_posts_each_record_once(api: httpx.Client, sandbox: Sandbox, sim: OdooSim) -> None:
+def test_a_rule_posts_each_record_once(api: httpx.Client, sandbox: Sandbox, sim: OdooSim, receiver: Receiver) -> None:
     """Keys sorted, times with microseconds, the secret in the URL and nothing signed; no answer is asked again."""
-    with Receiver() as receiver:
-        receiver.answers = [500]
-        sandbox.call(lambda: sim.deliver_to(f"{receiver.url}/webhooks/odoo"))
-        (id_,) = ask(api, f"{PARTNER}/create", vals_list=[{"name": "A", "email": "a@b.example"}])
-        first = receiver.inbox.get(timeout=10)
-        ask(api, f"{BLACKLIST}/create", vals_list=[{"email": "a@b.example", "active": True}])
-        second = receiver.inbox.get(timeout=10)
-        ask(api, f"{PARTNER}/unlink", ids=[id_])
-        third = receiver.inbox.get(timeout=10)
+    receiver.answers = [500]
+    sandbox.call(lambda: sim.deliver_to(receiver.url))
+    (id_,) = ask(api, f"{PARTNER}/create", vals_list=[{"name": "A", "email": "a@b.example"}])
+    first = receiver.inbox.get(timeout=10)
+    ask(api, f"{BLACKLIST}/create", vals_list=[{"email": "a@b.example", "active": True}])
+    second = receiver.inbox.get(timeout=10)
+    ask(api, f"{PARTNER}/unlink", ids=[id_])
+    third = receiver.inbox.get(timeout=10)
     body = json.loads(first.body)
     assert list(body) == sorted(body)
     assert (body["_model"], body["_id"], body["email"], body["is_blacklisted"]) == (PARTNER, id_, "a@b.example", False)

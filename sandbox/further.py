@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox import espocrm, klaviyo, klaviyo_account, mautic, salesforce, salesforce_org
+from sandbox import espocrm, klaviyo, klaviyo_account, mautic, odoo, salesforce, salesforce_org
 from sandbox.control import Simulator
 from sandbox.people import Person
 
@@ -81,6 +81,12 @@ def _salesforce(start: Start) -> Simulator:
     )
 
 
+def _odoo(start: Start) -> Simulator:
+    return odoo.OdooSim(
+        key=start.secrets["key"], secret=start.secrets["secret"], webhook=start.webhook, seed=start.seed
+    )
+
+
 FURTHER: Final[Mapping[str, Further]] = {
     "espocrm": Further(
         "EspoCRM",
@@ -121,6 +127,15 @@ FURTHER: Final[Mapping[str, Further]] = {
         _salesforce,
         salesforce.fill,
         lambda sim: {"access_token": sim.token, "webhook_secrets": sim.secret, "org_id": salesforce_org.ORG},
+        "; ?secret= is added",
+    ),
+    "odoo": Further(
+        "Odoo",
+        "crm",
+        {"key": (odoo.KEY, "API key"), "secret": (odoo.SECRET, "secret in the URL of its webhooks")},
+        _odoo,
+        odoo.fill,
+        lambda sim: {"api_key": sim.key, "webhook_secrets": sim.secret},
         "; ?secret= is added",
     ),
 }

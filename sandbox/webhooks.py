@@ -82,7 +82,7 @@ class Webhooks:
         self._encode = encode
         self._faults = faults
         self._random = Random(seed)
-        self._scale = span / sum(policy.waits)
+        self._scale = span / sum(policy.waits) if policy.waits else 0.0  # some vendors never try again
         self._queues: dict[str, list[Happening]] = {}
         self._flush_due = False
         self._later = 0  # held back by a fault

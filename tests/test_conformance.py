@@ -8,6 +8,7 @@ from connectors.hubspot import HubSpot
 from connectors.klaviyo import Klaviyo
 from connectors.mailchimp import Mailchimp
 from connectors.mautic import Mautic
+from connectors.odoo import Odoo
 from connectors.salesforce import Salesforce
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
@@ -16,6 +17,7 @@ from tests.examples.hubspot import HUBSPOT
 from tests.examples.klaviyo import KLAVIYO
 from tests.examples.mailchimp import MAILCHIMP
 from tests.examples.mautic import MAUTIC
+from tests.examples.odoo import ODOO
 from tests.examples.salesforce import SALESFORCE
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
@@ -25,6 +27,7 @@ TestKlaviyo = conformance(Klaviyo, KLAVIYO)
 TestMailchimp = conformance(Mailchimp, MAILCHIMP)
 TestMautic = conformance(Mautic, MAUTIC)
 TestSalesforce = conformance(Salesforce, SALESFORCE)
+TestOdoo = conformance(Odoo, ODOO)
 
 
 def test_every_connector_has_joined() -> None:

@@ -1,4 +1,4 @@
-"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM on this machine.
+"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM and Pipedrive on this machine.
 
 They are filled with people who do not exist.  One line of JSON on standard output says where they are and what opens
 them.
@@ -22,6 +22,10 @@ from sandbox.espocrm import EspoSim, fill
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
 from sandbox.people import people, populate
+from sandbox.pipedrive import PASSWORD as PIPEDRIVE_PASSWORD
+from sandbox.pipedrive import TOKEN as PIPEDRIVE_TOKEN
+from sandbox.pipedrive import PipedriveSim
+from sandbox.pipedrive import fill as fill_pipedrive
 from sandbox.serve import Sandbox, loop_factory
 
 _LOOK = 0.5  # seconds between two looks for the parent process
@@ -57,10 +61,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             retry_span=args.retry_span,
             seed=args.seed,
         )
+    pipedrive: PipedriveSim | None = None
+    if args.pipedrive:
+        pipedrive = PipedriveSim(
+            token=args.pipedrive_token,
+            password=args.pipedrive_password,
+            webhook=args.pipedrive_webhook,
+            retry_span=args.retry_span,
+            seed=args.seed,
+        )
     if not args.empty:
         populate(hubspot, mailchimp, args.people, args.seed)
         if espocrm is not None:
             fill(espocrm, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
+        if pipedrive is not None:
+            fill_pipedrive(pipedrive, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
     try:
         sandbox = Sandbox(
             hubspot,
@@ -70,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             mailchimp_port=args.mailchimp_port,
             espocrm=espocrm,
             espocrm_port=args.espocrm_port,
+            pipedrive=pipedrive,
+            pipedrive_port=args.pipedrive_port,
         )
     except OSError as error:
         raise SystemExit(f"sandbox: cannot listen on {args.host}: {error.strerror}") from None
@@ -93,6 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if espocrm is not None:
         opens = {"api_key": args.espocrm_key, "webhook_secrets": args.espocrm_secret}
         said["espocrm"] = {"side": "crm", "base_url": sandbox.espocrm_url, "credentials": opens}
+    if pipedrive is not None:
+        opens = {"api_token": args.pipedrive_token, "webhook_password": args.pipedrive_password}
+        said["pipedrive"] = {"side": "crm", "base_url": sandbox.pipedrive_url, "credentials": opens}
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -157,6 +177,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--espocrm-webhook", metavar="URL", help="where EspoCRM's events go; ?event= is added")
     add("--espocrm-key", default=ESPOCRM_KEY, help="API key (default: %(default)s)")
     add("--espocrm-secret", default=ESPOCRM_SECRET, help="secret key of its webhooks (default: %(default)s)")
+    add("--pipedrive", action="store_true", help="simulate Pipedrive too")
+    add("--pipedrive-port", type=int, default=0, help="0 = a free one (default)")
+    add("--pipedrive-webhook", metavar="URL", help="where Pipedrive's events go")
+    add("--pipedrive-token", default=PIPEDRIVE_TOKEN, help="API token (default: %(default)s)")
+    add("--pipedrive-password", default=PIPEDRIVE_PASSWORD, help="password of its webhooks (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
     add("--limits", action="store_true", help="enforce HubSpot's published rate limits too")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")

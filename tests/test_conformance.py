@@ -6,16 +6,19 @@ import connectors
 from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
 from connectors.mailchimp import Mailchimp
+from connectors.pipedrive import Pipedrive
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
 from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
 from tests.examples.mailchimp import MAILCHIMP
+from tests.examples.pipedrive import PIPEDRIVE
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
 TestMailchimp = conformance(Mailchimp, MAILCHIMP)
+TestPipedrive = conformance(Pipedrive, PIPEDRIVE)
 
 
 def test_every_connector_has_joined() -> None:

@@ -98,8 +98,7 @@ def fold(address: object) -> str:
 
 def listed(row: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """The entries of ``emails`` or ``phones``, the primary one first; those without a value are left out."""
-    found = row.get(name)
-    entries = [dict(e) for e in found if isinstance(e, Mapping) and _text(e.get("value"))] if _is_list(found) else []
+    entries = [dict(e) for e in _objects(row.get(name)) if _text(e.get("value"))]
     return sorted(entries, key=lambda e: e.get("primary") is not True)
 
 
@@ -122,12 +121,12 @@ def record(row: Mapping[str, Any], keep: Collection[str]) -> Record:
     if isinstance(custom, Mapping):
         own = {n: n.removeprefix(CUSTOM) for n in wanted if n.startswith(CUSTOM)}
         fields |= {name: custom[key] for name, key in own.items() if key in custom}
-    if _is_list(row.get("emails")):
+    if isinstance(row.get("emails"), list):
         mails = [e["value"] for e in listed(row, "emails")]
         fields |= {EMAIL: mails[0] if mails else None, OTHERS: sorted(mails[1:])}
         if fold(fields.get(NAME)) in addresses(row):
             fields[NAME] = None
-    if _is_list(row.get("phones")):
+    if isinstance(row.get("phones"), list):
         numbers = listed(row, "phones")
         mobile = next((e["value"] for e in numbers[1:] if _is_mobile(e)), None)
         fields |= {PHONE: numbers[0]["value"] if numbers else None, MOBILE: mobile}
@@ -275,8 +274,8 @@ def _is_mobile(entry: Mapping[str, Any]) -> bool:
     return str(entry.get("label", "")).lower() == MOBILE_LABEL
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [e for e in value if isinstance(e, Mapping)] if isinstance(value, list) else []
 
 
 def _text(value: object) -> bool:
@@ -328,8 +327,7 @@ def schema(fields: Iterable[Mapping[str, Any]]) -> Schema:
             continue
         custom = row.get("is_custom_field") is True
         name = CUSTOM + code if custom else code
-        options = row.get("options")
-        ids = [str(o["id"]) for o in options if isinstance(o, Mapping) and "id" in o] if _is_list(options) else []
+        ids = [str(o["id"]) for o in _objects(row.get("options")) if "id" in o]
         found[name] = Property(
             name,
             type_,

@@ -19,7 +19,7 @@ from connectors import _pipedrive_hooks as hooks
 from connectors import _pipedrive_walk as walk
 from connectors._http import Http
 from connectors._pipedrive_calls import BATCH, CONCURRENCY, SEARCH, Found, Persons
-from connectors._pipedrive_wire import EMAIL, id_of, is_id, schema
+from connectors._pipedrive_wire import EMAIL, UPDATED, id_of, is_id, schema, time
 from connectors._pipedrive_write import write
 from connectors._signing import secrets
 from connectors.contract import (
@@ -150,7 +150,7 @@ class Pipedrive(Connector):
         here = persons.records([row for row in found.rows if row.get("is_deleted") is not True])
         gone = [id_of(row.get("id")) for row in found.rows if row.get("is_deleted") is True]
         # Of all rows: a removed one moves the time forward as well.
-        times = [at for row in found.rows if (at := walk.time(row.get("update_time"))) is not None]
+        times = [at for row in found.rows if (at := time(row.get(UPDATED))) is not None]
         state, more = walk.advance(state, times, found.following, found.at)
         return Page(tuple(here), walk.dump(state), more=more, deleted=tuple(i for i in gone if i is not None))
 

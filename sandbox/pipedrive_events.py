@@ -80,7 +80,7 @@ def encode(target: Target, happenings: Sequence[Happening], attempt: int) -> tup
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:
     """A person as a webhook shows it: close to the API's form, but not the same; no marketing status."""
     hidden = {"marketing_status", "doi_status", "is_deleted"}
-    custom = {}
+    custom: dict[str, Any] = {}
     for key, value in row["custom_fields"].items():
         match value:
             case None:

@@ -219,8 +219,8 @@ class People:
         status = given.get("marketing_status")
         if self.campaigns and row["emails"] and status in _KEPT.get(row["marketing_status"], ()):
             row["marketing_status"] = status
-        given, _, family = str(row["name"]).partition(" ")
-        row |= {"first_name": given, "last_name": family if family else None}
+        first_name, _, family = str(row["name"]).partition(" ")
+        row |= {"first_name": first_name, "last_name": family if family else None}
         self._moved(row, at)
 
     def _moved(self, row: dict[str, Any], at: float | None) -> None:

@@ -29,6 +29,7 @@ from connectors._pipedrive_wire import (
     id_of,
     is_id,
     record,
+    refusal,
     rows,
     said,
     time,
@@ -73,6 +74,7 @@ class Persons:
             self._picked["custom_fields"] = ",".join(keys)
         if more:
             self._picked["include_fields"] = ",".join(more)
+        self._optional = bool(more)
         self._types: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -128,11 +130,19 @@ class Persons:
             "pipedrive: 403: the user of the token may not do this, or a field of contact sync is written"
         )
 
+    def _unlisted(self, response: httpx.Response) -> Refused:
+        """A list that is refused, with the vendor's reason."""
+        why = refusal(response, {}, self.secrets)
+        asked = "; without Campaigns take a mapping that names no marketing_status" if self._optional else ""
+        return Refused(f"{why}{asked}", code=why.code, field=why.field)
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def page(self, params: Mapping[str, Any], *, size: int = PAGE) -> Found:
         """One page of persons."""
-        response = self.send("GET", _PERSONS, params={**params, **self._picked, "limit": size})
+        response = self.send("GET", _PERSONS, params={**params, **self._picked, "limit": size}, take={400})
+        if response.status_code == 400:
+            raise self._unlisted(response)
         body = self._http.json(response)
         return Found(tuple(rows(body)), after(body), clock(response))
 

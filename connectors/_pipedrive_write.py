@@ -95,7 +95,6 @@ class _Run(Run):
         if typed:
             keys = {n.removeprefix(CUSTOM) for j in typed for n in j.order.fields if n.startswith(CUSTOM)}
             known = self.call(typed, lambda: self.persons.types(keys))
-            self.stopped = None if known is not None else self.stopped
             types = known if known is not None else {}
         jobs = []
         for at, order in enumerate(orders):

@@ -276,6 +276,15 @@ def test_a_status_that_was_not_taken_is_no_success(campaigns: bool) -> None:
     assert (why.code, why.field) == ("consent", "marketing_status")
 
 
+def test_an_account_without_campaigns_is_told_what_to_do() -> None:
+    """Asking for the status may be refused: the error says why, and which mapping to take."""
+    api = FakePipedrive()
+    api.people.campaigns = False
+    with pytest.raises(Refused, match="Campaigns take a mapping"):
+        connect(api).changed(C, None)
+    assert connect(api, fields="").changed(C, None).records == ()
+
+
 # --- who is there -----------------------------------------------------------------------------------------------------
 
 

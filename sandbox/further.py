@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox import espocrm, klaviyo, klaviyo_account, mautic, odoo, salesforce, salesforce_org
+from sandbox import espocrm, klaviyo, klaviyo_account, mautic, odoo, pipedrive, salesforce, salesforce_org
 from sandbox.control import Simulator
 from sandbox.people import Person
 
@@ -87,6 +87,16 @@ def _odoo(start: Start) -> Simulator:
     )
 
 
+def _pipedrive(start: Start) -> Simulator:
+    return pipedrive.PipedriveSim(
+        token=start.secrets["token"],
+        password=start.secrets["password"],
+        webhook=start.webhook,
+        retry_span=start.retry_span,
+        seed=start.seed,
+    )
+
+
 FURTHER: Final[Mapping[str, Further]] = {
     "espocrm": Further(
         "EspoCRM",
@@ -137,6 +147,14 @@ FURTHER: Final[Mapping[str, Further]] = {
         odoo.fill,
         lambda sim: {"api_key": sim.key, "webhook_secrets": sim.secret},
         "; ?secret= is added",
+    ),
+    "pipedrive": Further(
+        "Pipedrive",
+        "crm",
+        {"token": (pipedrive.TOKEN, "API token"), "password": (pipedrive.PASSWORD, "password of its webhooks")},
+        _pipedrive,
+        pipedrive.fill,
+        lambda sim: {"api_token": sim.token, "webhook_password": sim.password},
     ),
 }
 """By the connector's name."""

@@ -9,6 +9,7 @@ from connectors.klaviyo import Klaviyo
 from connectors.mailchimp import Mailchimp
 from connectors.mautic import Mautic
 from connectors.odoo import Odoo
+from connectors.pipedrive import Pipedrive
 from connectors.salesforce import Salesforce
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
@@ -18,6 +19,7 @@ from tests.examples.klaviyo import KLAVIYO
 from tests.examples.mailchimp import MAILCHIMP
 from tests.examples.mautic import MAUTIC
 from tests.examples.odoo import ODOO
+from tests.examples.pipedrive import PIPEDRIVE
 from tests.examples.salesforce import SALESFORCE
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
@@ -28,6 +30,7 @@ TestMailchimp = conformance(Mailchimp, MAILCHIMP)
 TestMautic = conformance(Mautic, MAUTIC)
 TestSalesforce = conformance(Salesforce, SALESFORCE)
 TestOdoo = conformance(Odoo, ODOO)
+TestPipedrive = conformance(Pipedrive, PIPEDRIVE)
 
 
 def test_every_connector_has_joined() -> None:

@@ -20,7 +20,7 @@ def test_a_jwt_opens_the_org_and_a_lost_session_is_renewed(tmp_path: Path) -> No
     key = RSAKey.generate_key(2048, private=True)
     sim = SalesforceSim(certificate=key.as_pem(private=False).decode())
     with Sandbox(salesforce=sim) as sandbox:
-        url = sandbox.salesforce_url
+        url = sandbox.url("salesforce")
         sim.login.audience = url
         settings = {"base_url": url, "login_url": url, "org_id": ORG, "client_id": CLIENT_ID, "username": USER}
         one = {"name": "salesforce", "connector": "salesforce", "settings": settings}

@@ -1,0 +1,271 @@
+"""Pipedrive's endpoints.  In: method, path, query, body.  Out: status and body, or a PipedriveError.
+
+Sources: the vendor's OpenAPI documents of API v2 and v1; its page "Rate limiting" for what a call costs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sandbox.pipedrive_events import COMPANY
+from sandbox.pipedrive_store import STAMP, USER, People, PipedriveError
+from sandbox.webhooks import Target
+
+MOST = 500  # rows of a list
+IDS = 100
+KEYS = 15
+HOOKS = 40  # webhooks of a user
+_ACTIONS = ("create", "change", "delete")
+_DAY = "2026-01-01T00:00:00.000Z"
+
+COSTS: Mapping[tuple[str, str], int] = {  # x-token-cost of the documents; by method and path without ids
+    ("GET", "/v2/persons"): 10,
+    ("POST", "/v2/persons"): 5,
+    ("GET", "/v2/persons/id"): 1,
+    ("PATCH", "/v2/persons/id"): 5,
+    ("DELETE", "/v2/persons/id"): 3,
+    ("GET", "/v2/persons/search"): 20,
+    ("GET", "/v2/personFields"): 10,
+    ("GET", "/v2/organizations"): 10,
+    ("PUT", "/v1/persons/id/merge"): 40,
+    ("GET", "/v1/users/me"): 2,
+    ("GET", "/v1/webhooks"): 10,
+    ("POST", "/v1/webhooks"): 10,
+    ("DELETE", "/v1/webhooks/id"): 6,
+}
+
+
+def cost(method: str, path: str) -> int:
+    """How many tokens a call takes."""
+    parts = ["id" if part.isdigit() else part for part in path.split("/")]
+    return COSTS.get((method, "/".join(parts)), 0)
+
+
+class Api:
+    """The endpoints over the persons of one company."""
+
+    def __init__(
+        self, people: People, now: Callable[[], float], *, lag: float = 1.0, most: int = MOST, admin: bool = True
+    ) -> None:
+        """``lag``: seconds until the search shows a change.  ``most``: rows of a page, whatever is asked for."""
+        self.people = people
+        self.hooks: dict[int, dict[str, Any]] = {}
+        self.targets: dict[str, Target] = {}
+        self._now = now
+        self._lag = lag
+        self._most = most
+        self._admin = admin
+        self._next_hook = 1
+
+    def answer(
+        self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any], source: str = "api"
+    ) -> tuple[int, dict[str, Any]]:
+        """One call.  ``path``: below ``/api``.  ``source``: ``api`` or ``user``, who is to be seen as the author."""
+        match [method, *path.strip("/").split("/")]:
+            case ["GET", "v2", "persons"]:
+                return 200, self._list(query)
+            case ["POST", "v2", "persons"]:
+                return 200, _good(self._shown(self.people.create(body, source), self._after_write))
+            case ["GET", "v2", "persons", "search"]:
+                return 200, self._search(query)
+            case ["GET", "v2", "persons", id_]:
+                row = self.people.rows.get(int(id_)) if id_.isdigit() else None
+                if row is None:
+                    raise PipedriveError(404, "Person not found")
+                return 200, _good(self._shown(row, query))
+            case ["PATCH", "v2", "persons", id_]:
+                row = self.people.update(id_, body, source)
+                return 200, _good(self._shown(row, self._after_write))
+            case ["DELETE", "v2", "persons", id_]:
+                return 200, _good({"id": self.people.remove(id_, source)["id"]})
+            case ["GET", "v2", "personFields"]:
+                return 200, {**_good(self.people.fields), "additional_data": {"next_cursor": None}}
+            case ["GET", "v2", "organizations"]:
+                ids = _ids(query)
+                found = [{"id": i, "name": n} for i, n in self.people.orgs.items() if ids is None or i in ids]
+                return 200, {**_good(found), "additional_data": {"next_cursor": None}}
+            case ["PUT", "v1", "persons", id_, "merge"]:
+                return 200, _good(self.people.merge(id_, body.get("merge_with_id"), source))
+            case ["GET", "v1", "users", "me"]:
+                access = [{"app": "sales", "admin": self._admin, "permission_set_id": "a"}]
+                return 200, _good({"id": USER, "name": "Tandem", "company_id": COMPANY, "access": access})
+            case ["GET", "v1", "webhooks"]:
+                return 200, {"status": "ok", **_good(list(self.hooks.values()))}
+            case ["POST", "v1", "webhooks"]:
+                return 201, {"status": "ok", **_good(self._hook(body))}
+            case ["DELETE", "v1", "webhooks", id_]:
+                if not id_.isdigit() or self.hooks.pop(int(id_), None) is None:
+                    raise PipedriveError(404, "not found")
+                self.targets.pop(id_, None)
+                return 200, {"status": "ok", "success": True}
+        raise PipedriveError(404, "Unknown method .")
+
+    @property
+    def _after_write(self) -> Mapping[str, str]:
+        """A write answers with the marketing status where there is one."""
+        return {"include_fields": _OPTIONAL} if self.people.campaigns else {}
+
+    # --- lists --------------------------------------------------------------------------------------------------------
+
+    def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
+        limit = _limit(query)
+        order, direction = query.get("sort_by", "id"), query.get("sort_direction", "asc")
+        if order not in {"id", "update_time", "add_time"} or direction not in {"asc", "desc"}:
+            raise PipedriveError(400, "Validation failed: sort_by: Invalid enum value")
+        rows: Iterable[dict[str, Any]] = self.people.there()
+        if (ids := _ids(query)) is not None:
+            rows = [r for r in rows if r["id"] in ids]
+        since, until = _time(query, "updated_since"), _time(query, "updated_until")
+        rows = [r for r in rows if (not since or r["update_time"] >= since) and (not until or r["update_time"] < until)]
+
+        def key(row: Mapping[str, Any]) -> tuple[Any, int]:
+            return row[order], row["id"]
+
+        found = sorted(rows, key=key, reverse=direction == "desc")
+        if "cursor" in query:
+            mark = _opened(query["cursor"], order, direction)
+            found = [r for r in found if (key(r) > mark if direction == "asc" else key(r) < mark)]
+        page = found[: min(limit, self._most)]
+        more = len(found) > len(page)
+        following = _closed(order, direction, *key(page[-1])) if more else None
+        return {**_good([self._shown(r, query) for r in page]), "additional_data": {"next_cursor": following}}
+
+    def _search(self, query: Mapping[str, str]) -> dict[str, Any]:
+        term, exact = query.get("term", ""), query.get("exact_match") == "true"
+        if len(term) < (1 if exact else 2):
+            raise PipedriveError(400, 'Invalid input: "term" is not allowed to be empty')
+        limit, lower = _limit(query), term.lower()
+        start = int(_opened(query["cursor"], "id", "asc")[1]) if "cursor" in query else 0
+        found = []
+        for row in self.people.there():
+            if row["id"] <= start or self.people.touched[row["id"]] > self._now() - self._lag:
+                continue
+            texts = [e["value"] for e in row["emails"]] if query.get("fields") == "email" else [row["name"]]
+            if any(t.lower() == lower if exact else lower in t.lower() for t in texts):
+                found.append(row)
+        page = found[:limit]
+        items = [{"result_score": 0.5, "item": _item(row)} for row in page]
+        following = _closed("id", "asc", page[-1]["id"], page[-1]["id"]) if len(found) > len(page) else None
+        return {**_good({"items": items}), "additional_data": {"next_cursor": following}}
+
+    def _shown(self, row: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+        wanted = set(filter(None, query.get("include_fields", "").split(",")))
+        if wanted & set(_OPTIONAL.split(",")) and not self.people.campaigns:
+            raise PipedriveError(400, "Validation failed: include_fields: Campaigns is not enabled")
+        hidden = {n for n in _OPTIONAL.split(",") if n not in wanted or not self.people.campaigns}
+        shown = {n: v for n, v in row.items() if n not in hidden}
+        if keys := query.get("custom_fields"):
+            picked = keys.split(",")
+            if len(picked) > KEYS:
+                raise PipedriveError(400, "Validation failed: custom_fields: at most 15 keys")
+            shown["custom_fields"] = {k: v for k, v in row["custom_fields"].items() if k in picked}
+        return shown
+
+    # --- webhooks -----------------------------------------------------------------------------------------------------
+
+    def _hook(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        missing = [n for n in ("subscription_url", "event_action", "event_object", "name") if not given.get(n)]
+        if missing:
+            raise PipedriveError(400, f"Validation failed: {missing[0]}: is required")
+        action, about, url = given["event_action"], given["event_object"], str(given["subscription_url"])
+        if action not in {*_ACTIONS, "*"} or not url.startswith(("https://", "http://127.0.0.1")):
+            raise PipedriveError(400, "Validation failed: subscription_url: invalid or non-reachable URL")
+        if len(self.hooks) >= HOOKS:
+            raise PipedriveError(400, "Webhooks limit reached")
+        id_ = self._next_hook
+        self._next_hook += 1
+        user, password = given.get("http_auth_user"), given.get("http_auth_password")
+        row = {
+            "id": id_,
+            "company_id": COMPANY,
+            "owner_id": USER,
+            "user_id": given.get("user_id", USER),
+            "event_action": action,
+            "event_object": about,
+            "subscription_url": url,
+            "version": given.get("version", "2.0"),
+            "is_active": 1,
+            "add_time": _DAY,
+            "remove_time": None,
+            "type": "general",
+            "http_auth_user": user,
+            "http_auth_password": None,
+            "remove_reason": None,
+            "last_delivery_time": None,
+            "last_http_status": None,
+            "admin_id": USER,
+            "name": given["name"],
+        }
+        self.hooks[id_] = row
+        if about in {"person", "*"}:
+            wanted = _ACTIONS if action == "*" else (action,)
+            secret = f"{user}:{password}" if user is not None else ""
+            self.targets[str(id_)] = Target(str(id_), url, secret, events={f"person.{a}": True for a in wanted})
+        return row
+
+
+_OPTIONAL = "marketing_status,doi_status"
+
+
+def _good(data: Any) -> dict[str, Any]:
+    return {"success": True, "data": data}
+
+
+def _item(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "type": "person",
+        "name": row["name"],
+        "phones": [e["value"] for e in row["phones"]],
+        "emails": [e["value"] for e in row["emails"]],
+        "visible_to": row["visible_to"],
+        "owner": {"id": row["owner_id"]},
+        "custom_fields": [],
+        "notes": [],
+    }
+
+
+def _limit(query: Mapping[str, str]) -> int:
+    text = query.get("limit", "100")
+    if not text.isdigit() or not 0 < int(text) <= MOST:
+        raise PipedriveError(400, f"Validation failed: limit: must be at most {MOST}")
+    return int(text)
+
+
+def _ids(query: Mapping[str, str]) -> set[int] | None:
+    if "ids" not in query:
+        return None
+    parts = query["ids"].split(",")
+    if len(parts) > IDS or not all(p.isdigit() for p in parts):
+        raise PipedriveError(400, f"Validation failed: ids: at most {IDS} numbers")
+    return {int(p) for p in parts}
+
+
+def _time(query: Mapping[str, str], name: str) -> str:
+    if name not in query:
+        return ""
+    try:
+        at = datetime.fromisoformat(query[name])
+    except ValueError:
+        raise PipedriveError(400, f"Validation failed: {name}: must be in RFC3339 format") from None
+    return at.strftime(STAMP)
+
+
+def _closed(order: str, direction: str, value: Any, id_: int) -> str:
+    mark = {"field": order, "fieldValue": value, "sortDirection": direction, "id": id_}
+    return base64.urlsafe_b64encode(json.dumps(mark).encode()).decode().rstrip("=")
+
+
+def _opened(cursor: str, order: str, direction: str) -> tuple[Any, int]:
+    try:
+        mark = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if (mark["field"], mark["sortDirection"]) == (order, direction):
+            return mark["fieldValue"], mark["id"]
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        pass
+    raise PipedriveError(400, "Validation failed: cursor: invalid cursor")

@@ -1,4 +1,4 @@
-"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM on this machine.
+"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM and Brevo on this machine.
 
 They are filled with people who do not exist.  One line of JSON on standard output says where they are and what opens
 them.
@@ -16,6 +16,10 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from sandbox.brevo import KEY as BREVO_KEY
+from sandbox.brevo import SECRET as BREVO_SECRET
+from sandbox.brevo import BrevoSim
+from sandbox.brevo import fill as fill_brevo
 from sandbox.espocrm import KEY as ESPOCRM_KEY
 from sandbox.espocrm import SECRET as ESPOCRM_SECRET
 from sandbox.espocrm import EspoSim, fill
@@ -57,10 +61,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             retry_span=args.retry_span,
             seed=args.seed,
         )
+    brevo: BrevoSim | None = None
+    if args.brevo:
+        brevo = BrevoSim(
+            key=args.brevo_key,
+            secret=args.brevo_secret,
+            webhook=args.brevo_webhook,
+            retry_span=args.retry_span,
+            seed=args.seed,
+        )
     if not args.empty:
         populate(hubspot, mailchimp, args.people, args.seed)
         if espocrm is not None:
             fill(espocrm, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
+        if brevo is not None:
+            fill_brevo(brevo, [other for _, other in people(args.people, args.seed) if other is not None])
     try:
         sandbox = Sandbox(
             hubspot,
@@ -70,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             mailchimp_port=args.mailchimp_port,
             espocrm=espocrm,
             espocrm_port=args.espocrm_port,
+            brevo=brevo,
+            brevo_port=args.brevo_port,
         )
     except OSError as error:
         raise SystemExit(f"sandbox: cannot listen on {args.host}: {error.strerror}") from None
@@ -93,6 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if espocrm is not None:
         opens = {"api_key": args.espocrm_key, "webhook_secrets": args.espocrm_secret}
         said["espocrm"] = {"side": "crm", "base_url": sandbox.espocrm_url, "credentials": opens}
+    if brevo is not None:
+        opens = {"api_key": brevo.key, "webhook_secrets": brevo.secret}
+        said["brevo"] = {"side": "marketing", "base_url": sandbox.brevo_url, "credentials": opens}
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -157,6 +177,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--espocrm-webhook", metavar="URL", help="where EspoCRM's events go; ?event= is added")
     add("--espocrm-key", default=ESPOCRM_KEY, help="API key (default: %(default)s)")
     add("--espocrm-secret", default=ESPOCRM_SECRET, help="secret key of its webhooks (default: %(default)s)")
+    add("--brevo", action="store_true", help="simulate Brevo too")
+    add("--brevo-port", type=int, default=0, help="0 = a free one (default)")
+    add("--brevo-webhook", metavar="URL", help="where Brevo's events go")
+    add("--brevo-key", default=BREVO_KEY, help="API key (default: %(default)s)")
+    add("--brevo-secret", default=BREVO_SECRET, help="bearer token of its webhooks (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
     add("--limits", action="store_true", help="enforce HubSpot's published rate limits too")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")

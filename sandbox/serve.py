@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from sandbox.brevo import BrevoSim
 from sandbox.control import Simulator
 from sandbox.espocrm import EspoSim
 from sandbox.front import TRANSPORT
@@ -82,7 +83,7 @@ def loop_factory(sim: Simulator) -> Callable[[], asyncio.AbstractEventLoop] | No
 
 
 class Sandbox:
-    """HubSpot and Mailchimp on ports of this machine; EspoCRM too where it is given."""
+    """HubSpot and Mailchimp on ports of this machine; EspoCRM and Brevo too where they are given."""
 
     def __init__(
         self,
@@ -94,22 +95,31 @@ class Sandbox:
         mailchimp_port: int = 0,
         espocrm: EspoSim | None = None,
         espocrm_port: int = 0,
+        brevo: BrevoSim | None = None,
+        brevo_port: int = 0,
     ) -> None:
         """Ports are taken at once (0 = a free one), answers come after ``start``.  Raises OSError for a taken port."""
         self.hubspot = HubSpotSim() if hubspot is None else hubspot
         self.mailchimp = MailchimpSim() if mailchimp is None else mailchimp
-        self._sims: list[Simulator] = [self.hubspot, self.mailchimp, *([] if espocrm is None else [espocrm])]
+        self._sims: list[Simulator] = []
         self._sockets: list[socket.socket] = []
+        wanted: list[tuple[Simulator | None, int]] = [(self.hubspot, hubspot_port), (self.mailchimp, mailchimp_port)]
+        wanted += [(espocrm, espocrm_port), (brevo, brevo_port)]
+        urls: dict[int, str] = {}
         try:
-            for port in (hubspot_port, mailchimp_port, espocrm_port)[: len(self._sims)]:
-                self._sockets.append(socket.create_server((host, port), backlog=_BACKLOG))
+            for sim, port in wanted:
+                if sim is not None:
+                    listening = socket.create_server((host, port), backlog=_BACKLOG)
+                    self._sims.append(sim)
+                    self._sockets.append(listening)
+                    urls[id(sim)] = f"http://{host}:{listening.getsockname()[1]}"
         except OSError:
             self._close_sockets()
             raise
-        ports = [s.getsockname()[1] for s in self._sockets]
-        self.hubspot_url = f"http://{host}:{ports[0]}"
-        self.mailchimp_url = f"http://{host}:{ports[1]}/3.0"
-        self.espocrm_url = "" if espocrm is None else f"http://{host}:{ports[2]}"
+        self.hubspot_url = urls[id(self.hubspot)]
+        self.mailchimp_url = f"{urls[id(self.mailchimp)]}/3.0"
+        self.espocrm_url = urls.get(id(espocrm), "")
+        self.brevo_url = f"{urls[id(brevo)]}/v3" if brevo is not None else ""
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

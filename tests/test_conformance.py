@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import connectors
+from connectors.brevo import Brevo
 from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
 from connectors.mailchimp import Mailchimp
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
+from tests.examples.brevo import BREVO
 from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
 from tests.examples.mailchimp import MAILCHIMP
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
+TestBrevo = conformance(Brevo, BREVO)
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
 TestMailchimp = conformance(Mailchimp, MAILCHIMP)

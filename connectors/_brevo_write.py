@@ -15,6 +15,7 @@ result per contact); github.com/sendinblue/APIv3-php-library issues 149, 169 (an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -36,7 +37,22 @@ from connectors._brevo_wire import (
     value_for,
 )
 from connectors._receipts import Run, rounds
-from connectors.contract import Done, Exists, Failed, Gone, Order, Receipt, Record, Ref, Refused, TryLater, Verb
+from connectors._wording import values
+from connectors.contract import (
+    Done,
+    Exists,
+    Failed,
+    Gone,
+    NeedsHuman,
+    Order,
+    Problem,
+    Receipt,
+    Record,
+    Ref,
+    Refused,
+    TryLater,
+    Verb,
+)
 
 NOBODY: Final = "brevo: no contact of this id"
 _T = TypeVar("_T")
@@ -48,7 +64,7 @@ _UNSUPPORTED: Final[Mapping[Verb, str]] = {
 
 def write(contacts: Contacts, orders: Sequence[Order]) -> list[Receipt]:
     """Carry out the orders; updates before creates before removals, since an update may free an address."""
-    run = _Run(contacts)
+    run = _Run(contacts, orders)
     jobs: list[_Job] = []
     for at, order in enumerate(orders):
         if order.verb in _UNSUPPORTED:
@@ -121,20 +137,31 @@ class _Job:
         return None
 
 
-def _looked(call: Callable[[], _T]) -> _T:
-    """What a look at Brevo shows; the words of a refusal may name what the orders hold, which a look did not send."""
-    try:
-        return call()
-    except Refused as refused:
-        raise Refused("brevo: refuses to show what a write needs to know", code=refused.code) from None
-
-
 class _Run(Run):
     """One call of ``write``."""
 
-    def __init__(self, contacts: Contacts) -> None:
+    def __init__(self, contacts: Contacts, orders: Sequence[Order]) -> None:
         super().__init__(CONCURRENCY)
         self.contacts = contacts
+        said = {v for o in orders for v in values([o.fields, o.known]) if len(v) > 1}
+        self._said = sorted(said, key=len, reverse=True)
+
+    def _look(self, call: Callable[[], _T]) -> _T:
+        """What a look at Brevo shows.  Its error may repeat what orders hold, which a look did not send."""
+        try:
+            return call()
+        except Refused as refused:
+            raise Refused(self._masked(refused), code=refused.code) from None
+        except NeedsHuman as needs:
+            raise NeedsHuman(self._masked(needs)) from None
+        except TryLater as later:
+            raise TryLater(self._masked(later), after=later.after) from None
+
+    def _masked(self, error: Problem) -> str:
+        text = str(error)
+        for value in self._said:
+            text = re.sub(re.escape(value), "***", text, flags=re.IGNORECASE)
+        return text
 
     # --- what is sent -------------------------------------------------------------------------------------------------
 
@@ -143,7 +170,7 @@ class _Run(Run):
         asked = {n.removeprefix(ATTRIBUTE) for j in jobs for n in j.order.fields if n.startswith(ATTRIBUTE)}
         known: Mapping[str, Any] = {}
         if asked:
-            found = self.call(jobs, lambda: _looked(lambda: self._attributes(asked)))
+            found = self.call(jobs, lambda: self._look(lambda: self._attributes(asked)))
             if found is None:
                 return
             known = found
@@ -200,8 +227,8 @@ class _Run(Run):
             if not job.body:  # nothing to say, nothing to send
                 self.receipts[job.at] = Done(job.order.key, job.id)
         for part in rounds([j for j in jobs if j.body], lambda j: j.id):
-            self.each([j for j in part if j.flags or j.moves], self._changed)  # first: consent travels in it
             plain = [j for j in part if not (j.flags or j.moves)]
+            self.each([j for j in part if j.flags or j.moves], self._changed)  # first: consent travels in it
             if len(plain) > 1:
                 self._batch(plain)
             else:
@@ -262,7 +289,7 @@ class _Run(Run):
         return self._judged(job, found)
 
     def _get(self, job: _Job) -> Record | None:
-        return _looked(lambda: self.contacts.get(job.id))
+        return self._look(lambda: self.contacts.get(job.id))
 
     def _put(self, job: _Job) -> Receipt | None:
         """One plain update; None where it was taken, which is still to be seen."""
@@ -276,7 +303,7 @@ class _Run(Run):
     def _created(self, job: _Job) -> Receipt | None:
         """One new contact; None where it was made, which is still to be seen."""
         if job.order.again:
-            there = _looked(lambda: self.contacts.by_email([job.email]))
+            there = self._look(lambda: self.contacts.by_email([job.email]))
             if there and job.holds(there[0]):
                 return Done(job.order.key, there[0].id, there[0], there[0].modified)
             if there:
@@ -306,7 +333,7 @@ class _Run(Run):
         """The receipts by what Brevo shows.  ``again``: who does not show it gets none yet."""
         waiting = [j for j in jobs if j.at not in self.receipts]
         ids = [j.id for j in waiting]
-        found = self.call(waiting, lambda: _looked(lambda: self.contacts.read(ids))) if waiting else None
+        found = self.call(waiting, lambda: self._look(lambda: self.contacts.read(ids))) if waiting else None
         for job in waiting if found is not None else ():
             one = found.get(job.id) if found is not None else None
             if not (again and one is not None and job.lacking(one) is not None):

@@ -119,6 +119,10 @@ class Contacts:
             self._attributes = {one.name: one for one in made}
         return self._attributes
 
+    def forget(self) -> None:
+        """The attributes may have changed: ask for them again before the next write."""
+        self._attributes = None
+
     def lists(self) -> list[tuple[int, str]]:
         """The lists, as (id, name)."""
         found: dict[int, str] = {}

@@ -201,7 +201,7 @@ def _truth(value: Any) -> Any:
 def _day(value: Any) -> Any:
     text = str(value).strip()
     try:
-        return text if _DAY.fullmatch(text) and date.fromisoformat(text) else None
+        return date.fromisoformat(text).isoformat() if _DAY.fullmatch(text) else None
     except ValueError:
         return None
 

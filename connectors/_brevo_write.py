@@ -178,8 +178,8 @@ class _Run(Run):
         for job in jobs:
             try:
                 self._fill(job, known)
-            except Refused as why:
-                refused.append((job, why))
+            except Refused as error:
+                refused.append((job, error))
         self.each([j for j, _ in refused if j.stops and j.order.verb is Verb.UPDATE], self._stopped_only)
         for job, why in refused:
             if job.at not in self.receipts:
@@ -345,6 +345,7 @@ class _Run(Run):
                 return Failed(job.order.key, TryLater("brevo: the new contact cannot be read yet", landed=True))
             return Gone(job.order.key, NOBODY)
         if (name := job.lacking(found)) is not None:
+            self.contacts.forget()  # it may be an attribute that is no more, or of another type by now
             return Failed(job.order.key, _later(job, name))
         return Done(job.order.key, found.id, found, found.modified)
 

@@ -220,7 +220,7 @@ def test_an_attribute_made_meanwhile_is_known(api: FakeBrevo, it: Brevo) -> None
 
 
 def test_what_was_ignored_is_not_done(api: FakeBrevo, it: Brevo) -> None:
-    """An attribute that went away since it was asked for: 204, and nothing changed."""
+    """An attribute that went away since it was asked for: 204, and nothing changed; the next try says why."""
     id_ = api.add("ada@one.example", CITY="Bonn")
     assert isinstance(one(it, update(id_, CITY="Ulm")), Done)
     del api.account.attributes["CITY"]
@@ -228,6 +228,7 @@ def test_what_was_ignored_is_not_done(api: FakeBrevo, it: Brevo) -> None:
     assert isinstance(receipt, Failed)
     assert isinstance(receipt.problem, TryLater)
     assert "attributes.CITY" in str(receipt.problem)
+    assert refusal(one(it, update(id_, CITY="Kiel"))).code == "unknown_field"
 
 
 # --- who is there -----------------------------------------------------------------------------------------------------

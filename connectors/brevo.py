@@ -64,6 +64,7 @@ class Brevo(Connector):
         # Not ARCHIVE: there is none.  Not MERGE: forceMerge keeps whichever changed last, with which marks is not said.
         {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ERASE, Can.DESCRIBE, Can.HOOKS}
     )
+    busy = 429  # any other 4xx and every 5xx discards the event ("Retry mechanism")
     limits = Limits(
         read_batch=100,  # ours: five lists of twenty
         find_batch=50,  # ours: one call each

@@ -326,6 +326,7 @@ class Connector(ABC):
     can: ClassVar[frozenset[Can]]
     limits: ClassVar[Limits]
     timeout: ClassVar[float] = 30.0  # seconds for one call, where the vendor needs another time than usual
+    busy: ClassVar[int] = 503  # what the door answers when it cannot store: a status that the vendor tries again after
     settings: ClassVar[tuple[Setting, ...]]
     hosts: ClassVar[frozenset[str]]  # host names it may call, "*.example.com" allowed; a base_url setting adds its own
 

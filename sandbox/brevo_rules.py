@@ -69,7 +69,10 @@ ABOUT: dict[str, Any] = {
     "plan": [{"type": "free", "creditsType": "sendLimit", "credits": 300}],
     "planVerticals": [],
     "address": {"street": "1 Sand Street", "city": "Berlin", "zipCode": "10117", "country": "Germany"},
-    "relay": {"enabled": False},
+    "relay": {
+        "enabled": True,
+        "data": {"userName": OWNER, "relay": "smtp-relay.sandbox.example", "port": 587},
+    },
 }
 
 

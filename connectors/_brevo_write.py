@@ -169,11 +169,11 @@ class _Run(Run):
         """The orders as Brevo takes them; what it would ignore is refused, with its withdrawal sent all the same."""
         asked = {n.removeprefix(ATTRIBUTE) for j in jobs for n in j.order.fields if n.startswith(ATTRIBUTE)}
         known: Mapping[str, Any] = {}
-        if asked:
-            found = self.call(jobs, lambda: self._look(lambda: self._attributes(asked)))
-            if found is None:
-                return
-            known = found
+        if asked:  # an order about marks alone does not wait for it
+            named = [j for j in jobs if any(n.startswith(ATTRIBUTE) for n in j.order.fields)]
+            found = self.call(named, lambda: self._look(lambda: self._attributes(asked)))
+            known = found if found is not None else {}
+            jobs = [j for j in jobs if j.at not in self.receipts]
         refused: list[tuple[_Job, Refused]] = []
         for job in jobs:
             try:
@@ -197,9 +197,8 @@ class _Run(Run):
         for name, value in order.fields.items():
             if name == EMAIL:
                 email = fold(value)
-                if not email:
-                    why = "brevo: without an address each try would make another contact" if fresh else "cannot go"
-                    raise Refused(f"brevo: {EMAIL}: {why}", code="required", field=EMAIL)
+                if not email and not fresh:
+                    raise Refused(f"brevo: {EMAIL} cannot be cleared", code="required", field=EMAIL)
                 # An address that does not change was refused as another's.
                 job.email = email if fresh or email != fold(order.known.get(EMAIL)) else ""
             elif name in FLAGS:
@@ -228,12 +227,20 @@ class _Run(Run):
                 self.receipts[job.at] = Done(job.order.key, job.id)
         for part in rounds([j for j in jobs if j.body], lambda j: j.id):
             plain = [j for j in part if not (j.flags or j.moves)]
-            self.each([j for j in part if j.flags or j.moves], self._changed)  # first: consent travels in it
+            alone = [j for j in part if j.flags or j.moves]
+            self.each(alone, self._changed)  # first: consent travels in it
+            left = {fold(j.order.known.get(EMAIL)) for j in alone if j.email}
+            self.each([j for j in alone if j.email in left and self._conflicts(j)], self._changed)
             if len(plain) > 1:
                 self._batch(plain)
             else:
                 self.each(plain, self._put)
                 self._shown(plain)
+
+    def _conflicts(self, job: _Job) -> bool:
+        """Whether its address was another's, which may have left it in the same write."""
+        receipt = self.receipts[job.at]
+        return isinstance(receipt, Failed) and getattr(receipt.problem, "code", "") == "conflict"
 
     def creates(self, jobs: Sequence[_Job]) -> None:
         """Nobody who is there is changed."""

@@ -221,10 +221,10 @@ class Account:
             raise BrevoError(400, "invalid_parameter", "ids must be at most 20 integers")
         if ids and not self.deaf:
             rows = [r for r in rows if str(r.id) in ids]
-        for name, own in (("modifiedSince", lambda r: r.modified), ("createdSince", lambda r: r.created)):
+        for name in ("modifiedSince", "createdSince"):
             if name in asked:
                 bound = since(asked[name])
-                rows = [r for r in rows if own(r) >= bound]
+                rows = [r for r in rows if (r.modified if name == "modifiedSince" else r.created) >= bound]
         page = rows[offset : offset + min(limit, self._most)]
         return {"contacts": [self.show(r) for r in page], "count": len(rows)}
 

@@ -245,6 +245,17 @@ def test_a_number_that_another_contact_has_is_a_conflict(api: FakeBrevo, it: Bre
     assert (problem.code, problem.field) == ("conflict", "email")
 
 
+def test_an_address_that_is_freed_in_the_same_write_can_be_taken(api: FakeBrevo, it: Brevo) -> None:
+    """Whichever of the two is sent first."""
+    ids = [api.add("ada@one.example"), api.add("bea@one.example")]
+    moves = [(ids[1], "bea@one.example", "ada@one.example"), (ids[0], "ada@one.example", "new@one.example")]
+    for order in (moves, moves[::-1]):
+        api.account.rows[int(ids[0])].email, api.account.rows[int(ids[1])].email = "ada@one.example", "bea@one.example"
+        receipts = it.write([update(id_, known={"email": old}, email=new) for id_, old, new in order])
+        assert [type(r) for r in receipts] == [Done, Done]
+        assert sorted(api.emails()) == ["ada@one.example", "new@one.example"]
+
+
 def test_an_unchanged_address_is_not_sent(api: FakeBrevo, it: Brevo) -> None:
     """Older servers refuse it as taken: neither what we know nor what Brevo shows is sent again."""
     id_ = api.add("ada@one.example")

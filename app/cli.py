@@ -8,15 +8,19 @@ import typer
 
 from app.commands import (
     act,
+    agreement,
+    around,
     backups,
     brakes,
     conflicts,
+    connect,
     connector,
     consents,
     contacts,
     drift,
     explain,
     init,
+    leads,
     look,
     mapping,
     match,
@@ -47,13 +51,27 @@ _RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
 
 _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     _RUN: (run.serve, run.work, run.demo),
-    _SET_UP: (init.init, setup.doctor, run.migrate, backups.backup, backups.restore, setup.prune, setup.version),
+    _SET_UP: (
+        init.init,
+        setup.doctor,
+        connect.connect,
+        connect.disconnect,
+        run.migrate,
+        backups.backup,
+        backups.restore,
+        setup.prune,
+        setup.version,
+    ),
     _LOOK: (
         look.status,
         look.replicas,
         trust.backfill,
         trust.plan,
         contacts.contact,
+        around.timeline,
+        around.companies,
+        around.deals,
+        around.rounds,
         explain.explain,
         contacts.merges,
         drift.alarms,
@@ -76,11 +94,14 @@ for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
+app.add_typer(connect.keys, name="keys", rich_help_panel=_SET_UP)
+app.add_typer(agreement.app, name="agreement", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
 app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
+app.add_typer(leads.app, name="lead", rich_help_panel=_ACT)
 app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
 app.add_typer(drift.field, name="field", rich_help_panel=_ACT)

@@ -30,6 +30,7 @@ from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
 from app.core.settings import (
+    FILES,
     Config,
     ConnectionConfig,
     Settings,
@@ -41,7 +42,8 @@ from app.core.settings import (
 from app.core.words import Mode
 from app.main import Tandem
 from app.push import brake
-from app.records import migrate
+from app.records import migrate, tokens
+from app.repair import connecting
 from app.sync import mapping
 from app.sync.connection import Connection
 from connectors.contract import Can, NeedsHuman, Problem, TryLater
@@ -170,6 +172,7 @@ def _environment(found: list[Finding], settings: Settings, config: Config, env: 
 
 def _variables(config: Config) -> list[str]:
     names = [f"TANDEM_{name.upper()}" for name in Settings.model_fields]
+    names += [f"TANDEM_{name.upper()}_FILE" for name in FILES]
     kinds = connectors.find()
     for one in config.connections:
         for setting in kinds[one.connector].settings if one.connector in kinds else ():
@@ -283,13 +286,33 @@ def _connection(
         connection = tandem.connections[one.name]
         mode = "observe: reads, writes nothing" if connection.mode is Mode.OBSERVE else str(connection.mode)
         found.append(Finding("connection", one.name, Level.OK, f"{one.connector}, {connection.side}, {mode}"))
+        if one.name in tandem.access and not _tokens(found, tandem, one.name):
+            return
         if not offline and _account(found, connection):
             _fields(found, connection)
             _vendor_clock(found, one, env)
     finally:
-        for client in tandem.clients.values():
-            client.close()
-        tandem.database.close()
+        tandem.close()
+
+
+def _tokens(found: list[Finding], tandem: Tandem, name: str) -> bool:
+    """Where the vendor is to send people back to, and what is about to end; whether there may be a token to try."""
+    area, words = "oauth", None
+    back = tandem.connecting.redirect_uri(name)
+    found.append(Finding(area, name, Level.OK, f"the vendor sends people back to {back}"))
+    file = tandem.database.url.database
+    if tandem.database.dialect == "sqlite" and file is not None and not Path(file).exists():
+        return False  # to look into it would make it
+    with contextlib.suppress(SQLAlchemyError):  # the store has its own findings
+        with tandem.database.read() as db:
+            row = next((r for r in tokens.listed(db) if r["connection"] == name), None)
+        words = connecting.endings(row, tandem.access[name])
+        if words is None and row is not None and row["lost_at"] is not None:
+            words = f"{name}: the vendor takes its tokens no more: `tandem connect {name}`"
+        if words is not None:
+            what, _, act = words.removeprefix(f"{name}: ").partition(": ")
+            found.append(Finding(area, name, Level.PROBLEM, what, f"run {act}"))
+    return words is None
 
 
 def _account(found: list[Finding], connection: Connection) -> bool:

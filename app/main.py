@@ -17,13 +17,16 @@ from sqlalchemy import func, select
 
 import connectors
 from app import logs
+from app.agreement.leads import Leads
 from app.console.pages import console
 from app.core import clock, leases
 from app.core import tables as t
 from app.core.bell import Listener
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
+from app.core.fields import FIELDS
 from app.core.retry import Schedule
+from app.core.sealing import Keys
 from app.core.settings import (
     Config,
     ConnectionConfig,
@@ -34,7 +37,7 @@ from app.core.settings import (
     load_config,
     variable_of,
 )
-from app.core.words import Waits
+from app.core.words import Only, Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.match import weights
@@ -45,21 +48,29 @@ from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push import trust
 from app.push.push import Push
+from app.push.refilter import Refilter
+from app.push.timeline import Timeline
 from app.records import state, suspended
+from app.records.access import Access
 from app.records.budgets import Budgets
 from app.records.migrate import upgrade
+from app.repair.connecting import Connecting
 from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.repair.prune import Prune, Retention
 from app.repair.reconcile import Reconcile
+from app.repair.rounds import Rounds
 from app.repair.undoing import Undo
 from app.repair.watch import Watch
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
+from app.sync.summarising import Summarise
 from app.worker import Wake, Workers
 from connectors._http import Http
-from connectors.contract import Connector, Side
+from connectors._oauth import Authority
+from connectors._oauth_facts import Client, grant_of
+from connectors.contract import Connector, Side, missing
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -80,6 +91,19 @@ def weights_of(path: Path | None) -> Weights | None:
         raise ConfigError(f"matching.weights: {path}: not a file of `tandem match train`: {error}") from None
 
 
+def only_of(config: ConnectionConfig, map_: mapping.Map, way: str) -> Only:
+    """Whom a connection is about.  Raises ConfigError for a field that says nothing there."""
+    only = config.only.value(way)
+    known = map_.in_fields if way == "in" else frozenset(FIELDS) | map_.in_fields | map_.out_fields
+    unknown = sorted(only.fields - known)
+    if unknown:
+        what = "its mapping does not read" if way == "in" else "no canonical field:"
+        raise ConfigError(
+            f"connection {config.name}: only.{way}: {what} {', '.join(unknown)}; valid: {', '.join(sorted(known))}"
+        )
+    return only
+
+
 class Tandem:
     """Everything, built but not started."""
 
@@ -93,6 +117,8 @@ class Tandem:
         self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
         self.metrics = Metrics(self.database, [c.name for c in config.connections])
         self.clients: dict[str, Http] = {}
+        self.access: dict[str, Access] = {}
+        self.worker_id = leases.new_worker_id()
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
             erasure_key=settings.erasure_key,
@@ -101,7 +127,6 @@ class Tandem:
         )
         self.wake = Wake()
         self.listener = Listener(self.database, self.wake)
-        self.worker_id = leases.new_worker_id()
         self.writer = GroupCommit(self.database, self.wake)
         public = config.public_url if config.public_url is not None else settings.public_url
         self.door = Door(
@@ -135,16 +160,25 @@ class Tandem:
         self.poll = Poll(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
+        self.rounds = Rounds(
+            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
+        )
+        self.summarise = Summarise(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
+        self.refilter = Refilter(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
+        self.timeline = Timeline(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.erase = Erase(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.replay = Replay(self.database, self.connections)
         self.undo = Undo(self.database, self.connections)
         self.reconcile = Reconcile(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
         )
-        self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public)
+        self.leads = Leads(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
+        self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public, access=self.access)
         self.public_url = public
-        retention = Retention(settings.keep_events_days, settings.keep_history_days)
-        self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms)
+        here = f"http://localhost:{settings.port}"  # RFC 8252 7.3: vendors take it for a browser on this machine
+        self.connecting = Connecting(self.database, self.access, public_url=public if public is not None else here)
+        retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
+        self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms, connections=self.connections)
         self.workers = Workers(
             self.database,
             self.worker_id,
@@ -152,8 +186,13 @@ class Tandem:
                 "fetch": (self.fetch.step, settings.workers),
                 "push": (self.push.step, settings.workers),
                 "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
+                "rounds": (self.rounds.step, max(1, min(len(self.connections), POLLS))),
+                "timeline": (self.timeline.step, 1),
+                "summarise": (self.summarise.step, 1),
+                "refilter": (self.refilter.step, 1),
                 "replay": (self.replay.step, 1),
                 "reconcile": (self.reconcile.step, 1),
+                "leads": (self.leads.step, 1),
                 "watch": (self.watch.step, 1),
                 "undo": (self.undo.step, 1),
                 "erase": (self.erase.step, 1),
@@ -173,13 +212,20 @@ class Tandem:
         path = config.mapping if config.mapping is not None else MAPPINGS / f"{config.connector}.yaml"
         map_ = mapping.load(path, default_country=config.default_country)
         values = connection_settings(config, {s.name: s.secret for s in kind.settings}, env)
-        for name, value in kind.from_mapping(map_.theirs()).items():
+        for name, value in {**kind.from_mapping(map_.theirs()), **kind.from_objects(map_.objects.theirs())}.items():
             values.setdefault(name, value)
-        missing = [s for s in kind.settings if s.required and not values.get(s.name)]
-        if missing:
-            wanted = [variable_of(config.name, s.name) if s.secret else f"settings.{s.name}" for s in missing]
+        for name, value in map_.objects.named().items():
+            if name not in {s.name for s in kind.settings}:
+                section = name.removesuffix("_object")
+                raise ConfigError(
+                    f"connection {config.name}: {section}.object: {kind.name} knows no objects of your own"
+                )
+            values.setdefault(name, value)
+        lacking = missing(kind.settings, values)
+        if lacking:
+            wanted = [variable_of(config.name, s.name) if s.secret else f"settings.{s.name}" for s in lacking]
             raise ConfigError(
-                f"connection {config.name}: not set: {', '.join(wanted)} ({'; '.join(s.about for s in missing)})"
+                f"connection {config.name}: not set: {', '.join(wanted)} ({'; '.join(s.about for s in lacking)})"
             )
         try:
             http = self._client(config, kind, values)
@@ -204,8 +250,25 @@ class Tandem:
             brake=config.brake.value(),
             watch=config.watch(),
             canary=config.canary.value(),
+            only_in=only_of(config, map_, "in"),
+            only_out=only_of(config, map_, "out"),
             call_share=config.call_share,
         )
+
+    def _tokens(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Access | None:
+        """Its OAuth, where it has a client id; None where it has a static key.  Raises ConfigError, ValueError."""
+        facts = kind.oauth_for(values)
+        if facts is None or not values.get("client_id", "").strip():
+            return None
+        if values.get(facts.instead_of, "").strip():
+            either = f"{variable_of(config.name, facts.instead_of)} (a key of your own) or settings.client_id (OAuth)"
+            raise ConfigError(f"connection {config.name}: both are set: {either}; take one of them away")
+        authority = Authority(
+            facts, grant_of(facts, values), Client.of(values), now=lambda: clock.to_ms(clock.now()) / 1000
+        )
+        keys = Keys.of(self.settings.encryption_keys)
+        self.access[config.name] = Access(self.database, config.name, authority, keys, self.worker_id)
+        return self.access[config.name]
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
         def count(method: str, _family: str, status: int, seconds: float) -> None:
@@ -216,6 +279,7 @@ class Tandem:
             hosts=kind.hosts,
             limits=kind.limits_for(values),
             headers=kind.headers(values),
+            tokens=self._tokens(config, kind, values),
             share=config.call_share,
             timeout=max(self.settings.http_timeout, kind.timeout),
             ledger=Budgets(self.database, config.name) if self.shares_budgets else None,
@@ -259,10 +323,16 @@ class Tandem:
         if workers:
             self.workers.stop()
             self.listener.stop()
+        self.close()
+        log.info("tandem.stopped")
+
+    def close(self) -> None:
+        """Close the connections to vendors and to the store."""
         for client in self.clients.values():
             client.close()
+        for access in self.access.values():
+            access.authority.close()
         self.database.close()
-        log.info("tandem.stopped")
 
     def app(self, *, workers: bool = True) -> ASGIApp:
         """The ASGI app: the door beside the API and the pages."""
@@ -285,6 +355,7 @@ class Tandem:
             token=self.settings.token,
             lifespan=lifespan,
             worker_expected=workers,
+            connecting=self.connecting,
         )
         api.include_router(console(self.database, self.connections, demo=self.settings.demo))
         return _Beside(self.door, api)

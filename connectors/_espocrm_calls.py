@@ -17,7 +17,7 @@ import httpx
 from connectors._espocrm_walk import Where, moved
 from connectors._espocrm_wire import ALWAYS, EMAIL, OTHERS, addresses, clock, fold, is_id, record, rows
 from connectors._http import Http
-from connectors.contract import NeedsHuman, Record, TryLater
+from connectors.contract import Kind, NeedsHuman, Record, TryLater
 
 CONCURRENCY: Final = 4  # none is published; a small installation answered some 40 writes a second to four; ours
 PAGE: Final = 200  # rows of one list, spec.json: maxSize; recordListMaxSizeLimit of the instance may be less
@@ -40,17 +40,26 @@ class Found:
 
 
 class Records:
-    """The records of one entity: contacts, or leads."""
+    """The records of one entity: contacts, or leads; or others, which answer alike."""
 
     def __init__(
-        self, http: Http, entity: str, *, attributes: Iterable[str], page: int = PAGE, secrets: Collection[str] = ()
+        self,
+        http: Http,
+        entity: str,
+        *,
+        attributes: Iterable[str],
+        page: int = PAGE,
+        secrets: Collection[str] = (),
+        kind: Kind = Kind.CONTACT,
+        always: Iterable[str] = ALWAYS,
     ) -> None:
-        """See the module.  ``secrets``: what no error may repeat."""
+        """See the module.  ``secrets``: what no error may repeat.  ``always``: attributes that are always read."""
+        self._kind = kind
         self._http = http
         self._size = page
         self.entity = entity
         self.secrets = frozenset(secrets)
-        self.attributes = tuple(dict.fromkeys([*ALWAYS, *(a for a in attributes if a not in {"id", OTHERS})]))
+        self.attributes = tuple(dict.fromkeys([*always, *(a for a in attributes if a not in {"id", OTHERS})]))
 
     def send(
         self,
@@ -65,6 +74,10 @@ class Records:
     ) -> httpx.Response:
         """As ``Http.send``."""
         return self._http.send(method, path, params=params, json=json, headers=headers, take=take, safe=safe)
+
+    def json(self, response: httpx.Response) -> Any:
+        """As ``Http.json``."""
+        return self._http.json(response)
 
     def ask(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """The JSON that a GET answers."""
@@ -93,7 +106,7 @@ class Records:
         if response.status_code == 403:
             raise NeedsHuman(_forbidden(response, self.entity, size))
         body = self._http.json(response)
-        found = tuple(record(row, names) for row in rows(body))
+        found = tuple(record(row, names, self._kind) for row in rows(body))
         total = body.get("total")
         known = total if isinstance(total, int) and total >= 0 else None
         return Found(found, len(found) >= size, clock(response), known)
@@ -128,6 +141,20 @@ class Records:
             if not found.full:
                 return
             after = moved(after, found.records)
+
+    def related(self, id_: str, link: str, attributes: Sequence[str]) -> list[Mapping[str, Any]]:
+        """All rows that one record is linked with; none where it is gone by now."""
+        found: list[Mapping[str, Any]] = []
+        while True:
+            params = {"maxSize": self._size, "offset": len(found), "attributeSelect": ",".join(attributes)}
+            params |= {"orderBy": "id", "order": "asc"}
+            response = self.send("GET", f"/{self.entity}/{id_}/{link}", params=params, headers=_NO_TOTAL, take={404})
+            if response.status_code == 404:
+                return found
+            page = rows(self._http.json(response))
+            found += page
+            if len(page) < self._size:
+                return found
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -71,14 +71,14 @@ def verify(delivery: Delivery, secrets: Sequence[str]) -> str:
     return webhook
 
 
-def events(delivery: Delivery, webhook: str, entity: str) -> tuple[Event, ...]:
-    """The events of one verified delivery; none for another entity or an event that is not ours.
+def events(delivery: Delivery, webhook: str, kinds: Mapping[str, Kind]) -> tuple[Event, ...]:
+    """The events of one verified delivery; none for another entity than ``kinds`` or an event that is not ours.
 
     A row without an id is left out (the raw bytes are kept, and the poll finds the record); Unreadable only if no row
     has one.
     """
-    action = _action(delivery.url, entity)
-    if action is None:
+    action, kind = _action(delivery.url, kinds)
+    if action is None or kind is None:
         return ()
     try:
         rows = orjson.loads(delivery.body)
@@ -92,28 +92,34 @@ def events(delivery: Delivery, webhook: str, entity: str) -> tuple[Event, ...]:
     if rows and not good:
         raise Unreadable(f"espocrm: none of {len(rows)} rows has an id")
     span = (delivery.received_at - _EPOCH) // COPIES
-    return tuple(_event(row, action, (webhook, str(action)), span) for row in good)
+    told = [_event(row, action, (webhook, str(action)), span, kind) for row in good]
+    if kind is Kind.CONTACT:  # the account has somebody more now; whom it lost is seen with its next whole walk
+        moved = [{"id": row["accountId"], "of": row["id"]} for row in good if is_id(_text(row.get("accountId")))]
+        told += [_event(row, Action.CHANGED, (webhook, "account"), span, Kind.COMPANY) for row in moved]
+    return tuple(told)
 
 
-def _action(url: str, entity: str) -> Action | None:
-    """What the URL says; a URL that says nothing is about changes of the connection's entity."""
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _action(url: str, kinds: Mapping[str, Kind]) -> tuple[Action | None, Kind | None]:
+    """What the URL says, and of which kind; one that says nothing is about changes of the connection's entity."""
     try:
         named = dict(parse_qsl(urlsplit(url).query, max_num_fields=50)).get(PARAMETER)
     except ValueError:
         named = None
     if named is None:
-        return Action.CHANGED
+        return Action.CHANGED, Kind.CONTACT
     about, _, what = named.partition(".")
-    return _ACTIONS.get(what.partition(".")[0]) if about == entity else None
+    return _ACTIONS.get(what.partition(".")[0]), kinds.get(about)
 
 
-def _event(row: Mapping[str, Any], action: Action, hook: tuple[str, str], span: int) -> Event:
+def _event(row: Mapping[str, Any], action: Action, hook: tuple[str, str], span: int, kind: Kind) -> Event:
     at = time(row.get(MODIFIED))
     # Hashed, because it holds a person's data.
     same = orjson.dumps([hook, row, None if at is not None else span], option=orjson.OPT_SORT_KEYS)
-    return Event(
-        Kind.CONTACT, action, Ref(row["id"]), hashlib.sha256(same).hexdigest(), occurred_at=at, urgent=_objects(row)
-    )
+    return Event(kind, action, Ref(row["id"]), hashlib.sha256(same).hexdigest(), occurred_at=at, urgent=_objects(row))
 
 
 def _objects(row: Mapping[str, Any]) -> bool:

@@ -76,7 +76,7 @@ def addresses(found: Record) -> set[str]:
     return {a for a in map(fold, [found.fields.get(EMAIL), *more]) if a}
 
 
-def record(row: Mapping[str, Any], keep: Collection[str]) -> Record:
+def record(row: Mapping[str, Any], keep: Collection[str], kind: Kind = Kind.CONTACT) -> Record:
     """One row; of its attributes those in ``keep``.  TryLater for a row without an id."""
     if not isinstance(row.get("id"), str):
         raise TryLater("espocrm: a record without an id")
@@ -85,7 +85,7 @@ def record(row: Mapping[str, Any], keep: Collection[str]) -> Record:
     if isinstance(rows, list):
         spare = [r.get(EMAIL) for r in rows if isinstance(r, Mapping) and r.get("primary") is not True]
         fields[OTHERS] = sorted(a for a in spare if isinstance(a, str))
-    return Record(Kind.CONTACT, row["id"], fields, time(row.get(MODIFIED)))
+    return Record(kind, row["id"], fields, time(row.get(MODIFIED)))
 
 
 def rows(body: object) -> list[Mapping[str, Any]]:
@@ -142,7 +142,7 @@ def _told(response: httpx.Response) -> Iterator[tuple[str, str]]:
             yield from ((name, w) for name, w in named if isinstance(w, str) and re.fullmatch(r"\w{1,60}", w))
 
 
-def schema(definitions: object) -> Schema:
+def schema(definitions: object, kind: Kind = Kind.CONTACT) -> Schema:
     """The attributes of an entity.  ``definitions``: ``entityDefs.<entity>`` of the metadata."""
     fields = definitions.get("fields") if isinstance(definitions, Mapping) else None
     if not isinstance(fields, Mapping) or not fields:
@@ -162,4 +162,4 @@ def schema(definitions: object) -> Schema:
             )
     if EMAIL in found:
         found[OTHERS] = Property(OTHERS, "array", read_only=True)
-    return Schema(Kind.CONTACT, found)
+    return Schema(kind, found)

@@ -25,12 +25,13 @@ import tenacity
 from connectors._answers import GATEWAY, LONGEST_WAIT, PAUSES, SAFE, STEPS, Step, retry_after, step
 from connectors._breaker import Breaker
 from connectors._budget import Budget
+from connectors._oauth_facts import Token, Tokens
 from connectors._shared_budget import Ledger, SharedBudget
 from connectors._slots import Slots
 from connectors._wording import excerpt, masked_path
 from connectors.contract import Limits, NeedsHuman, Refused, TryLater
 
-__all__ = ["STEPS", "Http", "Step", "retry_after", "until", "urgently"]
+__all__ = ["STEPS", "Http", "Step", "retry_after", "step", "until", "urgently"]
 
 _CONNECT_SECONDS = 10.0  # ours: a host that does not answer a handshake by then is down
 
@@ -101,6 +102,7 @@ class Http:
         share: float = 0.8,
         auth: httpx.Auth | None = None,
         headers: Mapping[str, str] | None = None,
+        tokens: Tokens | None = None,
         timeout: float = 30.0,
         transport: httpx.BaseTransport | None = None,
         steps: Mapping[int, Step] | None = None,
@@ -122,6 +124,7 @@ class Http:
         ``reserve``: the part of our share that only urgent calls get.  ``patience``: seconds that a call may be held
         back by budget, and by concurrency.  ``timeout``: seconds that all tries of a call may take together.
         ``ledger``: where several processes count their calls together; None: this one is alone.
+        ``tokens``: gives each request its Authorization; a token that is not taken (401) is renewed once.
         ``steps``: overrides of STEPS, by status.  ``on_call(method, family, status, seconds)`` hears of each try; the
         status is 0 where no answer came.  ``now``: monotonic seconds.
         """
@@ -133,6 +136,7 @@ class Http:
             raise ValueError(f"base_url must be https (http only on the loopback): {self._base.host}")
         self._hosts = frozenset(host.lower() for host in hosts)
         self._steps = {**STEPS, **(steps if steps is not None else {})}
+        self._tokens = tokens
         self._timeout = timeout
         self._patience = patience
         self._max_bytes = max_bytes
@@ -188,6 +192,7 @@ class Http:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         take: Collection[int] = (),
         family: str = "",
@@ -196,18 +201,31 @@ class Http:
     ) -> httpx.Response:
         """Send and return the answer if its status is 2xx or in ``take``; otherwise raise what happens next.
 
-        ``path`` follows the base URL, or is a whole URL of an allowed host.  ``family``: the narrower rate that counts
-        too.  ``safe``: may be sent twice (None: GET and HEAD may); what may not has ``landed`` set on a TryLater that
-        came after sending.  ``urgent``: may use the reserved part of the rate (None: as ``urgently`` says).
+        ``path`` follows the base URL, or is a whole URL of an allowed host.  ``json`` or ``form``: the body.
+        ``family``: the narrower rate that counts too.  ``safe``: may be sent twice (None: GET and HEAD may); what may
+        not has ``landed`` set on a TryLater that came after sending.  ``urgent``: may use the reserved part of the rate
+        (None: as ``urgently`` says).
         """
         method = method.upper()
-        url = self._url(path)
+        token = self._tokens.current() if self._tokens is not None else None
+        url = self._url(path, token)
         self._allow(url)
         if self._client.is_closed:
             raise TryLater(f"{self._base.host}: the client is closed")
-        request = self._client.build_request(method, url, params=params, json=json, headers=headers)
+        request = self._client.build_request(method, url, params=params, json=json, data=form, headers=headers)
         request.extensions[_SAFE] = method in SAFE if safe is None else safe
         urgent = _urgent.get() if urgent is None else urgent
+        response = self._answered(_signed(request, token), take, family, urgent=urgent)
+        if response.status_code == 401 and self._tokens is not None and 401 not in take:
+            token = self._tokens.current(refused=token)
+            if _unsafe(request) and not self._tokens.undone:
+                raise TryLater(f"{_what(request)}: 401, the token was renewed since", landed=True)
+            response = self._answered(_signed(request, token), take, family, urgent=urgent)
+        if response.status_code in take or step(response.status_code, self._steps) is Step.TAKE:
+            return response
+        raise self._problem(response, sent=[json, form, params], token=token)
+
+    def _answered(self, request: httpx.Request, take: Collection[int], family: str, *, urgent: bool) -> httpx.Response:
         with _named(request):
             trial = self._breaker.enter()
         failed: bool | None = None
@@ -219,9 +237,7 @@ class Http:
             raise (miss.problem if miss.problem is not None else TryLater(_what(request))) from None
         finally:
             self._breaker.leave(trial=trial, failed=failed)
-        if response.status_code in take or step(response.status_code, self._steps) is Step.TAKE:
-            return response
-        raise self._problem(response, sent=[json, params])
+        return response
 
     def json(self, response: httpx.Response) -> Any:
         """The body as JSON; None for a 204.  TryLater where it is not JSON (an HTML page is in the way)."""
@@ -235,12 +251,13 @@ class Http:
             message = f"{_what(response.request)}: {response.status_code} whose body is not JSON, but {kind}"
             raise TryLater(message, landed=_unsafe(response.request)) from None
 
-    def _url(self, path: str) -> httpx.URL:
+    def _url(self, path: str, token: Token | None) -> httpx.URL:
         if re.match(r"https?://", path, re.IGNORECASE):
             return httpx.URL(path)
         if not path.startswith("/"):  # "@elsewhere.example" behind a host name is another host
             raise ValueError("a path begins with / or is a whole URL")
-        return httpx.URL(str(self._base) + path)
+        place = token.place if token is not None else None
+        return httpx.URL((str(self._base) if place is None else place.rstrip("/") + self._base.path.rstrip("/")) + path)
 
     def _allow(self, url: httpx.URL) -> None:
         """NeedsHuman unless this host may be called."""
@@ -327,13 +344,16 @@ class Http:
             request=request,
         )
 
-    def _problem(self, response: httpx.Response, *, sent: object) -> Refused | TryLater | NeedsHuman:
+    def _problem(
+        self, response: httpx.Response, *, sent: object, token: Token | None
+    ) -> Refused | TryLater | NeedsHuman:
         """The error for an answer that is not taken."""
         status = response.status_code
         what = f"{_what(response.request)}: {status}"
         if 300 <= status < 400:
             what += f", a redirect to {_target(response)} that is not followed"
-        said = excerpt(response, secrets=self._secrets, sent=sent)
+        own = frozenset(_secrets({"": token.header})) if token is not None else frozenset()
+        said = excerpt(response, secrets=self._secrets | own, sent=sent)
         message = f"{what}: {said}" if said else what
         match step(status, self._steps):
             case Step.REFUSED:
@@ -353,6 +373,12 @@ def _named(request: httpx.Request) -> Iterator[None]:
         yield
     except TryLater as wait:
         raise TryLater(f"{_what(request)}: {wait}", after=wait.after) from None
+
+
+def _signed(request: httpx.Request, token: Token | None) -> httpx.Request:
+    if token is not None:
+        request.headers["Authorization"] = token.header
+    return request
 
 
 def _what(request: httpx.Request) -> str:

@@ -22,6 +22,7 @@ from connectors._hubspot_wire import (
     MERGED_IDS,
     MODIFIED,
     MORE_EMAILS,
+    OTHERS_MODIFIED,
     WAITS,
     addresses,
     after,
@@ -31,7 +32,7 @@ from connectors._hubspot_wire import (
     rows,
     wait,
 )
-from connectors.contract import Record, TryLater
+from connectors.contract import Kind, Record, TryLater
 
 BATCH = 100  # inputs of one batch call, "CRM API | Contacts"
 SEARCH_BODY = 3000  # characters of a search body, "CRM search"
@@ -59,17 +60,30 @@ class Found:
 
 
 class Contacts:
-    """Contacts of one account."""
+    """Contacts of one account; or, by ``name``, another of its kinds of object, which answer alike."""
 
-    def __init__(self, http: Http, *, version: str, properties: Iterable[str], secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        http: Http,
+        *,
+        version: str,
+        properties: Iterable[str],
+        secrets: Iterable[str] = (),
+        name: str = "contacts",
+        kind: Kind = Kind.CONTACT,
+    ) -> None:
         """See the module.  ``version``: ``v3`` (legacy paths) or a dated one such as ``2026-03``.
 
         ``secrets``: what no error may repeat.
         """
         self._http = http
         self.secrets = tuple(secrets)
-        self._objects = path("crm", "objects", version) + "/contacts"
-        self.properties = tuple(dict.fromkeys([*ALWAYS, *properties]))
+        self.name = name
+        self._kind = kind
+        self._objects = path("crm", "objects", version) + f"/{name}"
+        self.modified = MODIFIED if kind is Kind.CONTACT else OTHERS_MODIFIED
+        self._always = ALWAYS if kind is Kind.CONTACT else (OTHERS_MODIFIED, "hs_object_id", MERGED_IDS)
+        self.properties = tuple(dict.fromkeys([*self._always, *properties]))
         self._wide = len(json_text.dumps(self.properties)) > WIDE
 
     def send(
@@ -154,11 +168,11 @@ class Contacts:
 
     def search(self, query: Mapping[str, Any], *, limit: int, names: Sequence[str] | None = None) -> Found:
         """The first page of one search.  The API's contract asks for all five keys of the body, always."""
-        names = names if names is not None else (ALWAYS if self._wide else self.properties)
+        names = names if names is not None else (self._always if self._wide else self.properties)
         body = {**query, "properties": list(names), "limit": limit, "after": "0"}
         response = self.send("POST", f"{self._objects}/search", json=body, family=SEARCH, safe=True)
         answer = self._http.json(response)
-        records = tuple(map(record, rows(answer)))
+        records = tuple(map(self._record, rows(answer)))
         total = answer.get("total")
         return Found(
             records=records,
@@ -169,12 +183,12 @@ class Contacts:
 
     def page(self, start: str | None, *, limit: int = BATCH) -> tuple[list[Record], str | None]:
         """One page of the list of all contacts, by id, and where the next one starts."""
-        names = ALWAYS if self._wide else self.properties
+        names = self._always if self._wide else self.properties
         params: dict[str, Any] = {"limit": limit, "archived": "false", "properties": ",".join(names)}
         if start is not None:
             params["after"] = start
         answer = self.ask("GET", self._objects, params=params)
-        return self.filled([record(row) for row in rows(answer)]), after(answer)
+        return self.filled([self._record(row) for row in rows(answer)]), after(answer)
 
     def filled(self, found: Sequence[Record]) -> list[Record]:
         """The same records with all properties, where the list was too long to ask for them at once."""
@@ -190,8 +204,11 @@ class Contacts:
             # 207: some are missing.  404: all are.
             response = self.send("POST", f"{self._objects}/batch/read", json=body, take={404}, safe=True)
             if response.status_code != 404:
-                found += map(record, rows(self._http.json(response)))
+                found += map(self._record, rows(self._http.json(response)))
         return found
+
+    def _record(self, row: Mapping[str, Any]) -> Record:
+        return record(row, kind=self._kind, by=self.modified)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -199,6 +216,11 @@ class Contacts:
         """Create from (trace id, properties).  With a trace id each, one bad row does not fail the rest (207)."""
         body = [{"objectWriteTraceId": t, "properties": dict(p), "associations": []} for t, p in inputs]
         return self._batch("create", body, safe=False)
+
+    def create_one(self, properties: Mapping[str, str], associations: Sequence[Mapping[str, Any]]) -> httpx.Response:
+        """Create one object with what it belongs to."""
+        body = {"properties": dict(properties), "associations": list(associations)}
+        return self.send("POST", self._objects, json=body, take=REFUSALS, safe=False)
 
     def update(self, inputs: Sequence[tuple[str, str, Mapping[str, str]]]) -> httpx.Response:
         """Update from (trace id, record id, properties)."""
@@ -238,7 +260,7 @@ def path(area: str, name: str, version: str) -> str:
 
 def _also(found: Record, former: Sequence[str]) -> Record:
     ids = tuple(dict.fromkeys([*found.former_ids, *(i for i in former if i != found.id)]))
-    return Record(found.kind, found.id, found.fields, found.modified, found.archived, ids)
+    return Record(found.kind, found.id, found.fields, found.modified, found.archived, ids, found.ties)
 
 
 def _chunks(values: Sequence[str], room: int) -> Iterator[list[str]]:

@@ -23,6 +23,9 @@ CONTACT_TYPE = "0-1"  # object type id of contacts, used by the generic "object.
 
 _DECODED = re.compile(r"%(?:3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)  # what v3 signs decoded
 
+_KINDS = {"company": Kind.COMPANY, "deal": Kind.DEAL}
+_TYPES = {"0-2": Kind.COMPANY, "0-3": Kind.DEAL}
+
 _ACTIONS = {  # the part after "contact." or "object.": Webhooks API, subscription types
     "creation": Action.CHANGED,
     "propertyChange": Action.CHANGED,
@@ -88,8 +91,10 @@ def decoded(url: str) -> str:
     return _DECODED.sub(lambda escape: unquote(escape.group()), url)
 
 
-def events(body: bytes) -> tuple[Event, ...]:
-    """The events about contacts in one verified delivery; other objects and unknown types are ignored.
+def events(body: bytes, own: Mapping[str, Kind] | None = None) -> tuple[Event, ...]:
+    """The events in one verified delivery; other objects and unknown types are ignored.
+
+    ``own``: object type ids that stand for companies or deals here.
 
     A malformed entry is left out (the raw bytes are kept, and polling finds the record); Unreadable only if nothing in
     the body is an event.
@@ -106,9 +111,10 @@ def events(body: bytes) -> tuple[Event, ...]:
     if rows and not good:
         raise Unreadable(f"hubspot: none of {len(rows)} entries has an eventType or subscriptionType")
     found: list[Event] = []
+    types = {**_TYPES, **(own if own is not None else {})}
     malformed = 0
     for row, type_ in good:
-        parsed = list(_events(row, type_))
+        parsed = list(_events(row, type_, types))
         found += [event for event in parsed if event is not None]
         malformed += parsed.count(None)
     if malformed and malformed == len(good):
@@ -124,12 +130,15 @@ def _type(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _events(row: Mapping[str, Any], type_: str) -> Iterator[Event | None]:
+def _events(row: Mapping[str, Any], type_: str, types: Mapping[str, Kind]) -> Iterator[Event | None]:
     """The events of one entry; None for a contact event that names no contact."""
     prefix, _, name = type_.partition(".")
     action = _ACTIONS.get(name)
     generic = prefix == "object"
-    if action is None or not (prefix == "contact" or generic):
+    if action is None:
+        return
+    yield from _around(row, type_, prefix, name, action, types)
+    if not (prefix == "contact" or generic):
         return
     if name == "associationChange":
         subjects = _associated(row, generic=generic)
@@ -153,6 +162,33 @@ def _events(row: Mapping[str, Any], type_: str) -> Iterator[Event | None]:
             occurred_at=_time(row.get("occurredAt")),
             losers=losers,
             urgent=str(row.get("propertyName")).startswith(OPT_OUT),
+        )
+
+
+def _around(
+    row: Mapping[str, Any], type_: str, prefix: str, name: str, action: Action, types: Mapping[str, Kind]
+) -> Iterator[Event]:
+    """What it says of companies and deals: an association is a change of both its ends."""
+    ends: list[tuple[Kind, str]] = []
+    if name == "associationChange":
+        for end, words in zip(
+            ("fromObject", "toObject"), str(row.get("associationType", "")).split("_TO_"), strict=False
+        ):
+            kind = _KINDS.get(words.lower(), types.get(str(row.get(f"{end}TypeId"))))
+            if kind is not None and (id_ := _id(row.get(f"{end}Id"))) is not None:
+                ends.append((kind, id_))
+    else:
+        kind = _KINDS.get(prefix, types.get(str(row.get("objectTypeId"))))
+        keys = ("newObjectId", "primaryObjectId", "objectId") if action is Action.MERGED else ("objectId",)
+        ends = [(kind, id_) for id_ in _first(row, *keys)] if kind is not None else []
+    for kind, id_ in ends:
+        yield Event(
+            kind=kind,
+            action=action,
+            ref=Ref(id_),
+            dedupe=_dedupe(row, f"{type_} {kind}", id_),
+            occurred_at=_time(row.get("occurredAt")),
+            losers=_losers(row, winner=id_) if action is Action.MERGED else (),
         )
 
 

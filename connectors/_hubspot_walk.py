@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from connectors._hubspot_wire import MODIFIED, millis, time
-from connectors.contract import Record, Refused, TryLater
+from connectors._hubspot_wire import MODIFIED, OTHERS_MODIFIED, millis, time
+from connectors.contract import Kind, Record, Refused, TryLater
 
 PAGE = 200  # rows of one search, "CRM search": at most 200
 OVERLAP = 300_000  # ms re-read at each poll: new changes take "a few moments" to show in searches; ours
@@ -72,13 +72,13 @@ def begin(state: Poll) -> Poll:
     return replace(state, start=state.since if state.settled else max(0, state.since - OVERLAP), top=0, began=None)
 
 
-def query(state: Poll) -> dict[str, Any]:
+def query(state: Poll, modified: str = MODIFIED) -> dict[str, Any]:
     """Filters and order of the next search; properties, limit and ``after`` are the caller's."""
     start = str(state.start)
-    filters = [_filter(MODIFIED, "GTE", start)]
-    by = MODIFIED
+    filters = [_filter(modified, "GTE", start)]
+    by = modified
     if state.tie is not None:
-        filters += [_filter(MODIFIED, "LTE", start), _filter(_ID, "GT", state.tie)]
+        filters += [_filter(modified, "LTE", start), _filter(_ID, "GT", state.tie)]
         by = _ID
     return {"filterGroups": [{"filters": filters}], "sorts": [{"propertyName": by, "direction": "ASCENDING"}]}
 
@@ -114,7 +114,7 @@ def advance(state: Poll, page: Sequence[Record], *, full: bool, now: datetime | 
 
 def stamp(found: Record) -> int | None:
     """The time by which searches filter and sort, in ms."""
-    moment = time(found.fields.get(MODIFIED))
+    moment = time(found.fields.get(MODIFIED if found.kind is Kind.CONTACT else OTHERS_MODIFIED))
     moment = moment if moment is not None else found.modified
     return None if moment is None else millis(moment)
 

@@ -26,7 +26,8 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 EMAIL = "email"
 MORE_EMAILS = "hs_additional_emails"  # a ";" list; secondary addresses are unique across contacts too
 MERGED_IDS = "hs_merged_object_ids"  # a ";" list of ids that live on in this record
-MODIFIED = "lastmodifieddate"  # contacts; every other object says hs_lastmodifieddate
+MODIFIED = "lastmodifieddate"  # contacts
+OTHERS_MODIFIED = "hs_lastmodifieddate"  # every other object
 
 NOT_FOUND = "OBJECT_NOT_FOUND"
 
@@ -81,8 +82,13 @@ class Fault:
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
-def record(row: Mapping[str, Any], *, asked: str | None = None) -> Record:
-    """One CRM object as a record.  ``asked``: the id it was asked by; where it answers another, that one was merged."""
+def record(
+    row: Mapping[str, Any], *, asked: str | None = None, kind: Kind = Kind.CONTACT, by: str = MODIFIED
+) -> Record:
+    """One CRM object as a record.  ``by``: the property with its modified time.
+
+    ``asked``: the id it was asked by; where it answers another, that one was merged.
+    """
     given = row.get("properties")
     properties = given if isinstance(given, Mapping) else {}
     # HubSpot answers null or "" for a property without a value.  One that it leaves out stays out: not said.
@@ -91,10 +97,10 @@ def record(row: Mapping[str, Any], *, asked: str | None = None) -> Record:
     former = [*split(fields.get(MERGED_IDS)), *([asked] if asked is not None else [])]
     modified = time(row.get("updatedAt"))
     return Record(
-        kind=Kind.CONTACT,
+        kind=kind,
         id=id_,
         fields=fields,
-        modified=modified if modified is not None else time(fields.get(MODIFIED)),
+        modified=modified if modified is not None else time(fields.get(by)),
         archived=row.get("archived") is True,
         former_ids=tuple(dict.fromkeys(i for i in former if i != id_)),
     )
@@ -299,13 +305,13 @@ def _strings(context: Mapping[str, Any], key: str) -> tuple[str, ...]:
 # --- schema -----------------------------------------------------------------------------------------------------------
 
 
-def schema(answer: object) -> Schema:
-    """``GET /crm/v3/properties/contacts`` as a schema."""
+def schema(answer: object, kind: Kind = Kind.CONTACT) -> Schema:
+    """``GET /crm/v3/properties/contacts``, or those of another kind, as a schema."""
     found = answer.get("results") if isinstance(answer, Mapping) else None
     if not isinstance(found, list):
         raise TryLater("hubspot: an answer without `results`")
     properties = [_property(p) for p in found if isinstance(p, Mapping) and isinstance(p.get("name"), str)]
-    return Schema(Kind.CONTACT, {p.name: p for p in properties})
+    return Schema(kind, {p.name: p for p in properties})
 
 
 def _property(row: Mapping[str, Any]) -> Property:

@@ -125,7 +125,7 @@ class Audience:
                 params[name] = bound.astimezone(UTC).strftime(SECONDS)
         response = self.send("GET", f"{self._path}/members", params=params, take={404})
         answer = self._http.json(self._there(response))
-        return Members(tuple(self._records(rows(answer, "members"))), number(answer, "total_items"), _clock(response))
+        return Members(tuple(self._records(rows(answer, "members"))), number(answer, "total_items"), clock(response))
 
     def merge_fields(self) -> list[Mapping[str, Any]]:
         """The merge fields."""
@@ -220,6 +220,18 @@ class Audience:
         """The body as JSON."""
         return self._http.json(response)
 
+    def ask(self, path: str, params: Mapping[str, Any], *, gone: Any = None) -> Any:
+        """What a GET answers; ``gone``: instead of a 404.  NeedsHuman where the key may not see reports."""
+        response = self.send("GET", path, params=params, take=() if gone is None else {404})
+        return gone if response.status_code == 404 and gone is not None else self._http.json(response)
+
+    def now(self) -> datetime:
+        """The vendor's clock."""
+        at = clock(self.send("GET", "/ping", params={}))
+        if at is None:
+            raise TryLater("mailchimp: an answer without its date")
+        return at
+
     def _member(self, slot: str) -> str:
         return f"{self._path}/members/{quote(slot, safe='')}"
 
@@ -255,7 +267,7 @@ class Audience:
         return rows(row if response.status_code == 404 else self._http.json(response), "tags")
 
 
-def _clock(response: httpx.Response) -> datetime | None:
+def clock(response: httpx.Response) -> datetime | None:
     """When the vendor answered."""
     try:
         at = parsedate_to_datetime(response.headers.get("date", ""))

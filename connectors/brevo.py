@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import ClassVar, Final
+from urllib.parse import urlsplit
 
 from connectors import _brevo_hooking as hooking
 from connectors import _brevo_hooks as hooks
@@ -99,7 +100,8 @@ class Brevo(Connector):
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
         """Where the API is: as set, else Brevo's own host."""
-        return _given(settings, "base_url", f"https://{_HOST}{_VERSION}").rstrip("/")
+        url = _given(settings, "base_url", f"https://{_HOST}{_VERSION}").rstrip("/")
+        return url if urlsplit(url).path else url + _VERSION
 
     @classmethod
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:

@@ -7,14 +7,33 @@ Absent, empty and cleared are three things.  In ``Record.fields`` and ``Order.fi
 ``None`` means "there is no value" / "clear it", and ``""`` or ``0`` are values like any other.
 """
 
+# ruff: noqa: PLC0414 - what other modules hold is handed on from here
+
 from __future__ import annotations
 
+import functools
 from abc import ABC
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
+
+from connectors._acts import Act as Act
+from connectors._acts import ActPage as ActPage
+from connectors._acts import Doing as Doing
+from connectors._acts import Ending as Ending
+from connectors._acts import Note as Note
+from connectors._acts import Ref as Ref
+from connectors._acts import Tie as Tie
+from connectors._oauth_facts import OAuth
+from connectors._problems import NeedsHuman as NeedsHuman
+from connectors._problems import Problem as Problem
+from connectors._problems import Refused as Refused
+from connectors._problems import TryLater as TryLater
+from connectors._problems import Unreadable as Unreadable
+from connectors._problems import Unsupported as Unsupported
+from connectors._problems import Untrusted as Untrusted
 
 if TYPE_CHECKING:
     from connectors._http import Http
@@ -34,6 +53,9 @@ class Kind(StrEnum):
     """The kinds of object that Tandem keeps in step."""
 
     CONTACT = "contact"
+    COMPANY = "company"
+    DEAL = "deal"
+    COLLEAGUE = "colleague"  # one of our own people: the vendor's user or owner directory
 
 
 class Can(StrEnum):
@@ -49,6 +71,19 @@ class Can(StrEnum):
     MERGE = "merge"  # write() with Verb.MERGE
     DESCRIBE = "describe"  # describe()
     HOOKS = "hooks"  # hooks(), hook(), unhook()
+    COMPANIES = "companies"  # read(), changed(), describe() of Kind.COMPANY
+    DEALS = "deals"  # read(), changed(), describe() of Kind.DEAL
+    COLLEAGUES = "colleagues"  # changed() of Kind.COLLEAGUE
+    ENGAGEMENT = "engagement"  # acts()
+    TIMELINE = "timeline"  # note()
+
+
+KINDS: Final[Mapping[Kind, Can]] = {
+    Kind.COMPANY: Can.COMPANIES,
+    Kind.DEAL: Can.DEALS,
+    Kind.COLLEAGUE: Can.COLLEAGUES,
+}
+"""What has to be claimed for each kind besides contacts."""
 
 
 class Action(StrEnum):
@@ -71,48 +106,6 @@ class Verb(StrEnum):
     MERGE = "merge"  # ``Order.loser`` into ``Order.id``; Done names the id under which the two live on
 
 
-class Problem(Exception):
-    """Base of the errors that a connector raises, each named by what happens next."""
-
-
-class TryLater(Problem):
-    """The vendor could not answer now; the same request may succeed later.
-
-    ``after`` is the least time to wait as the vendor asked (None: ours to choose).  ``landed`` says whether the request
-    may have taken effect although no answer came (a time-out after sending).
-    """
-
-    def __init__(self, message: str, *, after: timedelta | None = None, landed: bool = False) -> None:
-        super().__init__(message)
-        self.after = after
-        self.landed = landed
-
-
-class Refused(Problem):
-    """The vendor refused this request for what it contains; sending it again unchanged is useless."""
-
-    def __init__(self, message: str, *, code: str = "refused", field: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.field = field
-
-
-class NeedsHuman(Problem):
-    """The connection as a whole is refused (key revoked, scope missing): it pauses and raises an alarm."""
-
-
-class Untrusted(Problem):
-    """The delivery's signature or secret does not hold: 401, nothing is stored."""
-
-
-class Unreadable(Problem):
-    """The delivery is trusted but makes no sense: it is kept, parked and answered with 400."""
-
-
-class Unsupported(Problem):
-    """The connector does not claim this capability."""
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One HTTP request at the door, as it came."""
@@ -125,16 +118,12 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Ref:
-    """Points at one record: by the vendor's id (``key == "id"``) or by another unique key such as ``"email"``."""
-
-    value: str = field(repr=False)
-    key: str = "id"
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
-    """A vendor's object as read."""
+    """A vendor's object as read.
+
+    Of a colleague ``fields`` are ``email``, ``name``, ``team`` and ``active`` (bool), whatever the vendor calls them.
+    ``ties``: all records of a kind that it belongs with; a kind that is missing is not said, ``()`` is "with none".
+    """
 
     kind: Kind
     id: str  # the id under which the vendor knows it for ever, as far as it has one
@@ -142,6 +131,7 @@ class Record:
     modified: datetime | None = None  # aware, UTC
     archived: bool = False
     former_ids: tuple[str, ...] = ()  # ids that were merged into this one, where the vendor lists them
+    ties: Mapping[Kind, tuple[Tie, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +302,16 @@ class Setting:
     about: str
     secret: bool = False
     required: bool = True
+    unless: str | None = None  # not needed where this other setting is given
+
+
+def missing(settings: Sequence[Setting], values: Mapping[str, str]) -> list[Setting]:
+    """Those of a connector's settings that are needed and not given."""
+
+    def given(name: str | None) -> bool:
+        return name is not None and bool(values.get(name, "").strip())
+
+    return [s for s in settings if s.required and not given(s.name) and not given(s.unless)]
 
 
 class Connector(ABC):
@@ -328,7 +328,15 @@ class Connector(ABC):
     timeout: ClassVar[float] = 30.0  # seconds for one call, where the vendor needs another time than usual
     busy: ClassVar[int] = 503  # what the door answers when it cannot store: a status that the vendor tries again after
     settings: ClassVar[tuple[Setting, ...]]
+    oauth: ClassVar[OAuth | None] = None  # its authorization server, where it has one
     hosts: ClassVar[frozenset[str]]  # host names it may call, "*.example.com" allowed; a base_url setting adds its own
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """A kind of object that is not claimed is refused before the vendor's own code sees it."""
+        super().__init_subclass__(**more)
+        for name in ("read", "changed", "describe"):
+            if name in vars(cls):
+                setattr(cls, name, _claimed(vars(cls)[name]))
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
@@ -341,6 +349,11 @@ class Connector(ABC):
         return {}
 
     @classmethod
+    def oauth_for(cls, settings: Mapping[str, str]) -> OAuth | None:
+        """The authorization server of this account, where it depends on settings.  ``client_id`` given: it is used."""
+        return cls.oauth
+
+    @classmethod
     def limits_for(cls, settings: Mapping[str, str]) -> Limits:
         """What this account allows, where accounts differ.  ValueError for a setting that makes no sense."""
         return cls.limits
@@ -350,11 +363,16 @@ class Connector(ABC):
         """Settings that follow from the vendor fields that the mapping names, e.g. which properties to ask for."""
         return {}
 
+    @classmethod
+    def from_objects(cls, theirs: Mapping[Kind, Collection[str]]) -> Mapping[str, str]:
+        """The same of the fields of companies and deals."""
+        return {}
+
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
         """Keep settings (values by ``Setting.name``; optional ones may be missing) and the shared client.  No I/O."""
-        missing = [s.name for s in self.settings if s.required and not settings.get(s.name)]
-        if missing:
-            raise ValueError(f"{self.name}: missing setting(s): {', '.join(missing)}")
+        lacking = [s.name for s in missing(self.settings, settings)]
+        if lacking:
+            raise ValueError(f"{self.name}: missing setting(s): {', '.join(lacking)}")
         self._settings = settings
         self._http = http
 
@@ -392,6 +410,17 @@ class Connector(ABC):
         """The fields that this account has."""
         raise self._unsupported(Can.DESCRIBE)
 
+    def acts(self, cursor: str | None) -> ActPage:
+        """What people did and what was done with them since ``cursor``, None: as far back as the vendor tells.
+
+        An act that changes afterwards (a planned call is held) comes again under its id.
+        """
+        raise self._unsupported(Can.ENGAGEMENT)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """Write at most ``limits.write_batch`` timeline entries; one receipt each, as ``write``.  Each key once."""
+        raise self._unsupported(Can.TIMELINE)
+
     def hooks(self) -> Sequence[Hook]:
         """All subscriptions that the vendor has for this account, whoever made them."""
         raise self._unsupported(Can.HOOKS)
@@ -410,3 +439,13 @@ class Connector(ABC):
 
     def _unsupported(self, what: str) -> Unsupported:
         return Unsupported(f"{self.name}: does not claim {what!r}; it can: {', '.join(sorted(self.can))}")
+
+
+def _claimed(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def ask(self: Connector, kind: Kind, *rest: Any, **named: Any) -> Any:
+        if kind in KINDS and KINDS[kind] not in self.can:
+            raise self._unsupported(KINDS[kind])
+        return method(self, kind, *rest, **named)
+
+    return ask

@@ -1,18 +1,22 @@
-"""EspoCRM, the contacts or the leads of one installation.  In: deliveries, ids, cursors and orders in its own words.
-Out: events, records, receipts.
+"""EspoCRM, the contacts or the leads of one installation, and what stands around them.
+
+In: deliveries, ids, cursors and orders in its own words.  Out: events, records, receipts, acts.
 
 Fields are EspoCRM's attributes, flat; ``emailAddressData.others`` is ours, the addresses beside the primary one.  The
 parts: deliveries in ``_espocrm_hooks``, endpoints in ``_espocrm_calls``, the walk over changes in ``_espocrm_walk``,
-writing in ``_espocrm_write``, JSON in ``_espocrm_wire``.  How to connect: docs/vendors/espocrm.md.
+writing in ``_espocrm_write``, JSON in ``_espocrm_wire``; accounts, opportunities, users, activities and streams in
+``_espocrm_around``.  How to connect: docs/vendors/espocrm.md.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from connectors import _espocrm_around as around
 from connectors import _espocrm_hooks as hooks
 from connectors import _espocrm_walk as walk
 from connectors._espocrm_calls import BATCH, CONCURRENCY, PAGE, Records
@@ -21,11 +25,13 @@ from connectors._espocrm_write import write
 from connectors._http import Http
 from connectors._signing import secrets
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
     Kind,
     Limits,
+    Note,
     Order,
     Page,
     Receipt,
@@ -49,7 +55,10 @@ class EspoCrm(Connector):
     side = Side.CRM
     can: ClassVar[frozenset[Can]] = frozenset(
         # Not MERGE: after a merge nothing at EspoCRM leads from the lost id to the one that it lives on under.
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE}
+        {
+            *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE),
+            *(Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE),
+        }
     )
     limits = Limits(
         read_batch=BATCH,
@@ -65,6 +74,10 @@ class EspoCrm(Connector):
         Setting("webhook_secrets", "Secret keys of all its webhooks, separated by commas", secret=True),
         Setting("entity", f"Whose records: {' or '.join(ENTITIES)}; default {ENTITIES[0]}", required=False),
         Setting("attributes", "Attributes to read, separated by commas; default: by the mapping", required=False),
+        Setting("company_attributes", "Attributes of accounts to read; default: by the mapping", required=False),
+        Setting("deal_attributes", "Attributes of opportunities to read; default: by the mapping", required=False),
+        Setting("company_object", "Entity that stands for companies; default Account", required=False),
+        Setting("deal_object", "Entity that stands for deals; default Opportunity", required=False),
         Setting("page_size", f"Rows of a list, at most recordListMaxSizeLimit; default {PAGE}", required=False),
     )
 
@@ -78,12 +91,21 @@ class EspoCrm(Connector):
         size = _given(settings, "page_size", str(PAGE))
         if not (size.isascii() and size.isdigit() and 2 <= int(size) <= PAGE):
             raise ValueError(f"espocrm: page_size must be a number from 2 to {PAGE}")
-        names = [name for name in map(str.strip, settings.get("attributes", "").split(",")) if name]
-        if odd := [name for name in names if _ATTRIBUTE.fullmatch(name) is None]:
-            raise ValueError(f"espocrm: attributes: {', '.join(odd)}: no name of an attribute")
+        names = _attributes(settings, "attributes")
         known = {settings["api_key"].strip(), *self._secrets}
         self._records = Records(http, entity, attributes=names, page=int(size), secrets=known)
         self._kinds = {Kind.CONTACT: self._records}
+
+        def others(name: str, attributes: Sequence[str], kind: Kind = Kind.DEAL) -> Records:
+            size_ = min(int(size), around.SIZE)
+            always = around.ALWAYS
+            return Records(http, name, attributes=attributes, page=size_, secrets=known, kind=kind, always=always)
+
+        for kind, name in around.ENTITIES.items():
+            own = [*_attributes(settings, f"{kind}_attributes"), *(["accountId"] if kind is Kind.DEAL else [])]
+            self._kinds[kind] = others(_given(settings, f"{kind}_object", name), own, kind)
+        self._users = others("User", around.USERS, Kind.COLLEAGUE)
+        self._activities = {name: others(name, own) for name, own in around.ACTIVITIES.items()}
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
@@ -101,10 +123,16 @@ class EspoCrm(Connector):
         """The attributes to read."""
         return {"attributes": ",".join(sorted({DATA if name == OTHERS else name for name in theirs}))}
 
+    @classmethod
+    def from_objects(cls, theirs: Mapping[Kind, Collection[str]]) -> Mapping[str, str]:
+        """The attributes of accounts and opportunities to read."""
+        return {f"{kind}_attributes": ",".join(sorted(names)) for kind, names in theirs.items()}
+
     def receive(self, delivery: Delivery) -> Received:
         """Signature, then one event per row.  EspoCRM waits ten seconds and takes any 2xx."""
         webhook = hooks.verify(delivery, self._secrets)
-        return Received(hooks.events(delivery, webhook, self._records.entity))
+        kinds = {records.entity: kind for kind, records in self._kinds.items()}
+        return Received(hooks.events(delivery, webhook, kinds))
 
     def check(self) -> str:
         """Reads one record, which needs the scope that everything needs, then asks who we are."""
@@ -118,13 +146,17 @@ class EspoCrm(Connector):
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
         """In lists by id.  Removed records do not exist."""
-        return list(self._kinds[kind].read(ids).values())
+        found = list(self._kinds[kind].read(ids).values())
+        return found if kind is Kind.CONTACT else around.tied(self._kinds[kind], kind, found)
 
     def changed(self, kind: Kind, cursor: str | None) -> Page:
         """First all records by id, then lists by modified time.  Removed records are in neither."""
+        if kind is Kind.COLLEAGUE:
+            return around.users(self._users, cursor)
         records = self._kinds[kind]
         state = walk.Listing("") if cursor is None else walk.load(cursor)
-        return _listed(records, state) if isinstance(state, walk.Listing) else _polled(records, walk.begin(state))
+        page = _listed(records, state) if isinstance(state, walk.Listing) else _polled(records, walk.begin(state))
+        return page if kind is Kind.CONTACT else replace(page, records=tuple(around.tied(records, kind, page.records)))
 
     def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
         """By ``email`` (any address of a record, case does not count) or ``id``.  Refused for another key."""
@@ -140,7 +172,15 @@ class EspoCrm(Connector):
 
     def describe(self, kind: Kind) -> Schema:
         """The attributes of the entity, by the metadata."""
-        return schema(self._kinds[kind].definitions())
+        return schema(self._kinds[kind].definitions(), kind)
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """Calls, meetings and tasks."""
+        return around.acts(self._activities, self._records.entity, cursor)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """As posts in the record's stream."""
+        return around.write(self._records, notes)
 
 
 def _listed(records: Records, state: walk.Listing) -> Page:
@@ -164,6 +204,14 @@ def _polled(records: Records, state: walk.Poll) -> Page:
     found = records.page(where, order)
     following, more = walk.advance(state, found.records, full=found.full, now=found.at)
     return Page(walk.fresh(state, found.records), walk.dump(following), more=more)
+
+
+def _attributes(settings: Mapping[str, str], setting: str) -> list[str]:
+    """Names of attributes; ValueError for what can be none."""
+    names = [name for name in map(str.strip, settings.get(setting, "").split(",")) if name]
+    if odd := [name for name in names if _ATTRIBUTE.fullmatch(name) is None]:
+        raise ValueError(f"espocrm: {setting}: {', '.join(odd)}: no name of an attribute")
+    return names
 
 
 def _given(settings: Mapping[str, str], name: str, otherwise: str) -> str:

@@ -1,17 +1,21 @@
-"""HubSpot CRM, contacts.  In: deliveries, ids, cursors and orders in HubSpot's words.  Out: events, records, receipts.
+"""HubSpot CRM.  In: deliveries, ids, cursors and orders in HubSpot's words.  Out: events, records, receipts, acts.
 
 Values are text, as HubSpot keeps them; ``""`` is read as None and None is written as ``""``.  The parts: deliveries in
 ``_hubspot_hooks``, endpoints in ``_hubspot_calls``, the walk over changes in ``_hubspot_walk``, writing in
 ``_hubspot_write``, merging in ``_hubspot_merge``, consent in ``_hubspot_consent``, JSON and errors in
-``_hubspot_wire``.  How to connect: docs/vendors/hubspot.md.
+``_hubspot_wire``; companies, deals and owners in ``_hubspot_around``, activities and notes in ``_hubspot_acts``.  How
+to connect: docs/vendors/hubspot.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from connectors import _hubspot_acts as acts
+from connectors import _hubspot_around as around
 from connectors import _hubspot_consent as consent
 from connectors import _hubspot_hooks as hooks
 from connectors import _hubspot_walk as walk
@@ -19,13 +23,17 @@ from connectors._http import Http
 from connectors._hubspot_calls import BATCH, SEARCH, Contacts, path
 from connectors._hubspot_wire import MODIFIED, schema
 from connectors._hubspot_write import write
+from connectors._oauth_facts import OAuth
+from connectors._oauth_vendors import HUBSPOT_LOGIN, hubspot
 from connectors._signing import secrets
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
     Kind,
     Limits,
+    Note,
     Order,
     Page,
     Rate,
@@ -69,30 +77,51 @@ class HubSpot(Connector):
     name = "hubspot"
     side = Side.CRM
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.MERGE, Can.DESCRIBE}
+        {
+            *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.MERGE, Can.DESCRIBE),
+            *(Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE),
+        }
     )
     limits = _limits("free")
     hosts: ClassVar[frozenset[str]] = frozenset({"api.hubapi.com"})
     settings = (
-        Setting("access_token", "Access token of the private app, or an OAuth access token", secret=True),
+        Setting("access_token", "Access token of the private app", secret=True, unless="client_id"),
+        Setting("client_id", "Client id of an OAuth app, in place of the access token", required=False),
         Setting("client_secret", "Client secret of the app, signs webhooks; while rotating: new,old", secret=True),
         Setting("base_url", f"Where the API is; default {_BASE_URL}", required=False),
+        Setting("login_url", f"Where people agree to OAuth; default {HUBSPOT_LOGIN}", required=False),
+        Setting("scopes", "OAuth scopes to ask for, with commas; default: what contacts need", required=False),
         Setting("version", f"Version in the paths, such as v3 or 2026-03; default {_VERSION}", required=False),
         Setting("properties", "Contact properties to read, separated by commas", required=False),
-        Setting("tier", f"Rate limits, one of {', '.join(_TIERS)}; default free", required=False),
+        Setting("company_properties", "Company properties to read, separated by commas", required=False),
+        Setting("deal_properties", "Deal properties to read, separated by commas", required=False),
+        Setting(
+            "company_object", "Object that stands for companies, like 2-1234567; default companies", required=False
+        ),
+        Setting("deal_object", "Object that stands for deals, like 2-1234567; default deals", required=False),
+        Setting("tier", f"Rate limits, one of {', '.join(_TIERS)}; default free, or oauth", required=False),
     )
 
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
         """See the contract.  ValueError for a missing setting or an unknown version or tier."""
         super().__init__(settings, http)
         self._secrets = secrets(settings["client_secret"])
-        token = settings["access_token"].strip()
+        token = settings.get("access_token", "").strip()
         self.limits_for(settings)
         self._version = _given(settings, "version", _VERSION)
         self._contacts = Contacts(
-            http, version=self._version, properties=_names(settings), secrets=[token, *self._secrets]
+            http, version=self._version, properties=_names(settings), secrets=[s for s in (token, *self._secrets) if s]
         )
         self._kinds = {Kind.CONTACT: self._contacts}
+
+        def others(name: str, properties: Collection[str], kind: Kind = Kind.DEAL) -> Contacts:
+            secrets_ = self._contacts.secrets
+            return Contacts(http, version=self._version, properties=properties, secrets=secrets_, name=name, kind=kind)
+
+        for kind, name in around.NAMES.items():
+            own = _given(settings, f"{kind}_object", name)
+            self._kinds[kind] = others(own, _names(settings, f"{kind}_properties"), kind)
+        self._activities = {name: others(name, [*acts.COMMON, *own]) for name, own in acts.PROPERTIES.items()}
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
@@ -101,8 +130,16 @@ class HubSpot(Connector):
 
     @classmethod
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
-        """What every request carries."""
-        return {"Authorization": f"Bearer {settings['access_token'].strip()}"}
+        """What every request carries; with OAuth the client adds the token."""
+        token = settings.get("access_token", "").strip()
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    @classmethod
+    def oauth_for(cls, settings: Mapping[str, str]) -> OAuth | None:
+        """HubSpot's authorization server, which is where the API is."""
+        facts = hubspot(cls.base_url(settings), _given(settings, "login_url", HUBSPOT_LOGIN).rstrip("/"))
+        scopes = tuple(s for s in map(str.strip, settings.get("scopes", "").split(",")) if s)
+        return replace(facts, scopes=scopes) if scopes else facts
 
     @classmethod
     def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:
@@ -110,9 +147,14 @@ class HubSpot(Connector):
         return {"properties": ",".join(sorted(theirs))}
 
     @classmethod
+    def from_objects(cls, theirs: Mapping[Kind, Collection[str]]) -> Mapping[str, str]:
+        """The properties of companies and deals to read."""
+        return {f"{kind}_properties": ",".join(sorted(names)) for kind, names in theirs.items()}
+
+    @classmethod
     def limits_for(cls, settings: Mapping[str, str]) -> Limits:
         """The limits of the account's tier; ``limits`` are those of the lowest."""
-        tier = _given(settings, "tier", "free")
+        tier = _given(settings, "tier", "oauth" if settings.get("client_id", "").strip() else "free")
         if tier not in _TIERS:
             raise ValueError(f"hubspot: tier {tier!r} is unknown; known: {', '.join(_TIERS)}")
         return _limits(tier)
@@ -120,7 +162,8 @@ class HubSpot(Connector):
     def receive(self, delivery: Delivery) -> Received:
         """Signature v1, v2 or v3, then the events about contacts.  HubSpot expects any 2xx within five seconds."""
         hooks.verify(delivery, self._secrets)
-        return Received(hooks.events(delivery.body))
+        own = {self._kinds[kind].name: kind for kind in around.NAMES}
+        return Received(hooks.events(delivery.body, own))
 
     def check(self) -> str:
         """Reads one contact, which needs the scope that everything needs, then asks for the account's name tag."""
@@ -136,10 +179,16 @@ class HubSpot(Connector):
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
         """In batches; ids that a batch call does not know are asked for one by one, as merged ids answer only so."""
-        return self._kinds[kind].read(ids)
+        if kind is not Kind.CONTACT:
+            return around.read(self._kinds, kind, ids)
+        return self._contacts.read(ids)
 
     def changed(self, kind: Kind, cursor: str | None) -> Page:
         """First the list of all contacts, then searches by modified time.  Archived contacts are in neither."""
+        if kind is Kind.COLLEAGUE:
+            return around.owners(self._contacts, self._version, cursor)
+        if kind is not Kind.CONTACT:
+            return around.changed(self._kinds, kind, cursor)
         records = self._kinds[kind]
         state: walk.Listing | walk.Poll
         if cursor is None:
@@ -170,7 +219,15 @@ class HubSpot(Connector):
     def describe(self, kind: Kind) -> Schema:
         """All contact properties.  HubSpot marks none as required."""
         records = self._kinds[kind]
-        return schema(records.ask("GET", path("crm", "properties", self._version) + "/contacts"))
+        return schema(records.ask("GET", f"{path('crm', 'properties', self._version)}/{records.name}"), kind)
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """Calls, meetings, e-mails, notes and tasks."""
+        return acts.acts(self._activities, cursor)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """As notes on the contact."""
+        return acts.write(self._activities["notes"], notes)
 
 
 def _listed(contacts: Contacts, state: walk.Listing) -> Page:
@@ -198,5 +255,5 @@ def _given(settings: Mapping[str, str], name: str, otherwise: str) -> str:
     return value if value else otherwise
 
 
-def _names(settings: Mapping[str, str]) -> list[str]:
-    return [name for name in map(str.strip, settings.get("properties", "").split(",")) if name]
+def _names(settings: Mapping[str, str], of: str = "properties") -> list[str]:
+    return [name for name in map(str.strip, settings.get(of, "").split(",")) if name]

@@ -5,7 +5,7 @@ Fields are flat: ``email_address``, ``status``, ``merge_fields.FNAME``, ``intere
 ``marketing_permissions.<id>``, ``tags`` (names).  A record is known by its ``contact_id``, which stays when the address
 changes.  The parts: deliveries in ``_mailchimp_hooks``, endpoints in ``_mailchimp_calls``, writing in
 ``_mailchimp_write`` and ``_mailchimp_jobs``, JSON in ``_mailchimp_wire``, consent per topic in ``_mailchimp_topics``,
-refusals in ``_mailchimp_errors``.  How to connect: docs/vendors/mailchimp.md.
+refusals in ``_mailchimp_errors``, campaigns in ``_mailchimp_acts``.  How to connect: docs/vendors/mailchimp.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from connectors import _mailchimp_acts as acts
 from connectors import _mailchimp_hooking as hooking
 from connectors import _mailchimp_hooks as hooks
 from connectors import _mailchimp_topics as topics
@@ -25,7 +26,10 @@ from connectors._http import Http
 from connectors._mailchimp_calls import CONCURRENCY, Audience
 from connectors._mailchimp_wire import schema, time
 from connectors._mailchimp_write import write
+from connectors._oauth_facts import OAuth
+from connectors._oauth_vendors import MAILCHIMP_LOGIN, mailchimp
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
@@ -57,7 +61,10 @@ class Mailchimp(Connector):
     name = "mailchimp"
     side = Side.MARKETING
     can: ClassVar[frozenset[Can]] = frozenset(
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE, Can.HOOKS}
+        {
+            *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE, Can.HOOKS),
+            Can.ENGAGEMENT,
+        }
     )
     timeout = 120.0  # Mailchimp's own limit for a call; a large batch may take it
     limits = Limits(
@@ -69,7 +76,9 @@ class Mailchimp(Connector):
     )
     hosts: ClassVar[frozenset[str]] = frozenset({_HOST, f"*.{_HOST}"})
     settings = (
-        Setting("api_key", "API key (ends in its data centre, -us21) or OAuth access token", secret=True),
+        Setting("api_key", "API key (ends in its data centre, -us21)", secret=True, unless="client_id"),
+        Setting("client_id", "Client id of an OAuth app, in place of the API key", required=False),
+        Setting("client_secret", "Client secret of the OAuth app", secret=True, required=False),
         Setting("list_id", "Audience id: Audience > Settings > Audience name and defaults"),
         Setting("webhook_secret", "What the webhook's URL ends in: ?secret=…", secret=True, required=False),
         Setting(
@@ -79,6 +88,7 @@ class Mailchimp(Connector):
             required=False,
         ),
         Setting("base_url", f"Where the API is; default: by the key, else https://{_HOST}{_VERSION}", required=False),
+        Setting("login_url", f"Where people agree to OAuth; default {MAILCHIMP_LOGIN}", required=False),
         Setting("new_member_status", f"Status of new members: {', '.join(_NEW)}; default {_NEW[0]}", required=False),
         Setting(
             "topics", "Interests that speak of consent, by id, with commas; default: by the mapping", required=False
@@ -95,21 +105,29 @@ class Mailchimp(Connector):
         if self._new_status not in _NEW:
             raise ValueError(f"mailchimp: new_member_status {self._new_status!r} is none of {', '.join(_NEW)}")
         self._topics = len({t for t in map(str.strip, _given(settings, "topics", "").split(",")) if t})
-        self._audience = Audience(http, self._list_id, secrets={settings["api_key"].strip()})
+        secrets = {settings.get("api_key", "").strip(), settings.get("client_secret", "").strip()} - {""}
+        self._audience = Audience(http, self._list_id, secrets=secrets)
         self._kinds = {Kind.CONTACT: self._audience}
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
         """Where the API is: as set, else by the data centre in the key, else the global host."""
-        dc = settings["api_key"].strip().rpartition("-")[2]
-        host = f"{dc}.{_HOST}" if "-" in settings["api_key"] and _DATA_CENTRE.fullmatch(dc) else _HOST
+        key = settings.get("api_key", "").strip()
+        dc = key.rpartition("-")[2]
+        host = f"{dc}.{_HOST}" if "-" in key and _DATA_CENTRE.fullmatch(dc) else _HOST
         url = _given(settings, "base_url", f"https://{host}{_VERSION}").rstrip("/")
         return url if urlsplit(url).path else url + _VERSION
 
     @classmethod
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
         """What every request carries; keys and OAuth tokens are sent alike ("Authentication")."""
-        return {"Authorization": f"Bearer {settings['api_key'].strip()}"}
+        key = settings.get("api_key", "").strip()
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    @classmethod
+    def oauth_for(cls, settings: Mapping[str, str]) -> OAuth | None:
+        """Mailchimp's authorization server."""
+        return mailchimp(_given(settings, "login_url", MAILCHIMP_LOGIN).rstrip("/"))
 
     @classmethod
     def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:
@@ -180,6 +198,10 @@ class Mailchimp(Connector):
         """The member's own fields, the audience's merge fields, interests and marketing permissions."""
         audience = self._kinds[kind]
         return schema(audience.merge_fields(), audience.interests(), audience.permissions())
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """Opens, clicks, bounces and opt-outs, campaign by campaign."""
+        return acts.acts(self._audience, self._list_id, cursor)
 
     def hooks(self) -> Sequence[Hook]:
         """The audience's webhooks; Mailchimp does not say which of them it switched off."""

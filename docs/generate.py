@@ -1,6 +1,7 @@
 """Write the pages that the code itself knows: ``python -m docs.generate``, or ``--check`` to compare only.
 
-In: the commands and the grammar of mappings.  Out: ``docs/cli.md`` and ``mappings/schema.json``.  With ``--check``
+In: the commands, the connectors, and the grammar of mappings.  Out: ``docs/cli.md``, ``docs/vendors/README.md`` and
+``mappings/schema.json``.  With ``--check``
 nothing is written, and the exit code is 1 where a page is out of date.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from app.cli import documentation
 from app.sync.mapping import write_schema
+from docs import _vendors
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +26,11 @@ def _schema() -> str:
         return path.read_text(encoding="utf-8")
 
 
-PAGES: dict[str, Callable[[], str]] = {"docs/cli.md": documentation, "mappings/schema.json": _schema}
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/cli.md": documentation,
+    "docs/vendors/README.md": _vendors.page,
+    "mappings/schema.json": _schema,
+}
 
 
 def stale(root: Path = ROOT) -> dict[str, str]:

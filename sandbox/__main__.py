@@ -1,4 +1,4 @@
-"""``python -m sandbox``: HubSpot, Mailchimp and, on request, EspoCRM and Brevo on this machine.
+"""``python -m sandbox``: HubSpot, Mailchimp and, on request, other vendors on this machine.
 
 They are filled with people who do not exist.  One line of JSON on standard output says where they are and what opens
 them.
@@ -16,15 +16,11 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from sandbox.brevo import KEY as BREVO_KEY
-from sandbox.brevo import SECRET as BREVO_SECRET
-from sandbox.brevo import BrevoSim
-from sandbox.brevo import fill as fill_brevo
-from sandbox.espocrm import KEY as ESPOCRM_KEY
-from sandbox.espocrm import SECRET as ESPOCRM_SECRET
-from sandbox.espocrm import EspoSim, fill
+from sandbox.control import Simulator
+from sandbox.further import FURTHER, Start
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
+from sandbox.oauth import CLIENT, CLIENT_SECRET
 from sandbox.people import people, populate
 from sandbox.serve import Sandbox, loop_factory
 
@@ -52,50 +48,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_span=args.retry_span,
         seed=args.seed,
     )
-    espocrm: EspoSim | None = None
-    if args.espocrm:
-        espocrm = EspoSim(
-            key=args.espocrm_key,
-            secret=args.espocrm_secret,
-            webhook=args.espocrm_webhook,
-            retry_span=args.retry_span,
-            seed=args.seed,
-        )
-    brevo: BrevoSim | None = None
-    if args.brevo:
-        brevo = BrevoSim(
-            key=args.brevo_key,
-            secret=args.brevo_secret,
-            webhook=args.brevo_webhook,
-            retry_span=args.retry_span,
-            seed=args.seed,
-        )
+    further: dict[str, Simulator] = {}
+    for name in (n for n in FURTHER if getattr(args, n)):
+        secrets = {s: getattr(args, f"{name}_{s}") for s in FURTHER[name].secrets}
+        webhook = getattr(args, f"{name}_webhook")
+        further[name] = FURTHER[name].make(Start(secrets, webhook, args.limits, args.retry_span, args.seed))
     if not args.empty:
         populate(hubspot, mailchimp, args.people, args.seed)
-        if espocrm is not None:
-            fill(espocrm, [crm for crm, _ in people(args.people, args.seed) if crm is not None])
-        if brevo is not None:
-            fill_brevo(brevo, [other for _, other in people(args.people, args.seed) if other is not None])
+        for name, sim in further.items():
+            crowd = people(args.people, args.seed)
+            there = [crm if FURTHER[name].side == "crm" else own for crm, own in crowd]
+            FURTHER[name].fill(sim, [person for person in there if person is not None])
     try:
         sandbox = Sandbox(
             hubspot,
             mailchimp,
             host=args.host,
-            hubspot_port=args.hubspot_port,
-            mailchimp_port=args.mailchimp_port,
-            espocrm=espocrm,
-            espocrm_port=args.espocrm_port,
-            brevo=brevo,
-            brevo_port=args.brevo_port,
+            ports={name: getattr(args, f"{name}_port") for name in ("hubspot", "mailchimp", *FURTHER)},
+            **further,
         )
     except OSError as error:
         raise SystemExit(f"sandbox: cannot listen on {args.host}: {error.strerror}") from None
-    secrets = {"webhook_secret": args.mailchimp_webhook_secret, "signing_secret": args.mailchimp_signing_secret}
+    signing = {"webhook_secret": args.mailchimp_webhook_secret, "signing_secret": args.mailchimp_signing_secret}
     said: dict[str, object] = {
         "hubspot": {
             "side": "crm",
             "base_url": sandbox.hubspot_url,
             "credentials": {"access_token": args.hubspot_token, "client_secret": args.hubspot_secret},
+            "oauth": {"login_url": sandbox.hubspot_url, "client_id": CLIENT, "client_secret": args.hubspot_secret},
         },
         "mailchimp": {
             "side": "marketing",
@@ -103,16 +83,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             "credentials": {
                 "api_key": args.mailchimp_key,
                 "list_id": args.mailchimp_list,
-                **{name: secret for name, secret in secrets.items() if secret},
+                **{name: secret for name, secret in signing.items() if secret},
+            },
+            "oauth": {
+                "login_url": sandbox.mailchimp_url.removesuffix("/3.0"),
+                "client_id": CLIENT,
+                "client_secret": CLIENT_SECRET,
             },
         },
     }
-    if espocrm is not None:
-        opens = {"api_key": args.espocrm_key, "webhook_secrets": args.espocrm_secret}
-        said["espocrm"] = {"side": "crm", "base_url": sandbox.espocrm_url, "credentials": opens}
-    if brevo is not None:
-        opens = {"api_key": brevo.key, "webhook_secrets": brevo.secret}
-        said["brevo"] = {"side": "marketing", "base_url": sandbox.brevo_url, "credentials": opens}
+    for name, sim in further.items():
+        one = FURTHER[name]
+        said[name] = {"side": one.side, "base_url": sandbox.url(name), "credentials": one.opens(sim)}
 
     async def serve() -> None:
         stop = asyncio.Event()
@@ -172,18 +154,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--mailchimp-list", default=LIST, help="id of the audience (default: %(default)s)")
     add("--mailchimp-webhook-secret", default="", help="goes as ?secret= into the webhook's URL")
     add("--mailchimp-signing-secret", default="", help="signs webhooks; empty = unsigned (default)")
-    add("--espocrm", action="store_true", help="simulate EspoCRM too")
-    add("--espocrm-port", type=int, default=0, help="0 = a free one (default)")
-    add("--espocrm-webhook", metavar="URL", help="where EspoCRM's events go; ?event= is added")
-    add("--espocrm-key", default=ESPOCRM_KEY, help="API key (default: %(default)s)")
-    add("--espocrm-secret", default=ESPOCRM_SECRET, help="secret key of its webhooks (default: %(default)s)")
-    add("--brevo", action="store_true", help="simulate Brevo too")
-    add("--brevo-port", type=int, default=0, help="0 = a free one (default)")
-    add("--brevo-webhook", metavar="URL", help="where Brevo's events go")
-    add("--brevo-key", default=BREVO_KEY, help="API key (default: %(default)s)")
-    add("--brevo-secret", default=BREVO_SECRET, help="bearer token of its webhooks (default: %(default)s)")
+    for name, one in FURTHER.items():
+        add(f"--{name}", action="store_true", help=f"simulate {one.title} too")
+        add(f"--{name}-port", type=int, default=0, help="0 = a free one (default)")
+        add(f"--{name}-webhook", metavar="URL", help=f"where {one.title}'s events go{one.told}")
+        for secret, (default, about) in one.secrets.items():
+            add(f"--{name}-{secret}", default=default, help=f"{about} (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
-    add("--limits", action="store_true", help="enforce HubSpot's published rate limits too")
+    add("--limits", action="store_true", help="enforce published rate limits too, where a simulator knows them")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")
     return parser
 

@@ -30,6 +30,7 @@ from starlette.types import ExceptionHandler, Scope
 
 from sandbox.faults import BadFault, Faults
 from sandbox.front import CONTROL, Calls, Front, Json
+from sandbox.oauth import Server
 from sandbox.webhooks import Encode, Policy, Target, Webhooks
 
 Clock = Callable[[], float]
@@ -48,6 +49,7 @@ class Simulator(ABC):
     """One vendor."""
 
     app: Starlette
+    oauth: Server | None = None  # its authorization server, where it has one
 
     def __init__(self, policy: Policy, encode: Encode, *, seed: int, span: float, clock: Clock | None) -> None:
         """``span``: seconds for the whole schedule of webhook retries.  ``clock``: for tests."""
@@ -60,7 +62,7 @@ class Simulator(ABC):
     def build(self) -> Starlette:
         """The app; called once the vendor's own parts are there."""
         app = Starlette(
-            routes=[*self._control(), *self.routes()],
+            routes=[*self._control(), *(self.oauth.routes() if self.oauth is not None else []), *self.routes()],
             middleware=[Middleware(Front, sim=self)],
             exception_handlers={**self.errors(), BadEdit: _refused, BadFault: _refused},
             lifespan=self._lifespan,
@@ -87,6 +89,10 @@ class Simulator(ABC):
     @abstractmethod
     def gate(self, scope: Scope, path: str, in_flight: int, /) -> Response | None:
         """See ``front.Gated``."""
+
+    def lets_in(self, path: str, token: str) -> bool:
+        """Whether its authorization server answers here, or gave this token."""
+        return self.oauth is not None and (self.oauth.serves(path) or self.oauth.opens(token))
 
     @abstractmethod
     def trouble(self, status: int, retry_after: float | None, /) -> Response:

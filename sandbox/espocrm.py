@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from hmac import compare_digest
 from typing import Any
 from urllib.parse import urlencode
@@ -22,7 +23,8 @@ from starlette.types import ExceptionHandler, Scope
 
 from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.espocrm_events import KINDS, POLICY, encode
-from sandbox.espocrm_store import FIELDS, EspoError, People
+from sandbox.espocrm_objects import NAMES, Objects
+from sandbox.espocrm_store import FIELDS, STAMP, EspoError, People
 from sandbox.front import Json, header
 from sandbox.people import Person
 from sandbox.webhooks import Target
@@ -57,6 +59,7 @@ class EspoSim(Simulator):
         self.key = key
         self.secret = secret
         self.people = People(self.clock, self.webhooks.emit)
+        self.objects = Objects(lambda: datetime.fromtimestamp(self.clock(), UTC).strftime(STAMP), self._somebody)
         self._hooks = 0
         self.app = self.build()
         self.deliver_to(webhook)
@@ -107,7 +110,13 @@ class EspoSim(Simulator):
             ("POST", "/DataPrivacy/action/erase", self._erase),
             ("POST", "/Action", self._act),
         ]
+        found += [("POST", "/Note", self._note)]
+        for name in NAMES:
+            found += [("GET", f"/{name}", self._list), ("GET", f"/{name}/{{id}}/{{link}}", self._related)]
         for entity in FIELDS:
+            found += [
+                ("GET", f"/{entity}/{{id}}/stream", self._stream),
+            ]
             found += [
                 ("GET", f"/{entity}", self._list),
                 ("POST", f"/{entity}", self._create),
@@ -136,7 +145,7 @@ class EspoSim(Simulator):
         if size > MOST:
             raise EspoError(403, f"Max size should not exceed {MOST}. Use offset and limit.")
         order = query.get("orderBy", "createdAt")
-        found: Iterable[dict[str, Any]] = self.people.all(entity)
+        found: Iterable[dict[str, Any]] = self.objects.all(entity) if entity in NAMES else self.people.all(entity)
         for one in _conditions(query.multi_items()):
             found = [row for row in found if _fits(row, one)]
         rows = sorted(found, key=lambda r: (str(r.get(order, "")), r["id"]), reverse=query.get("order") == "desc")
@@ -145,6 +154,25 @@ class EspoSim(Simulator):
         shown = [{k: v for k, v in r.items() if not asked or k in names} for r in rows[offset : offset + size]]
         counted = header(request.scope, b"x-no-total") != "true"
         return Json({"total": len(rows) if counted else -1, "list": shown})
+
+    async def _related(self, request: Request) -> Response:
+        path = request.path_params
+        found = self.objects.related(_entity(request), path["id"], path["link"])
+        size, offset = int(request.query_params.get("maxSize", "20")), int(request.query_params.get("offset", "0"))
+        return Json({"total": len(found), "list": found[offset : offset + size]})
+
+    async def _stream(self, request: Request) -> Response:
+        found = self.objects.posts(request.path_params["id"])
+        return Json({"total": len(found), "list": found[: int(request.query_params.get("maxSize", "20"))]})
+
+    async def _note(self, request: Request) -> Response:
+        return Json(self.objects.post(await _body(request)))
+
+    def _somebody(self, id_: str) -> dict[str, Any] | None:
+        for entity in FIELDS:
+            if id_ in self.people.rows[entity]:
+                return self.people.show(entity, self.people.rows[entity][id_])
+        return None
 
     async def _read(self, request: Request) -> Response:
         entity = _entity(request)
@@ -219,6 +247,7 @@ class EspoSim(Simulator):
     def clear(self) -> None:
         """Forget all people."""
         self.people.clear()
+        self.objects.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Contacts, then leads, in the order of their creation."""

@@ -119,6 +119,10 @@ class Events:
         self._random.shuffle(both)
         self._emit(both)
 
+    def told(self, type_: str, id_: int, at: int, more: dict[str, Any]) -> None:
+        """Something happened to a company or a deal."""
+        self._emit([self._event(type_, id_, at, "CRM_UI", **more)])
+
     def _changes(self, id_: int, at: int, source: str, values: Iterable[tuple[str, str]]) -> list[Happening]:
         return [
             self._event("contact.propertyChange", id_, at, source, propertyName=name, propertyValue=value)

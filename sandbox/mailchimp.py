@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler, Scope
 
+from sandbox import oauth
 from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.front import header
 from sandbox.mailchimp_audience import About
@@ -28,6 +29,7 @@ from sandbox.mailchimp_events import POLICY, SOURCES, encode
 from sandbox.mailchimp_groups import Questions
 from sandbox.mailchimp_http import Routes, answer, problem
 from sandbox.mailchimp_members import Members
+from sandbox.mailchimp_reports import Reports
 from sandbox.mailchimp_rules import TRIGGERS, Problem, not_found, shape, utc
 from sandbox.mailchimp_store import Audience, Member
 from sandbox.webhooks import Target
@@ -65,9 +67,11 @@ class MailchimpSim(Simulator):
         """
         super().__init__(POLICY, encode, seed=seed, span=retry_span, clock=clock)
         self.key = key
+        self.oauth = oauth.mailchimp(self.clock)
         self._connections = connections
         questions = Questions(list_id, gdpr=gdpr, lenient=lenient)
         self.audience = Audience(list_id, self.clock, self.webhooks.emit, questions=questions, tags_touch=tags_touch)
+        self.reports = Reports()
         self._about = About(self.audience, self.webhooks, seed)
         self.app = self.build()
         self.deliver_to(webhook, secret=webhook_secret, signing_secret=signing_secret)
@@ -79,16 +83,18 @@ class MailchimpSim(Simulator):
         path = path.removeprefix("/3.0").rstrip("/")
         return path if path else "/"
 
-    def is_read(self, _method: str, _path: str, /) -> bool:
-        """No writing method only reads."""
-        return False
+    def is_read(self, _method: str, path: str, /) -> bool:
+        """No writing method only reads, but that of the authorization server."""
+        return path.startswith("/oauth2/")
 
-    def gate(self, scope: Scope, _path: str, in_flight: int, /) -> Response | None:
+    def gate(self, scope: Scope, path: str, in_flight: int, /) -> Response | None:
         """Simultaneous connections, then the key, then an error that was asked for."""
         if self._connections is not None and in_flight > self._connections:
             detail = f"You have exceeded the limit of {self._connections} simultaneous connections."
             return problem(Problem(429, "Too Many Requests", detail))
         given = _key(header(scope, b"authorization"))
+        if self.lets_in(path, given if given is not None else ""):
+            return None
         if given is None:
             return problem(Problem(401, "API Key Missing", "Your request did not include an API key."))
         if not compare_digest(given.encode(), self.key.encode()):
@@ -129,6 +135,7 @@ class MailchimpSim(Simulator):
             ("GET", "/ping", self._ping),
             *Members(self.audience).routes(),
             *self._about.routes(),
+            *self.reports.routes(),
         ]
         return [Route(path, endpoint, methods=[method]) for method, path, endpoint in routes]
 
@@ -161,6 +168,7 @@ class MailchimpSim(Simulator):
     def clear(self) -> None:
         """Forget all members."""
         self.audience.clear()
+        self.reports.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Members in the order of their creation, archived ones too."""

@@ -10,15 +10,14 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sandbox.brevo import BrevoSim
 from sandbox.control import Simulator
-from sandbox.espocrm import EspoSim
 from sandbox.front import TRANSPORT
 from sandbox.hubspot import HubSpotSim
 from sandbox.mailchimp import MailchimpSim
@@ -83,7 +82,7 @@ def loop_factory(sim: Simulator) -> Callable[[], asyncio.AbstractEventLoop] | No
 
 
 class Sandbox:
-    """HubSpot and Mailchimp on ports of this machine; EspoCRM and Brevo too where they are given."""
+    """HubSpot and Mailchimp on ports of this machine, and further vendors where they are given."""
 
     def __init__(
         self,
@@ -91,39 +90,36 @@ class Sandbox:
         mailchimp: MailchimpSim | None = None,
         *,
         host: str = "127.0.0.1",
-        hubspot_port: int = 0,
-        mailchimp_port: int = 0,
-        espocrm: EspoSim | None = None,
-        espocrm_port: int = 0,
-        brevo: BrevoSim | None = None,
-        brevo_port: int = 0,
+        ports: Mapping[str, int] = MappingProxyType({}),
+        **further: Simulator,
     ) -> None:
-        """Ports are taken at once (0 = a free one), answers come after ``start``.  Raises OSError for a taken port."""
+        """Ports are taken at once (0 or none = a free one), answers come after ``start``.
+
+        ``further``: by the connector's name.  Raises OSError for a taken port.
+        """
         self.hubspot = HubSpotSim() if hubspot is None else hubspot
         self.mailchimp = MailchimpSim() if mailchimp is None else mailchimp
-        self._sims: list[Simulator] = []
+        sims: dict[str, Simulator] = {"hubspot": self.hubspot, "mailchimp": self.mailchimp, **further}
+        self._sims = list(sims.values())
         self._sockets: list[socket.socket] = []
-        wanted: list[tuple[Simulator | None, int]] = [(self.hubspot, hubspot_port), (self.mailchimp, mailchimp_port)]
-        wanted += [(espocrm, espocrm_port), (brevo, brevo_port)]
-        urls: dict[int, str] = {}
         try:
-            for sim, port in wanted:
-                if sim is not None:
-                    listening = socket.create_server((host, port), backlog=_BACKLOG)
-                    self._sims.append(sim)
-                    self._sockets.append(listening)
-                    urls[id(sim)] = f"http://{host}:{listening.getsockname()[1]}"
+            for name in sims:
+                self._sockets.append(socket.create_server((host, ports.get(name, 0)), backlog=_BACKLOG))
         except OSError:
             self._close_sockets()
             raise
-        self.hubspot_url = urls[id(self.hubspot)]
-        self.mailchimp_url = f"{urls[id(self.mailchimp)]}/3.0"
-        self.espocrm_url = urls.get(id(espocrm), "")
-        self.brevo_url = f"{urls[id(brevo)]}/v3" if brevo is not None else ""
+        taken = [s.getsockname()[1] for s in self._sockets]
+        self._urls = {name: f"http://{host}:{port}" for name, port in zip(sims, taken, strict=True)}
+        self.hubspot_url = self._urls["hubspot"]
+        self.mailchimp_url = f"{self._urls['mailchimp']}/3.0"
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._error: BaseException | None = None
+
+    def url(self, name: str) -> str:
+        """Where a vendor listens.  KeyError for one that was not given."""
+        return self._urls[name]
 
     def start(self) -> Self:
         """Serve in a thread; returns once all listen."""

@@ -3,7 +3,9 @@
 Acme's API, v1: people with id, email (unique, case does not count), first_name, last_name, stage, score, updated_at.
 GET /people?ids= | ?emails= | ?since=&after= (by updated_at, then id), POST /people (Idempotency-Key), PATCH and DELETE
 /people/{id}, POST /people/{id}/merge {"loser": id} (the loser's id then leads to the winner, whose "merged" lists it),
-GET /fields, GET /me.  Webhooks: {"events": [...]}, signed ``acme-signature: t=<seconds>,v1=<hex>``.
+GET /fields, GET /me.  GET /companies, /deals, /users ?ids= | ?after= (by id), GET /acts?after=, POST
+/people/{id}/notes {"key"} (each key once).  Webhooks: {"events": [...]}, signed
+``acme-signature: t=<seconds>,v1=<hex>``.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ import httpx
 from connectors import _signing as signing
 from connectors._http import Http
 from connectors.contract import (
+    Act,
     Action,
+    ActPage,
     Answer,
     Can,
     Connector,
     Delivery,
+    Doing,
     Done,
+    Ending,
     Event,
     Exists,
     Failed,
@@ -35,6 +41,7 @@ from connectors.contract import (
     Kind,
     Limits,
     NeedsHuman,
+    Note,
     Order,
     Page,
     Property,
@@ -47,15 +54,19 @@ from connectors.contract import (
     Schema,
     Setting,
     Side,
+    Tie,
     TryLater,
     Unreadable,
     Verb,
 )
 from tests.conformance import Example, Seed
+from tests.stage import COLLEAGUE, COMPANY, START, Around
 
 TOLERANCE = timedelta(minutes=5)
 HEADER = "acme-signature"
 SAFE_VERBS = frozenset({Verb.UPDATE, Verb.ARCHIVE, Verb.ERASE})  # set to, not add to: twice is as good as once
+
+PATHS = {Kind.COMPANY: "/companies", Kind.DEAL: "/deals", Kind.COLLEAGUE: "/users"}
 
 ACTIONS = {
     "person.created": Action.CHANGED,
@@ -129,6 +140,9 @@ class Acme(Connector):
         return f"Acme account {me['account']}"
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
+        if kind in PATHS:
+            rows = self.others(kind, {"ids": ",".join(ids)})["items"] if ids else []
+            return [self.other(kind, row) for row in rows]
         if len(ids) > self.limits.read_batch:
             raise ValueError(f"acme: {len(ids)} ids at once; at most {self.limits.read_batch}")
         return self.people({"ids": ",".join(ids)}) if ids else []
@@ -138,7 +152,60 @@ class Acme(Connector):
             raise Refused(f"acme: cannot find by {key!r}; can by email", code="key")
         return self.people({"emails": ",".join(values)}) if values else []
 
+    def others(self, kind: Kind, params: Mapping[str, str]) -> Any:
+        return self._http.json(self._http.send("GET", PATHS[kind], params=params))
+
+    def other(self, kind: Kind, row: Mapping[str, Any]) -> Record:
+        if kind is Kind.COLLEAGUE:
+            return Record(kind, row["id"], {n: row[n] for n in ("email", "name", "team", "active")})
+        ties = {Kind(k): tuple(map(self.tie, rows)) for k, rows in row["with"].items()}
+        return Record(kind, row["id"], row["fields"], self.time(row["updated_at"]), ties=ties)
+
+    def tie(self, row: Mapping[str, Any]) -> Tie:
+        return Tie(row["id"], row["main"], row["role"])
+
+    def acts(self, cursor: str | None) -> ActPage:
+        answer = self._http.json(
+            self._http.send("GET", "/acts", params={"after": cursor if cursor is not None else ""})
+        )
+        acts = tuple(map(self.act, answer["acts"]))
+        after = answer["acts"][-1]["id"] if acts else cursor if cursor is not None else ""
+        return ActPage(acts, after, more=answer["more"])
+
+    def act(self, row: Mapping[str, Any]) -> Act:
+        return Act(
+            id=row["id"],
+            who=Ref(row["person"]),
+            kind=Doing(row["kind"]),
+            at=self.time(row["at"]),
+            human=row["human"],
+            by=Ref(row["by"]) if row["by"] is not None else None,
+            campaign=row["campaign"],
+            outcome=Ending(row["outcome"]) if row["outcome"] is not None else None,
+        )
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        receipts: list[Receipt] = []
+        for note in notes:
+            body = {"text": note.text, "at": note.at.isoformat(), "key": self.note_key(note)}
+            try:
+                response = self._http.send("POST", f"/people/{note.id}/notes", json=body, take={404}, safe=True)
+                if response.status_code == 404:
+                    receipts.append(Gone(note.key, "acme: nobody has this id"))
+                else:
+                    receipts.append(Done(note.key, str(self._http.json(response)["id"])))
+            except (Refused, TryLater, NeedsHuman) as problem:
+                receipts.append(Failed(note.key, problem))
+        return receipts
+
+    def note_key(self, note: Note) -> str:
+        return note.key
+
     def changed(self, kind: Kind, cursor: str | None) -> Page:
+        if kind in PATHS:
+            answer = self.others(kind, {"after": cursor if cursor is not None else ""})
+            after = answer["items"][-1]["id"] if answer["items"] else cursor if cursor is not None else ""
+            return Page(tuple(self.other(kind, row) for row in answer["items"]), after, more=answer["more"])
         since, after = ("", "") if cursor is None else json.loads(cursor)
         answer = self.ask({"since": since, "after": after})
         records = tuple(map(self.record, answer["people"]))
@@ -251,6 +318,9 @@ class AcmeApi:
         self.done: dict[str, str] = {}  # idempotency key -> id
         self.moved: dict[str, str] = {}  # id of a loser -> id of its winner
         self.hooks: dict[str, dict[str, Any]] = {"h1": {"id": "h1", "url": "https://elsewhere.example/", "on": True}}
+        self.others: dict[str, list[dict[str, Any]]] = {path: [] for path in PATHS.values()}
+        self.acts: list[dict[str, Any]] = []
+        self.notes: dict[str, dict[str, str]] = {}  # key -> its note
         self.count = 0
         self.now = max((s.modified for s in seeds), default=datetime(2026, 1, 1, tzinfo=UTC))
         self.ids = [
@@ -287,11 +357,40 @@ class AcmeApi:
                 return self.list(params)
             case "POST", "/people":
                 return self.post(body, request.headers.get("idempotency-key", ""))
+        if path in self.others:
+            return self.list_others(self.others[path], params)
+        if path == "/acts":
+            return self.list_acts(params["after"])
+        if path.endswith("/notes"):
+            return self.put_note(path.split("/")[2], body)
         if path.startswith("/hooks"):
             return self.hooked(request.method, path.removeprefix("/hooks").strip("/"), body)
         if path.endswith("/merge"):
             return self.merge(path.split("/")[2], body["loser"])
         return self.change(request.method, path.removeprefix("/people/"), body)
+
+    def list_others(self, rows: Sequence[dict[str, Any]], params: httpx.QueryParams) -> httpx.Response:
+        if "ids" in params:
+            return httpx.Response(200, json={"items": [r for r in rows if r["id"] in params["ids"].split(",")]})
+        left = [row for row in rows if row["id"] > params["after"]]
+        return httpx.Response(200, json={"items": left[:1], "more": len(left) > 1})
+
+    def list_acts(self, after: str) -> httpx.Response:
+        left = [row for row in self.acts if row["id"] > after]
+        return httpx.Response(200, json={"acts": left[:2], "more": len(left) > 2})
+
+    def put_note(self, id_: str, body: Mapping[str, Any]) -> httpx.Response:
+        if id_ not in self.rows:
+            return error(404, "no such person")
+        self.notes.setdefault(body["key"], {"person": id_, "text": body["text"]})
+        return httpx.Response(200, json={"id": f"n-{body['key']}"})
+
+    def act(self, kind: str, **said: Any) -> str:
+        blank = {"human": None, "by": None, "campaign": None, "outcome": None}
+        id_ = f"a{len(self.acts):05}"
+        at = (START + timedelta(hours=len(self.acts))).isoformat()
+        self.acts.append({**blank, **said, "id": id_, "kind": kind, "person": self.ids[0], "at": at})
+        return id_
 
     def hooked(self, method: str, id_: str, body: Mapping[str, Any]) -> httpx.Response:
         if method == "GET":
@@ -361,6 +460,32 @@ FIELDS = [
 ]
 
 
+def around(api: AcmeApi) -> Around:
+    """A company, a deal, a colleague, and what was done."""
+    people = [{"id": api.ids[n], "main": n == 0, "role": None} for n in range(2)]
+    stamp = START.isoformat()
+    company = {"id": "c1", "fields": {"name": COMPANY}, "updated_at": stamp, "with": {"contact": people}}
+    others = [{**company, "id": f"c{n}", "fields": {"name": f"Other {n}"}, "with": {"contact": []}} for n in (0, 2)]
+    tied = {"contact": people[:1], "company": [{"id": "c1", "main": True, "role": None}]}
+    deal = {"id": "d1", "fields": {"title": "Big"}, "updated_at": stamp, "with": tied}
+    api.others["/companies"] += sorted([company, *others], key=lambda row: str(row["id"]))
+    api.others["/deals"].append(deal)
+    api.others["/users"].append({"id": "u1", "email": COLLEAGUE, "name": "Kim", "team": None, "active": True})
+    told = (
+        {"kind": "call", "human": True, "by": "u1", "outcome": "no_answer"},
+        {"kind": "click", "campaign": "Spring"},
+        {"kind": "open", "human": False},
+    )
+    ids = [api.act(**row) for row in told]  # type: ignore[arg-type]
+    at, who = [START + timedelta(hours=n) for n in range(3)], Ref(api.ids[0])
+    acts = (
+        Act(ids[0], who, Doing.CALL, at[0], human=True, by=Ref("u1"), outcome=Ending.NO_ANSWER),
+        Act(ids[1], who, Doing.CLICK, at[1], campaign="Spring"),
+        Act(ids[2], who, Doing.OPEN, at[2], human=False),
+    )
+    return Around(company="c1", deal="d1", colleague="u1", acts=acts, later=lambda: api.act("form"))
+
+
 def error(status: int, text: str) -> httpx.Response:
     """Acme's errors."""
     return httpx.Response(status, json={"message": text})
@@ -410,4 +535,7 @@ ACME = Example(
     many=90,
     tied=35,
     options={"stage": ("lead", "customer")},
+    around=around,
+    company_name="name",
+    notes=lambda api, id_: [n["text"] for n in api.notes.values() if n["person"] == id_],
 )

@@ -15,12 +15,13 @@ import pytest
 
 for _module in (
     "promise",
-    *(f"promises_{name}" for name in ("changed", "hooks", "merge", "read", "receive", "self", "write")),
+    *(f"promises_{name}" for name in ("around", "changed", "hooks", "merge", "read", "receive", "self", "write")),
 ):
     pytest.register_assert_rewrite(f"tests.{_module}")  # else a failure says only "AssertionError"
 
 from connectors.contract import Connector  # noqa: E402
 from tests import (  # noqa: E402
+    promises_around,
     promises_changed,
     promises_hooks,
     promises_merge,
@@ -42,6 +43,7 @@ _FAMILIES: tuple[type[Promises], ...] = (
     promises_write.Write,
     promises_merge.Merge,
     promises_hooks.Hooks,
+    promises_around.Around,
 )
 
 

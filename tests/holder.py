@@ -6,6 +6,8 @@ twenty more.
 ``python -m tests.holder push``: leases the dirty links of ``hubspot``, stops itself, then completes them and says how
 many were no more its own.
 ``python -m tests.holder refresh``: eight threads that need one result at once; says the results.
+``python -m tests.holder token``: eight threads that call HubSpot's simulator at ``HUBSPOT`` by OAuth; says the status
+of their calls and the number of the token that each had in the end.  ``SABOTEUR``: no flight is shared.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,8 +28,17 @@ from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
 from app.core.flights import Landed
+from app.core.sealing import Keys
 from app.push import work
+from app.records.access import Access
 from app.worker import Wake, Workers
+from connectors._http import Http
+from connectors._oauth import Authority
+from connectors._oauth_facts import Client, Grant
+from connectors._oauth_vendors import hubspot
+from connectors.contract import Limits, Problem
+from sandbox.hubspot import SECRET
+from sandbox.oauth import CLIENT
 
 LEASE_MS = 1_500
 LONG_MS = 3_600_000
@@ -100,6 +112,34 @@ def refresh(database: Database) -> None:
         print(*sorted(set(pool.map(need, range(8)))), sep=", ", flush=True)
 
 
+def token(database: Database) -> None:
+    """All hold the same token before the first call goes out."""
+    url = os.environ["HUBSPOT"]
+    client = Client(CLIENT, SECRET)
+    authority = Authority(hubspot(url, url), Grant.CODE, client, now=time.time)
+    access = Access(database, "hubspot", authority, Keys([os.environ["TANDEM_ENCRYPTION_KEYS"]]), "me")
+    http = Http(base_url=url, hosts=(), limits=Limits(concurrency=8), tokens=access)
+    if "SABOTEUR" in os.environ:
+        flights.shared = lambda *given, **_: given[3]().value  # type: ignore[assignment]
+    first = access.current()
+    together = threading.Barrier(8)
+
+    def call(_n: int) -> str:
+        together.wait()
+        try:
+            status = http.send("GET", "/crm/v3/objects/contacts").status_code
+        except Problem as problem:
+            return type(problem).__name__
+        return f"{status} with token {access.current(refused=first).number}"
+
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with ThreadPoolExecutor(8) as pool:
+        print(*sorted(set(pool.map(call, range(8)))), sep=", ", flush=True)
+    http.close()
+    authority.close()
+
+
 def main() -> None:
     logs.set_up("ERROR", json=False)
     database = Database(os.environ["TANDEM_DATABASE"], pool=2)
@@ -112,6 +152,8 @@ def main() -> None:
             push(database)
         case ["refresh"]:
             refresh(database)
+        case ["token"]:
+            token(database)
     database.close()
 
 

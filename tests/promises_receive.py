@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import datetime, timedelta
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import pytest
 
@@ -54,13 +55,10 @@ class Receive(Promises):
         stage = self.stage()
         good = self.signed(stage, self.example.body)
         for name in self.example.proof:
-            value = good.headers[name]
+            value = _proof(good, name)
             spoiled = [*_SPOILED, value[:-1], value[:-1] + ("0" if value[-1] != "0" else "1"), value[1:], value[::-1]]
             for bad in (None, *(s for s in spoiled if s != value)):
-                headers = {k: v for k, v in good.headers.items() if k != name}
-                if bad is not None:
-                    headers[name] = bad
-                delivery = replace(good, headers=headers)
+                delivery = _spoiled(good, name, bad)
                 self.raises(Untrusted, lambda d=delivery: stage.it.receive(d), f"{name}: {str(bad)[:70]!r}")
 
     @promise(Can.WEBHOOK)
@@ -191,3 +189,21 @@ class Receive(Promises):
             self.clean(error, where=f"a delivery of {delivery.body[:20]!r}")
         except Exception as error:  # any other is the finding
             raise AssertionError(f"{type(error).__name__} for {delivery.body[:40]!r}: {error}") from error
+
+
+def _proof(delivery: Delivery, name: str) -> str:
+    """The value of a header, or of a parameter of the URL."""
+    if name.startswith("?"):
+        return dict(parse_qsl(urlsplit(delivery.url).query))[name[1:]]
+    return delivery.headers[name]
+
+
+def _spoiled(delivery: Delivery, name: str, value: str | None) -> Delivery:
+    """The delivery with another proof, or none."""
+    if name.startswith("?"):
+        parts = urlsplit(delivery.url)
+        rest = [(k, v) for k, v in parse_qsl(parts.query) if k != name[1:]]
+        said = [] if value is None else [(name[1:], value.encode("utf-8", "surrogateescape"))]
+        return replace(delivery, url=urlunsplit(parts._replace(query=urlencode([*rest, *said]))))
+    headers = {k: v for k, v in delivery.headers.items() if k != name}
+    return replace(delivery, headers=headers if value is None else {**headers, name: value})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from connectors.contract import Can, Connector, Delivery, Failed, Order, Refused, Side, Unsupported, Verb
+from connectors.contract import Can, Connector, Delivery, Failed, Kind, Note, Order, Refused, Side, Unsupported, Verb
 from tests.promise import Promises, promise
 from tests.stage import CONTACT, SIGNED
 
@@ -23,6 +23,11 @@ _CALLS: dict[Can, Callable[[Connector], object]] = {
     Can.MERGE: lambda it: it.write([Order("k", CONTACT, Verb.MERGE, {}, id="1", loser="2")]),
     Can.DESCRIBE: lambda it: it.describe(CONTACT),
     Can.HOOKS: lambda it: it.hooks(),
+    Can.COMPANIES: lambda it: it.read(Kind.COMPANY, ["1"]),
+    Can.DEALS: lambda it: it.changed(Kind.DEAL, None),
+    Can.COLLEAGUES: lambda it: it.changed(Kind.COLLEAGUE, None),
+    Can.ENGAGEMENT: lambda it: it.acts(None),
+    Can.TIMELINE: lambda it: it.note([Note("k", "1", SIGNED, "opened")]),
 }
 _VERBS = frozenset({Can.ARCHIVE, Can.ERASE, Can.MERGE})  # a write() that is claimed may refuse these by receipt
 
@@ -57,6 +62,22 @@ class Self(Promises):
                 settings = {k: v for k, v in stage.settings.items() if k != setting.name}
                 error = self.raises(ValueError, lambda s=settings, h=stage.it._http: self.kind(s, h), setting.name)
                 assert setting.name in str(error)
+
+    @promise()
+    def test_oauth_takes_the_place_of_its_key(self) -> None:
+        """Where it has OAuth, a client id replaces the static key, which is neither needed nor sent then."""
+        stage = self.stage()
+        facts = self.kind.oauth_for(stage.settings)
+        if facts is None:
+            return
+        settings = {s.name: s for s in self.kind.settings}
+        assert "client_id" in settings, "OAuth is chosen by the setting client_id"
+        assert settings[facts.instead_of].unless == "client_id", f"{facts.instead_of} is needed with OAuth too"
+        given = {k: v for k, v in stage.settings.items() if k != facts.instead_of} | {"client_id": "an-app"}
+        self.kind(given, stage.it._http)
+        assert "authorization" not in {name.lower() for name in self.kind.headers(given)}, "its own Authorization"
+        for url in filter(None, (facts.token_url, facts.authorize_url, facts.revoke_url)):
+            assert url.startswith(("https://", "http://127.0.0.1", "http://localhost")), f"not https: {url}"
 
     @promise()
     def test_its_repr_holds_no_secret(self) -> None:

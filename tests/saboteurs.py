@@ -14,6 +14,7 @@ import httpx
 
 from connectors import _signing as signing
 from connectors._http import Http
+from connectors._oauth_facts import OAuth
 from connectors.contract import (
     Can,
     Delivery,
@@ -55,6 +56,13 @@ def breaks(*promises: str, example: Example = ACME) -> Callable[[type[Acme]], ty
 
 
 # --- about itself -----------------------------------------------------------------------------------------------------
+
+
+@breaks("oauth_takes_the_place_of_its_key")
+class AlwaysSendsItsKey(Acme):
+    """Has OAuth, and wants a static key all the same."""
+
+    oauth = OAuth("https://acme.example/token", "https://acme.example/authorize", instead_of="token")
 
 
 @breaks("it_declares_itself")

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from connectors._http import Http
-from connectors.contract import Answer, Connector, Delivery, Event, Failed, Kind, Problem, Receipt
+from connectors.contract import Act, Answer, Connector, Delivery, Event, Failed, Kind, Problem, Receipt
 
 CONTACT = Kind.CONTACT
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)  # when the first seed was last changed
@@ -57,6 +57,21 @@ class Vendor(Protocol):
         """Somebody else changes this record, at this time."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What stands around the first two seeds: both belong to the company, it is the main one of the first."""
+
+    company: str = ""  # id; its name is ``COMPANY``
+    deal: str = ""  # id; of that company, its main contact is the first seed
+    colleague: str = ""  # id in the directory; address ``COLLEAGUE``
+    acts: tuple[Act, ...] = ()  # all that anybody did so far
+    later: Callable[[], str] | None = None  # one more act happens; its id
+
+
+COMPANY = "Suite & Sons"
+COLLEAGUE = "kim@suite.example"
+
+
 def _writes(request: httpx.Request) -> bool:
     return request.method not in {"GET", "HEAD"} and not request.url.path.endswith(("/search", "/batch/read"))
 
@@ -87,7 +102,7 @@ class Example:
     retried: bytes | None = None  # ``body`` as it comes at the next try, where the vendor counts tries in it
     junk: bytes = b"{"  # signed, but no delivery
     answer: Answer = field(default_factory=Answer)  # to ``body``
-    proof: tuple[str, ...] = ()  # the headers that prove it, in lower case
+    proof: tuple[str, ...] = ()  # the headers that prove it, in lower case; "?name" = a parameter of the URL
     body_is_signed: bool = True
     tolerance: timedelta | None = None  # how old a signature may be, where it holds a time
     copies: timedelta = timedelta(hours=5)  # how long a copy is known as one, where no id or time names a happening
@@ -107,6 +122,11 @@ class Example:
     # Can.CHANGED
     many: int = 250  # seeds in walks: several pages; where a search is capped, more than the cap
     tied: int = 40  # how many of them share one modified time
+
+    # Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE
+    around: Callable[[Any], Around] | None = None  # sets it up at the vendor of a stage
+    company_name: str = ""  # the field with a company's name
+    notes: Callable[[Any, str], Sequence[str]] | None = None  # (vendor, id of a person): the texts of its timeline
 
     # Can.DESCRIBE
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # picklists: field -> its values

@@ -23,8 +23,11 @@ from app.ops.problems import BODY_LIMIT, Problem
 from app.push import brake
 from app.records import suspended, tombstones
 from app.repair import erasing, runs
+from app.repair.connecting import Connecting
 from connectors.contract import Can
+from tests.agreed import put_in_force
 from tests.apihelp import Api, Reader, add, add_contacts, add_events, add_letters, new_database
+from tests.authority import PUBLIC, Acme
 
 DOC = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
 DOCUMENTED = re.findall(r"^`(GET|POST) (/[^`]*)`:", DOC, re.MULTILINE)
@@ -151,13 +154,17 @@ def add_proposals(database: Database, contact: int) -> None:
 @pytest.mark.parametrize("line", CURLS, ids=lambda line: " ".join(curl_of(line)[:2]))
 def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what they say, but for the names of the connections here."""
-    api = Api(database)
+    api = Api(database, connecting=Connecting(database, {"hub": Acme(database).access}, public_url=PUBLIC))
     add_events(database, *({"status": "dead"} for _ in range(7)))
     add_letters(database, *({} for _ in range(4)))
     add_contacts(database, *({} for _ in range(41)), {"values": {"email": "ann@example.org"}})
     add_merges(database, 42)
     add_contacts(database, {"id": 57}, {"id": 58, "values": {"city": "Bonn"}})
     add_proposals(database, 42)
+    stamps = {"created_at": 1_000, "updated_at": 1_000, "version": 1, "facts": {}}
+    add(database, t.company, {"id": 7, **stamps})
+    add(database, t.deal, {"id": 9, "status": "open", **stamps})
+    put_in_force(database, api.connections, 42)
     for _ in range(3):
         api.replay.start()
     conflict = {"contact_id": 42, "field": "city", "connection": "chimp", "ours": None, "theirs": "Bonn", "at": 1_000}

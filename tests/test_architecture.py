@@ -79,11 +79,15 @@ def _modules(*rooms: str) -> dict[str, Module]:
 
 MODULES = _modules("app", "connectors", "sandbox")
 OURS = "app bench connectors docs mappings migrations sandbox tests"
-JOURNEY = "app.entry app.sync app.records app.push app.repair"
+JOURNEY = "app.entry app.sync app.records app.push app.repair app.agreement"
 TOP = "app.cli app.commands app.console app.demo app.doctor app.logs app.main app.ops app.serving app.worker"
 PURE = (
     "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching "
-    "app.sync.merging app.match"
+    "app.sync.merging app.match "
+    "app.agreement.words app.agreement.conditions app.agreement._conditions_parse app.agreement.facts "
+    "app.agreement.load app.agreement.lifecycle app.agreement.judging app.agreement.attempted app.agreement.versions "
+    "app.agreement.grammar app.agreement.hours app.agreement.terms app.agreement.clocks app.agreement.attempts "
+    "app.agreement.quotas app.agreement.owed app.agreement.promises app.agreement._promises_*"
 )
 
 # Who → what they never import, not even inside a function.

@@ -564,4 +564,5 @@ def test_the_base_url_is_brevos_own() -> None:
         return httpx.Response(200, json={"contacts": [], "count": 0})
 
     over(httpx.MockTransport(vendor), base_url="http://localhost:1/v3/").changed(C, None)
-    assert asked == ["http://localhost:1/v3/contacts?limit=50&offset=0&sort=asc"]
+    over(httpx.MockTransport(vendor), base_url="http://localhost:1").changed(C, None)
+    assert asked == ["http://localhost:1/v3/contacts?limit=50&offset=0&sort=asc"] * 2

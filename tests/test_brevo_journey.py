@@ -47,7 +47,7 @@ class Journey(test_journey.Journey):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.port = listening.getsockname()[1]
         config = folder / "tandem.yml"
-        config.write_text(CONFIG.format(espocrm=sandbox.espocrm_url, brevo=sandbox.brevo_url))
+        config.write_text(CONFIG.format(espocrm=sandbox.url("espocrm"), brevo=sandbox.url("brevo")))
         self.env = {
             **os.environ,
             "TANDEM_CONFIG": str(config),
@@ -61,8 +61,8 @@ class Journey(test_journey.Journey):
         sandbox.call(lambda: espo.deliver_to(f"{self.door}/espocrm"))
         sandbox.call(lambda: brevo.deliver_to(f"{self.door}/brevo"))
         person = {"x-sandbox-source": "user"}
-        self.crm = httpx.Client(base_url=f"{sandbox.espocrm_url}/api/v1", headers={"x-api-key": espo.key, **person})
-        self.brevo = httpx.Client(base_url=sandbox.brevo_url, headers={"api-key": brevo.key, **person})
+        self.crm = httpx.Client(base_url=f"{sandbox.url('espocrm')}/api/v1", headers={"x-api-key": espo.key, **person})
+        self.brevo = httpx.Client(base_url=f"{sandbox.url('brevo')}/v3", headers={"api-key": brevo.key, **person})
 
     def people(self) -> list[dict[str, Any]]:
         """EspoCRM's."""

@@ -6,19 +6,28 @@ import connectors
 from connectors.brevo import Brevo
 from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
+from connectors.klaviyo import Klaviyo
 from connectors.mailchimp import Mailchimp
+from connectors.mautic import Mautic
+from connectors.salesforce import Salesforce
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
 from tests.examples.brevo import BREVO
 from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
+from tests.examples.klaviyo import KLAVIYO
 from tests.examples.mailchimp import MAILCHIMP
+from tests.examples.mautic import MAUTIC
+from tests.examples.salesforce import SALESFORCE
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
 TestBrevo = conformance(Brevo, BREVO)
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
+TestKlaviyo = conformance(Klaviyo, KLAVIYO)
 TestMailchimp = conformance(Mailchimp, MAILCHIMP)
+TestMautic = conformance(Mautic, MAUTIC)
+TestSalesforce = conformance(Salesforce, SALESFORCE)
 
 
 def test_every_connector_has_joined() -> None:

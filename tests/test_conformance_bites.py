@@ -10,6 +10,7 @@ import connectors
 from connectors.contract import Can, Problem
 from tests import (
     saboteurs,
+    saboteurs_around,  # noqa: F401 - enters its own
     saboteurs_hooks,  # noqa: F401 - enters its own
     saboteurs_merge,  # noqa: F401 - enters its own
 )

@@ -144,6 +144,39 @@ def test_objections_travel_first(database: Database) -> None:
     assert any("mailing" in order.fields for order in w.vendors["chimp"].calls[0])
 
 
+@pytest.mark.parametrize(("endings", "passes"), [([], 1), (["ok", "before"], 2), (["ok", "after"], 1)])
+def test_an_objection_lands_though_the_order_it_was_part_of_is_refused(
+    database: Database, endings: list[str], passes: int
+) -> None:
+    """The vendor takes the name not, and the order is given up with its reason; who objected is out all the same."""
+    w = world(database)
+    w.vendors["hub"].put(None, ANN)
+    w.settle()
+    w.vendors["hub"].put("hub1", {"last": "REFUSE", "mailing": "no"})
+    w.vendors["chimp"].fail_next = list(endings)
+    w.settle()
+    assert mailing(w, "chimp") == "no"
+    (record,) = w.vendors["chimp"].records.values()
+    assert record.fields["last"] == "Lee"
+    (letter,) = w.rows(t.dead)
+    assert (letter.code, letter.field) == ("invalid", "last")
+    w.vendors["hub"].put("hub1", {"last": "Lund"})
+    w.settle()
+    (record,) = w.vendors["chimp"].records.values()
+    assert (record.fields["last"], record.fields["mailing"]) == ("Lund", "no")
+    alone = [o for orders in w.vendors["chimp"].calls for o in orders if set(o.fields) == {"mailing"}]
+    assert len(alone) == passes, "said until it landed, and never again"
+
+
+def test_an_objection_that_is_lost_with_its_order_is_noticed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above can fail: without an order of its own the objection is refused with the name."""
+    monkeypatch.setattr("app.push.push.objections", lambda _connection, _refused: None)
+    with pytest.raises(AssertionError):
+        test_an_objection_lands_though_the_order_it_was_part_of_is_refused(database, [], 1)
+
+
 def test_failure_13_the_vendor_remembers_the_erasure(database: Database) -> None:
     """A vendor that may not mail an address says so once; the other side is told, nobody tries again."""
     w = world(database)

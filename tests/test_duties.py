@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from sqlalchemy import select, text, update
@@ -24,10 +24,13 @@ HOUR = 3_600_000
 
 
 @contextlib.contextmanager
-def holder(database: Database, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def holder(
+    database: Database, *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A process of ``tests.holder``; woken before it is ended."""
-    env = {"TANDEM_DATABASE": database.url.render_as_string(hide_password=False)}
-    with running("tests.holder", *arguments, env=env) as process:
+    more = env if env is not None else {}
+    whole = {"TANDEM_DATABASE": database.url.render_as_string(hide_password=False), **more}
+    with running("tests.holder", *arguments, env=whole) as process:
         try:
             yield process
         finally:

@@ -64,7 +64,7 @@ class Journey(test_journey.Journey):
             self.port = listening.getsockname()[1]
         config = folder / "tandem.yml"
         config.write_text(
-            CONFIG.format(espocrm=sandbox.espocrm_url, mailchimp=sandbox.mailchimp_url, list_id=self.list_id)
+            CONFIG.format(espocrm=sandbox.url("espocrm"), mailchimp=sandbox.mailchimp_url, list_id=self.list_id)
         )
         chimp = sandbox.mailchimp
         self.env = {
@@ -80,7 +80,7 @@ class Journey(test_journey.Journey):
         sandbox.call(lambda: espo.deliver_to(f"{self.door}/espocrm"))
         sandbox.call(lambda: chimp.deliver_to(f"{self.door}/mailchimp", secret="hook-secret"))
         headers = {"x-api-key": espo.key, "x-sandbox-source": "user"}
-        self.crm = httpx.Client(base_url=f"{sandbox.espocrm_url}/api/v1", headers=headers)
+        self.crm = httpx.Client(base_url=f"{sandbox.url('espocrm')}/api/v1", headers=headers)
         self.mailchimp = httpx.Client(base_url=sandbox.mailchimp_url, headers={"authorization": f"Bearer {chimp.key}"})
 
     def contacts(self) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def test_every_request_and_answer_is_as_the_document_says(sim: tuple[EspoSim, Sa
     with httpx.HTTPTransport(verify=PLAIN) as line:
         checked = Checked(line)
         attributes = "firstName,lastName,title,phoneNumber,doNotCall,emailAddressIsOptedOut,addressCity,accountName"
-        it = over(checked, base_url=sandbox.espocrm_url, api_key=espo.key, attributes=attributes, page_size="3")
+        it = over(checked, base_url=sandbox.url("espocrm"), api_key=espo.key, attributes=attributes, page_size="3")
         assert "'tandem'" in it.check()
         assert it.describe(C).properties["emailAddressIsOptedOut"].type == "bool"
         new = [
@@ -129,7 +129,7 @@ def test_the_checker_and_the_simulator_refuse_alike(sim: tuple[EspoSim, Sandbox]
     """A record without a last name: the document forbids the request, the simulator refuses it."""
     espo, sandbox = sim
     order = Order("k", C, Verb.CREATE, {"firstName": "A", "emailAddress": "a@one.example"})
-    it = over(httpx.HTTPTransport(verify=PLAIN), base_url=sandbox.espocrm_url, api_key=espo.key)
+    it = over(httpx.HTTPTransport(verify=PLAIN), base_url=sandbox.url("espocrm"), api_key=espo.key)
     (receipt,) = it.write([order])
     assert isinstance(receipt, Failed)
     assert isinstance(receipt.problem, Refused)

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from connectors import _hubspot_hooks as hooks
@@ -227,11 +228,65 @@ def event(type_: str, **more: Any) -> dict[str, Any]:
 def test_events(row: dict[str, Any], action: Action | None, id_: str, losers: tuple[str, ...]) -> None:
     """Each event type says what happened to which contact; what is not about contacts says nothing."""
     for body in ([row], row):
-        found = connect().receive(delivery(body)).events
+        found = [e for e in connect().receive(delivery(body)).events if e.kind is Kind.CONTACT]
         assert [(e.action, e.ref, e.losers) for e in found] == ([(action, Ref(id_), losers)] if action else [])
         assert all(
             e.occurred_at == datetime(2025, 1, 1, 0, 0, 0, 123_000, UTC) and e.kind is Kind.CONTACT for e in found
         )
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        (event("company.creation", objectId=13), [(Kind.COMPANY, "13", Action.CHANGED, ())]),
+        (event("deal.propertyChange", objectId=7, propertyName="amount"), [(Kind.DEAL, "7", Action.CHANGED, ())]),
+        (event("company.deletion", objectId=13), [(Kind.COMPANY, "13", Action.DELETED, ())]),
+        (
+            event("company.merge", primaryObjectId=1, mergedObjectIds=[2], newObjectId=1),
+            [(Kind.COMPANY, "1", Action.MERGED, ("2",))],
+        ),
+        (
+            event("contact.associationChange", associationType="CONTACT_TO_COMPANY", fromObjectId=10, toObjectId=5),
+            [(Kind.COMPANY, "5", Action.CHANGED, ()), (Kind.CONTACT, "10", Action.CHANGED, ())],
+        ),
+        (
+            event("deal.associationChange", associationType="DEAL_TO_COMPANY", fromObjectId=7, toObjectId=5),
+            [(Kind.DEAL, "7", Action.CHANGED, ()), (Kind.COMPANY, "5", Action.CHANGED, ())],
+        ),
+        (event("object.deletion", objectTypeId="0-3", objectId=7), [(Kind.DEAL, "7", Action.DELETED, ())]),
+        (event("ticket.creation", objectId=13), []),
+    ],
+    ids=lambda v: v.get("subscriptionType") if isinstance(v, dict) else None,
+)
+def test_events_of_companies_and_deals(
+    row: dict[str, Any], told: list[tuple[Kind, str, Action, tuple[str, ...]]]
+) -> None:
+    """Each says which company or deal to look at; an association is news for both of its ends."""
+    found = connect().receive(delivery([row])).events
+    assert [(e.kind, e.ref.value, e.action, e.losers) for e in found] == told
+    assert len({e.dedupe for e in found}) == len(found)
+
+
+def test_an_object_of_ones_own_stands_for_deals() -> None:
+    """Its events, its reading, its associations go by its type."""
+    it = plain(client_secret=SECRET, deal_object="2-1234567")
+    row = event("object.creation", objectTypeId="2-1234567", objectId=7)
+    assert [(e.kind, e.ref.value) for e in it.receive(delivery([row])).events] == [(Kind.DEAL, "7")]
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        found = {"id": "7", "properties": {}, "updatedAt": "2026-01-01T00:00:00Z"}
+        results = [found] if request.url.path.endswith("objects/2-1234567/batch/read") else []
+        return httpx.Response(200, json={"results": results})
+
+    (record,) = plain(httpx.MockTransport(answer), deal_object="2-1234567").read(Kind.DEAL, ["7"])
+    assert record.ties == {Kind.CONTACT: (), Kind.COMPANY: ()}
+    assert asked == [
+        "/crm/v3/objects/2-1234567/batch/read",
+        "/crm/v4/associations/2-1234567/contacts/batch/read",
+        "/crm/v4/associations/2-1234567/companies/batch/read",
+    ]
 
 
 def test_a_malformed_entry_does_not_hold_the_others() -> None:

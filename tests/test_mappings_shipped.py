@@ -100,8 +100,9 @@ def test_names_and_addresses_are_never_emptied(map_: Map) -> None:
     for name in ("email", "given_name", "family_name"):
         assert not map_.policy(name).clearable
     assert map_.keys == ("email",)
-    # EspoCRM makes nobody without a last name.
-    assert map_.required == (("email", "family_name") if map_.connector == "espocrm" else ("email",))
+    # EspoCRM and Salesforce make nobody without a last name.
+    strict = map_.connector in {"espocrm", "salesforce"}
+    assert map_.required == (("email", "family_name") if strict else ("email",))
 
 
 def test_sales_words_come_from_the_crm_only() -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import ConfigError
-from app.core.settings import FILES, Config, Settings, database_url
+from app.core.settings import FILES, Config, Settings, database_url, environment
 
 SECRET = {
     "database": "postgresql://tandem:geheim@db/tandem",
     "database_password": "geheim",
     "token": "a-token-of-some-length",
     "erasure_key": "a-key-of-some-length",
+    "encryption_keys": "a-key-for-tokens",
 }
 
 
@@ -38,6 +39,24 @@ def test_a_secret_comes_from_a_file(name: str, tmp_path: Path, monkeypatch: pyte
     assert said(settings, name) == SECRET[name]
     if name != "database":
         assert SECRET[name] not in repr(settings)
+
+
+@pytest.mark.parametrize("name", ["TANDEM_TOKEN", "tandem_token"])
+def test_a_folder_of_secrets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file stands for the variable of its name: after the process's own, before ``.env``; others are let be."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / name).write_text("from-the-folder\n", encoding="utf-8")
+    (folder / "tls.key").write_bytes(b"\xff")
+    (folder / "TANDEM_HUB_KEY").write_text("of-a-connection", encoding="utf-8")
+    Path(".env").write_text("TANDEM_TOKEN=from-env-file\nTANDEM_SECRETS_DIR=secrets\n", encoding="utf-8")
+    assert said(Settings(), "token") == "from-the-folder"
+    assert environment()["TANDEM_HUB_KEY"] == "of-a-connection"
+    monkeypatch.setenv("TANDEM_TOKEN", "from-the-process")
+    assert said(Settings(), "token") == "from-the-process"
+    monkeypatch.setenv("TANDEM_SECRETS_DIR", "nowhere")
+    with pytest.raises(ConfigError, match="TANDEM_SECRETS_DIR: there is no folder nowhere"):
+        environment()
 
 
 @pytest.mark.parametrize(("text", "told"), [(None, "cannot be read: FileNotFoundError"), ("", "is empty")])

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from app.agreement.leads import Leads
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
@@ -21,11 +22,13 @@ from app.core.words import Brake, Canary, Deletes, Likeness, Mode, Waits
 from app.entry import inbox
 from app.push import trust
 from app.push.push import Push
+from app.push.timeline import Timeline
 from app.push.work import FAR
 from app.records import state
 from app.repair.erase import Erase
 from app.repair.poll import Poll
 from app.repair.reconcile import Reconcile
+from app.repair.rounds import Rounds
 from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
@@ -208,11 +211,12 @@ class World:
         mapping_text: str = MAPPING,
         likeness: Likeness = Likeness.OFF,
         first_read: bool = True,
+        vendor: type[Vendor] = Vendor,
     ) -> None:
         """``first_read`` False: no connection has been read completely yet, so that nobody is created."""
         self.database = database
         self.clock = itertools.count(1)
-        self.vendors = {name: Vendor(name, self.clock) for name in sides}
+        self.vendors = {name: vendor(name, self.clock) for name in sides}
         self.likeness = likeness
         self.connections = Connections(
             {
@@ -268,6 +272,9 @@ class World:
         self.push = Push(*args, lease_ms=60_000, schedule=schedule)
         self.poll = Poll(*args, lease_ms=60_000, schedule=schedule)
         self.erase = Erase(*args, lease_ms=60_000, schedule=schedule)
+        self.rounds = Rounds(*args, lease_ms=60_000, schedule=schedule)
+        self.timeline = Timeline(*args, lease_ms=60_000, schedule=schedule)
+        self.leads = Leads(*args, lease_ms=60_000)
         self.reconcile = Reconcile(*args, lease_ms=60_000, schedule=schedule, recent_ms=0, patience_ms=0)
 
     def deliver(self, name: str, events: Sequence[Event] | None = None) -> None:
@@ -298,7 +305,7 @@ class World:
             if webhooks:
                 for name in self.vendors:
                     self.deliver(name)
-            if not (self.fetch.step() or self.push.step() or self.erase.step()):
+            if not (self.fetch.step() or self.leads.step() or self.push.step() or self.erase.step()):
                 return sum(len(v.calls) for v in self.vendors.values()) - before
         raise AssertionError("it does not come to rest")
 

@@ -146,9 +146,7 @@ def whole(config: Path | None) -> Iterator[Tandem]:
             tandem.connections.suspend(suspended.fields(db))
         yield tandem
     finally:
-        for client in tandem.clients.values():
-            client.close()
-        tandem.database.close()
+        tandem.close()
 
 
 @contextmanager

@@ -146,7 +146,8 @@ def env_text(chosen: Mapping[str, type[Connector]]) -> str:
         lines = [f"# Connection {name}"]
         for setting in (s for s in kind.settings if s.secret):
             value = secrets.token_urlsafe(32) if setting.name in OURS else ""
-            lines.append(f"# {setting.about}{'' if setting.required else ' (optional)'}")
+            other = f" (not with settings.{setting.unless}: docs/connect.md)" if setting.unless is not None else ""
+            lines.append(f"# {setting.about}{other if setting.required else ' (optional)'}")
             lines.append(f"{'' if setting.required or value else '# '}{variable_of(name, setting.name)}={value}")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)

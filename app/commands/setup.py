@@ -19,6 +19,7 @@ from app.commands.base import (
     print_table,
     settings_of,
     store,
+    whole,
 )
 from app.core.settings import environment
 from app.repair import prune as pruning
@@ -75,13 +76,17 @@ def prune(
     ```
     """
     settings, loaded = configuration(config)
-    retention = Retention(settings.keep_events_days, settings.keep_history_days)
-    with store(settings, loaded) as database:
-        if dry_run:
-            with database.read() as db:
-                found = pruning.due(db, retention)
-        else:
-            found = pruning.everything(database, retention)
+    retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
+    if dry_run or retention.history is None:
+        with store(settings, loaded) as database:
+            if dry_run:
+                with database.read() as db:
+                    found = pruning.due(db, retention)
+            else:
+                found = pruning.everything(database, retention)
+    else:  # leads are sealed before their past goes, which takes the connections
+        with whole(config) as tandem:
+            found = pruning.everything(tandem.database, retention, tandem.connections)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(found)})
         return
@@ -90,6 +95,7 @@ def prune(
         ("deliveries", _kept(retention.events), found.deliveries),
         ("history", _kept(retention.history), found.history),
         ("refusals", _kept(retention.events), found.refusals),
+        ("engagements", _kept(retention.engagements), found.engagements),
     ]
     print_table("", ("what", "kept for", "would go" if dry_run else "removed"), rows, empty="")
 

@@ -61,6 +61,7 @@ class Field:
     type: Type
     about: str
     form: Form | None = None
+    derived: bool = False  # made by Tandem of companies, deals and engagement: vendors are told, and say it not
 
 
 class Unfit(ValueError):
@@ -92,14 +93,63 @@ _TABLE: Final = (
     Field("language", Type.TEXT, "BCP 47 tag", Form.LANGUAGE),
     Field("lifecycle_stage", Type.TEXT, "how far the person is on the way to being a client"),
     Field("lead_status", Type.TEXT, "what sales is doing with the lead"),
+    Field("lifecycle_since", Type.DATETIME, "since when the person is at that stage, by the agreement"),
+    Field("lifecycle_reason", Type.TEXT, "why the person came to that stage, by the agreement"),
+    Field("lead_reason", Type.TEXT, "why sales gave the lead back, as the agreement names it"),
+    Field("lead_flag", Type.TEXT, "what is not as agreed, for people to read"),
+    Field("vendor_stage", Type.TEXT, "a vendor's own stage field, which the agreement takes as a claim only"),
     Field("lead_score", Type.NUMBER, "score of the lead"),
     Field("tags", Type.LIST, "labels; a set"),
     Field("owner_email", Type.TEXT, "address of the colleague in charge", Form.EMAIL),
     Field("created_on", Type.DATE, "the day the person became known"),
+    Field(
+        "last_engaged_at",
+        Type.DATETIME,
+        "the day on which the person last opened, clicked, answered …; its midnight, UTC",
+        derived=True,
+    ),
+    Field(
+        "last_touch_at",
+        Type.DATETIME,
+        "when one of us last called, met or wrote to the person, by the CRM",
+        derived=True,
+    ),
+    Field("engagement_score", Type.NUMBER, "0 to 100, by what the person did; see docs/objects.md", derived=True),
+    Field("emails_sent", Type.NUMBER, "campaign mails, at least so many", derived=True),
+    Field("emails_opened", Type.NUMBER, "opened by the person, at least so many", derived=True),
+    Field("emails_clicked", Type.NUMBER, "clicks, at least so many", derived=True),
+    Field("forms_filled", Type.NUMBER, "forms, at least so many", derived=True),
+    Field("page_visits", Type.NUMBER, "at least so many", derived=True),
+    Field("surveys_answered", Type.NUMBER, "at least so many", derived=True),
+    Field("calls", Type.NUMBER, "calls to the person, at least so many", derived=True),
+    Field("meetings", Type.NUMBER, "at least so many", derived=True),
+    Field("company_domain", Type.TEXT, "of the main company", derived=True),
+    Field("company_industry", Type.TEXT, "of the main company", derived=True),
+    Field("company_size", Type.NUMBER, "how many work at the main company", derived=True),
+    Field("company_country", Type.TEXT, "of the main company", derived=True),
+    Field(
+        "deal_name", Type.TEXT, "of the deal that counts: the newest open one, else the last that closed", derived=True
+    ),
+    Field("deal_stage", Type.TEXT, "its stage, as the vendor calls it", derived=True),
+    Field("deal_status", Type.TEXT, "open, won or lost", derived=True),
+    Field("deal_amount", Type.NUMBER, "what it is worth", derived=True),
+    Field("deal_currency", Type.TEXT, "ISO 4217", derived=True),
+    Field("deal_owner_email", Type.TEXT, "the colleague in charge of it", derived=True),
+    Field("deal_lost_reason", Type.TEXT, "why it was lost", derived=True),
+    Field("deals_open", Type.NUMBER, "how many are open", derived=True),
+    Field("deals_won", Type.NUMBER, "how many were won", derived=True),
 )
 
 FIELDS: Final[Mapping[str, Field]] = MappingProxyType({f.name: f for f in _TABLE})
 """All canonical contact fields by name.  A mapping may declare more as ``custom.<name>``."""
+
+GOVERNED: Final = frozenset(
+    {
+        *("lifecycle_stage", "lifecycle_since", "lifecycle_reason", "lead_status", "lead_reason", "lead_flag"),
+        "vendor_stage",
+    }
+)
+"""Fields that the agreement decides once one is in force: what a vendor says of them is a claim."""
 
 CUSTOM_PREFIX: Final = "custom."
 CUSTOM_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")

@@ -3,7 +3,8 @@
 Secrets never stand in ``tandem.yml``: a connection's secret ``access_token`` of the connection ``hubspot`` is read from
 ``TANDEM_HUBSPOT_ACCESS_TOKEN``, or from the file that ``TANDEM_HUBSPOT_ACCESS_TOKEN_FILE`` names (Docker and Kubernetes
 secrets).  So can our own be given: ``TANDEM_DATABASE_FILE``, ``TANDEM_DATABASE_PASSWORD_FILE``,
-``TANDEM_TOKEN_FILE``, ``TANDEM_ERASURE_KEY_FILE``.
+``TANDEM_TOKEN_FILE``, ``TANDEM_ERASURE_KEY_FILE``, ``TANDEM_ENCRYPTION_KEYS_FILE``.  Or a whole folder of them, each
+file named as the variable that it stands for: ``TANDEM_SECRETS_DIR``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigError
-from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Watch, Writes
+from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Only, Watch, Writes
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
@@ -119,6 +120,37 @@ class CanaryConfig(BaseModel):
         return Canary(self.records, tuple(sorted(self.where.items())), self.sample)
 
 
+def _wanted(value: Any) -> Any:
+    """One value, or several of which one has to hold; as texts."""
+    if not isinstance(value, dict):
+        return value
+    several = {k: v if isinstance(v, list) else [v] for k, v in value.items()}
+    return {
+        k: ["" if x is None else str(x).lower() if isinstance(x, bool) else str(x) for x in v]
+        for k, v in several.items()
+    }
+
+
+Wanted = Annotated[dict[str, list[str]], BeforeValidator(_wanted)]
+
+
+class OnlyConfig(BaseModel):
+    """Whom a connection is about: canonical field → its value, or several; for each direction.
+
+    Who leaves is neither deleted nor archived: nothing but objections travels any more.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    in_: Wanted = Field(default_factory=dict, alias="in")
+    out: Wanted = Field(default_factory=dict)
+
+    def value(self, way: str) -> Only:
+        """As the stations see it; ``way``: in or out."""
+        chosen = self.in_ if way == "in" else self.out
+        return Only(tuple((name, frozenset(values)) for name, values in sorted(chosen.items())))
+
+
 class ConnectionConfig(BaseModel):
     """One configured account at a vendor, as ``tandem.yml`` says it."""
 
@@ -142,6 +174,7 @@ class ConnectionConfig(BaseModel):
     deletes: DeletesConfig = DeletesConfig()
     duplicates: Duplicates = Duplicates.REPORT  # records that are one too many here, since another vendor merged
     brake: BrakeConfig = BrakeConfig()
+    only: OnlyConfig = OnlyConfig()  # whom the connection is about
 
     def watch(self) -> Watch:
         """As the stations see it."""
@@ -199,6 +232,7 @@ class Config(BaseModel):
     public_url: str | None = None
     database: str | None = None
     matching: MatchingConfig = MatchingConfig()
+    agreement: Path | None = None  # what sales and marketing agreed; None = the shipped mappings/agreement.yaml
     connections: tuple[ConnectionConfig, ...] = ()
 
     @field_validator("connections")
@@ -224,6 +258,8 @@ class Settings(BaseSettings):
     public_url: str | None = None  # how vendors reach the door, when a proxy stands before it
     token: SecretStr | None = None  # of the operations API; None = it answers on loopback only
     erasure_key: SecretStr | None = None  # keys the hashes of removed addresses; None = one is made and kept
+    encryption_keys: SecretStr | None = None  # seal OAuth tokens in the store; several while rotating, newest first
+    secrets_dir: Path | None = None  # files named as variables, e.g. /run/secrets
     body_limit: int = Field(default=2 * 1024 * 1024, ge=1024)  # bytes of one delivery
     workers: int = Field(default=2, ge=1, le=64)  # threads for reading, and as many for writing
     shared_budget: bool | None = None  # count calls with the other processes; None = on PostgreSQL only
@@ -233,6 +269,7 @@ class Settings(BaseSettings):
     retry_cap_seconds: float = Field(default=3600, gt=0)
     keep_events_days: int | None = Field(default=30, ge=1)  # processed events and their bytes; empty = for ever
     keep_history_days: int | None = Field(default=None, ge=1)  # what each field was before; empty = for ever
+    keep_engagements_days: int | None = Field(default=None, ge=1)  # opens, calls …; how often stays; empty = for ever
     http_timeout: float = Field(default=30, gt=0, le=600)
     log_level: str = "INFO"
     log_json: bool = False
@@ -248,10 +285,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[Any, ...]:
         """A file that a variable names comes before the variable itself, as for the secrets of connections."""
-        return init_settings, _from_files, env_settings, dotenv_settings, file_secret_settings
+        return init_settings, _from_files, env_settings, _from_folder, dotenv_settings, file_secret_settings
 
 
-FILES: Final = ("database", "database_password", "token", "erasure_key")  # may be given as a file
+# May be given as a file.
+FILES: Final = ("database", "database_password", "token", "erasure_key", "encryption_keys")
+FOLDER: Final = "TANDEM_SECRETS_DIR"
 
 
 def _from_files() -> dict[str, Any]:
@@ -259,6 +298,28 @@ def _from_files() -> dict[str, Any]:
     env = environment()
     names = {name: f"TANDEM_{name}_FILE".upper() for name in FILES}
     return {name: _secret_file(variable, env[variable]) for name, variable in names.items() if env.get(variable)}
+
+
+def _from_folder() -> dict[str, Any]:
+    """Settings that stand as files in the folder of secrets.  Raises ConfigError."""
+    found = _folder(environment(folder=False))
+    names = {f"TANDEM_{name}".upper(): name for name in FILES}
+    return {names[variable]: value for variable, value in found.items() if variable in names}
+
+
+def _folder(env: Mapping[str, str]) -> dict[str, str]:
+    """Variable → text of the file of that name, in capitals or small letters.
+
+    Kubernetes keeps the files of a mounted secret behind links whose names begin with two dots; only names that begin
+    with ``TANDEM_`` are looked at.
+    """
+    if not env.get(FOLDER):
+        return {}
+    folder = Path(env[FOLDER])
+    if not folder.is_dir():
+        raise ConfigError(f"{FOLDER}: there is no folder {folder}")
+    files = sorted(f for f in folder.iterdir() if f.name.upper().startswith("TANDEM_") and f.is_file())
+    return {file.name.upper(): _secret_file(f"{FOLDER}: {file.name}", str(file)) for file in files}
 
 
 def _secret_file(variable: str, path: str) -> str:
@@ -338,13 +399,13 @@ def _line(text: str, loc: tuple[Any, ...]) -> int | None:
     return line
 
 
-def environment(env_file: Path | None = Path(".env")) -> dict[str, str]:
-    """What the process and ``.env`` say, the process first."""
+def environment(env_file: Path | None = Path(".env"), *, folder: bool = True) -> dict[str, str]:
+    """What the process, the folder of secrets and ``.env`` say, in this order.  Raises ConfigError for the folder."""
     values: dict[str, str] = {}
     if env_file is not None and env_file.is_file():
         values.update({k: v for k, v in dotenv_values(env_file).items() if v is not None})
-    values.update(os.environ)
-    return values
+    found = _folder({**values, **os.environ}) if folder else {}
+    return {**values, **found, **os.environ}
 
 
 def connection_settings(config: ConnectionConfig, names: Mapping[str, bool], env: Mapping[str, str]) -> dict[str, str]:

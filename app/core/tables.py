@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
 
+from app.core._tables_agreement import AgreementVersion, Disposition, Lead, LeadStep, Refold
 from app.core._tables_base import Base, Big, big, json, row_id, words
 from app.core._tables_care import (
     Alias,
@@ -24,7 +25,21 @@ from app.core._tables_care import (
     Tombstone,
     Withheld,
 )
+from app.core._tables_objects import (
+    Belonging,
+    Colleague,
+    Company,
+    Deal,
+    DealStep,
+    Engagement,
+    EngagementSum,
+    Entry,
+    ObjectLink,
+    SummaryDue,
+    Survey,
+)
 from app.core._tables_replicas import CallBudget, Flight
+from app.core._tables_tokens import Consenting, Token
 from app.core._tables_trust import Approval, CanaryContact
 from app.core._tables_watch import (
     Alarm,
@@ -368,6 +383,8 @@ connection_state = _table(ConnectionState)
 lease = _table(Lease)
 call_budget = _table(CallBudget)
 flight = _table(Flight)
+token = _table(Token)
+consenting = _table(Consenting)
 worker = _table(Worker)
 run = _table(Run)
 tombstone = _table(Tombstone)
@@ -382,3 +399,19 @@ sighting = _table(Sighting)
 drift = _table(Drift)
 landed = _table(Landed)
 rhythm = _table(Rhythm)
+company = _table(Company)
+deal = _table(Deal)
+deal_step = _table(DealStep)
+object_link = _table(ObjectLink)
+belonging = _table(Belonging)
+colleague = _table(Colleague)
+engagement = _table(Engagement)
+engagement_sum = _table(EngagementSum)
+summary_due = _table(SummaryDue)
+survey = _table(Survey)
+timeline_entry = _table(Entry)
+agreement_version = _table(AgreementVersion)
+lead = _table(Lead)
+lead_step = _table(LeadStep)
+disposition = _table(Disposition)
+refold = _table(Refold)

@@ -34,6 +34,36 @@ class Waits(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Only:
+    """Whom a connection is about, in one direction: canonical field, the values that it may have; all have to hold.
+
+    A list fits by any of its elements; ``""`` stands for no value.  Without conditions it is about everybody.
+    """
+
+    where: tuple[tuple[str, frozenset[str]], ...] = ()
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields that decide."""
+        return frozenset(name for name, _ in self.where)
+
+    def fits(self, values: Mapping[str, Value]) -> bool:
+        """Whether somebody with these values is one of them."""
+        return all(not wanted.isdisjoint(_as_texts(values.get(name))) for name, wanted in self.where)
+
+
+def _as_texts(value: Value) -> tuple[str, ...]:
+    if value is None or value == []:
+        return ("",)
+    if isinstance(value, bool):
+        return ("true" if value else "false",)
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+
+
+EVERYBODY: Final = Only()
+
+
+@dataclass(frozen=True, slots=True)
 class Canary:
     """To whom a connection in mode canary writes: the first ``records`` contacts that fit."""
 

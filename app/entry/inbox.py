@@ -67,13 +67,16 @@ def event_row(connection: str, event: Event, received_at: int, delivery: int | N
 
 def record_json(record: Record) -> dict[str, Any]:
     """A record at rest inside an event."""
-    return {
+    kept: dict[str, Any] = {
         "id": record.id,
         "fields": dict(record.fields),
         "modified": to_ms(record.modified) if record.modified is not None else None,
         "archived": record.archived,
         "former": list(record.former_ids),
     }
+    if record.ties:
+        kept["ties"] = {str(kind): [[tie.id, tie.main, tie.role] for tie in ties] for kind, ties in record.ties.items()}
+    return kept
 
 
 def store_events(db: Connection, rows: Sequence[dict[str, Any]]) -> None:

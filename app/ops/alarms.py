@@ -31,7 +31,9 @@ class AlarmShown(Shape):
 
     id: int = Field(examples=[3])
     kind: str = Field(
-        description="drift, read (an answer that was not whole), field, silence, freshness, webhook", examples=["field"]
+        description="drift, read (an answer that was not whole), field, silence, freshness, webhook, access (a token "
+        "ends or was lost)",
+        examples=["field"],
     )
     connection: str = Field(examples=["hubspot"])
     subject: str = Field(description="What it is about, where that is not the whole connection.", examples=["city"])

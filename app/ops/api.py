@@ -20,6 +20,7 @@ from app.ops.alarms import alarms_api
 from app.ops.auth import protect
 from app.ops.brakes import brakes_api
 from app.ops.conflicts import conflicts_api
+from app.ops.connect import connect_api
 from app.ops.connections import connections_api
 from app.ops.consents import consents_api
 from app.ops.contacts import contacts
@@ -28,9 +29,11 @@ from app.ops.drift import drift_api
 from app.ops.erasures import erasures
 from app.ops.events import events
 from app.ops.health import EVENT_AGE, Examiner, health
+from app.ops.leads import leads_api
 from app.ops.matches import matches_api
 from app.ops.merges import merges_api
 from app.ops.metrics import Metrics
+from app.ops.objects import objects_api
 from app.ops.plans import plans_api
 from app.ops.problems import MEDIA_TYPE, Problem
 from app.ops.provenance import provenance_api
@@ -38,6 +41,7 @@ from app.ops.replay import Replay
 from app.ops.replicas import replicas_api
 from app.ops.tombstones import tombstones_api
 from app.ops.undo import undo_api
+from app.repair.connecting import Connecting
 from app.repair.undoing import Undo
 from app.sync.connection import Connections
 
@@ -109,11 +113,13 @@ def build_api(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
     worker_expected: bool,
     event_age: timedelta = EVENT_AGE,
+    connecting: Connecting | None = None,
 ) -> FastAPI:
     """The app.
 
     ``wake`` is called after everything that gives the workers something to do.  ``token`` None: callers on this machine
     only.  ``worker_expected``: not ready without a live worker.  ``event_age``: not ready once an event waited longer.
+    ``connecting``: of the connections that use OAuth; None: none does.
     """
     api = Api(
         title="Tandem operations API",
@@ -130,6 +136,9 @@ def build_api(
     examiner = Examiner(database, connections, worker_expected=worker_expected, event_age=event_age)
     api.include_router(health(examiner, metrics))
     api.include_router(connections_api(database, connections, wake))
+    if connecting is None:
+        connecting = Connecting(database, {}, public_url="")
+    api.include_router(connect_api(database, connecting, wake))
     api.include_router(replicas_api(database))
     api.include_router(events(database, connections, replay, wake))
     api.include_router(deadletters(database, connections, wake))
@@ -138,12 +147,14 @@ def build_api(
     api.include_router(alarms_api(database, connections, wake))
     api.include_router(plans_api(database, connections))
     api.include_router(contacts(database, connections))
+    api.include_router(objects_api(database))
     api.include_router(conflicts_api(database, connections, wake))
     api.include_router(provenance_api(database, connections))
     api.include_router(undo_api(Undo(database, connections), wake))
     api.include_router(consents_api(database, connections, wake))
     api.include_router(merges_api(database, connections, wake))
     api.include_router(matches_api(database, connections, wake))
+    api.include_router(leads_api(database, connections, wake))
     api.include_router(tombstones_api(database, wake))
     api.include_router(erasures(database, connections, wake))
     return api

@@ -97,6 +97,12 @@ async def allowed(
         raise refused
 
 
+async def own_page(request: Request) -> None:
+    """Dependency of a GET that changes something: no other site's page may send a browser there.  HTTPException 403."""
+    if request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+        raise HTTPException(403, "a browser may begin this from Tandem's own pages or its address bar only")
+
+
 def _on_this_machine(request: Request) -> bool:
     if request.client is None or any(name in request.headers for name in PROXIED):
         return False

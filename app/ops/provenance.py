@@ -14,6 +14,8 @@ from pydantic import Field
 from sqlalchemy import Connection as Db
 from sqlalchemy import RowMapping, select
 
+from app.agreement.leads import RULE as AGREED
+from app.agreement.words import SOURCE as AGREEMENT
 from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.db import Database
@@ -28,10 +30,13 @@ from app.records import contacts as people
 from app.records import refusals
 from app.records.contacts import Contact
 from app.sync.connection import Connection, Connections
+from app.sync.summarising import SOURCE
 
 h, i, d = t.history.c, t.inbox.c, t.dead.c
 
 WORDS: Final[Mapping[str, str]] = {
+    "summary": "made of the company, the deals and the engagement of the contact",
+    AGREED: "worked out from what happened, by the version of the agreement that was in force",
     "first": "nobody had said anything about it before",
     "changed": "only they had changed it",
     "blank": "a record that is seen for the first time states nothing by an empty field",
@@ -208,8 +213,11 @@ def _cause(fact: Fact, causes: Mapping[int, RowMapping], known: Around) -> Cause
         words = f"event {fact.event} of {fact.source}, which is no longer kept"
     elif fact.actor is not None:
         words = f"{fact.actor} said so here" + (f" (run {fact.run})" if fact.run is not None else "")
+    elif fact.source == AGREEMENT:
+        words = "the agreement between sales and marketing decided so; `tandem lead show` has the steps and why"
     else:
-        words = "an operator said so here" if fact.source == OPERATOR else f"a reading of {fact.source}"
+        ours = {OPERATOR: "an operator said so here", SOURCE: "Tandem made it of what stands around the contact"}
+        words = ours.get(fact.source, f"a reading of {fact.source}")
     return Cause(
         words=words,
         source=fact.source,

@@ -80,12 +80,25 @@ def plan(
     ``stopped``: kinds of write that a brake stops; they are left out, and what is left goes.  ``waits``: what is not
     trusted yet: with ``Waits.READ`` nobody is created, with ``Waits.MODE`` nothing goes but withdrawals of consent.
     """
+    if not connection.only_out.fits(contact.values()):
+        return _outside(connection, row, contact, link, known)
     if Waits.MODE in waits:
         return _untrusted(connection, row, plan(connection, row, contact, link, known), known)
     planned = _trusted(connection, row, contact, link, known, stopped)
     if Waits.READ in waits and isinstance(planned, Planned) and planned.order.verb is Verb.CREATE:
         return Held(row, Waits.READ, {})
     return planned
+
+
+def _outside(connection: Connection, row: Leased, contact: Contact, link: Link | None, known: Known) -> Planned | None:
+    """The connection is not about this contact: a record that is there is told objections, and nothing else."""
+    if link is None or link.gone_at is not None:
+        return None
+    said = _consent(connection, link.shadow, known, {Writes.OPT_INS})
+    if not said.fields:
+        return None
+    order = _order(connection, row, contact, Verb.UPDATE, said.fields, link)
+    return Planned(row, contact, link, order, said.said, withdrawn=said.withdrawn)
 
 
 def _untrusted(connection: Connection, row: Leased, free: Planned | Held | None, known: Known) -> Planned | Held | None:
@@ -144,6 +157,8 @@ def _create(
 
 def uncreated(connection: Connection, contact: Contact, known: Known) -> tuple[str, str] | None:
     """Why no record is made of a contact that has none there: a code and a sentence; None where one is."""
+    if not connection.only_out.fits(contact.values()):
+        return "outside", "the connection is not about such contacts: `only: out` in tandem.yml"
     if contact.merged_into is not None:
         return "merged", "another contact stands for it"
     if known.buried:
@@ -222,7 +237,7 @@ def lacking(connection: Connection, contact: Contact, link: Link, known: Known) 
     """
     if link.gone_at is not None or (known.buried and connection.deletes_out is not Deletes.IGNORE):
         return frozenset()
-    if contact.merged_into is not None:
+    if contact.merged_into is not None or not connection.only_out.fits(contact.values()):
         return frozenset(_consent(connection, link.shadow, known, {Writes.OPT_INS}).said)
     said = _consent(connection, link.shadow, known, ()).said
     return frozenset(_unwritten(connection, contact.values(), link, known)) | frozenset(said)
@@ -317,6 +332,22 @@ def _consent(connection: Connection, shadow: Mapping[str, Any], known: Known, st
         skipped,
         tuple(withdrawn),
     )
+
+
+def objections(connection: Connection, refused: Planned) -> Planned | None:
+    """Of an order that the vendor refused, what protects the person, as an order of its own.
+
+    None where that was all of it, or nothing of it: whatever is wrong with a name or an address, who has objected is
+    not written to meanwhile.
+    """
+    order = refused.order
+    stops = {r.theirs: r.name for r in connection.map.consents if refused.sent.get(r.name) in STOPPING}
+    fields = {name: value for name, value in order.fields.items() if name in stops}
+    if order.verb is not Verb.UPDATE or not fields or len(fields) == len(order.fields):
+        return None
+    said = {stops[name]: refused.sent[stops[name]] for name in fields}
+    alone = replace(order, key=f"{order.key}:objection", fields=fields)
+    return replace(refused, order=alone, sent=said, kinds=frozenset(), held=None, skipped={})
 
 
 def held_now(connection: Connection, planned: Planned, receipt: Done) -> tuple[dict[str, Any], dict[str, Any]]:

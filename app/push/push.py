@@ -22,8 +22,8 @@ from app.core.words import Brake, Waits, Writes
 from app.entry import inbox
 from app.push import brake, trust, withheld, work
 from app.push.gather import Gathered, gather
-from app.push.plan import Held, Planned, plan
-from app.push.settling import Outcome, Settle
+from app.push.plan import Held, Planned, objections, plan
+from app.push.settling import COMPLIANCE, Outcome, Settle
 from app.push.trust import Trust
 from app.push.work import Leased
 from app.records import dead, state
@@ -64,6 +64,7 @@ class Batch:
     held: dict[int, Writes | Waits] = field(default_factory=dict)  # contacts of whom everything waits, and for what
     withheld: set[int] = field(default_factory=set)  # contacts of whom something is not to be written
     trust: Trust = field(default_factory=Trust)
+    alone: list[tuple[Planned, Done]] = field(default_factory=list)  # objections that landed without the rest
 
 
 class Push:
@@ -129,7 +130,7 @@ class Push:
                     work.release(db, batch.token)
                 raise
         with until(ends):
-            receipts = self._send(batch)
+            receipts = self._protected(batch, self._send(batch))
         self._database.transact(lambda db: self._finish(db, batch, receipts))
         return len(batch.rows)
 
@@ -217,12 +218,38 @@ class Push:
     def _send(self, batch: Batch) -> Sequence[Receipt]:
         if not batch.planned:
             return ()
-        orders = [p.order for p in batch.planned]
-        name = batch.connection.name
+        return self._write(batch.connection, batch.planned)
+
+    def _protected(self, batch: Batch, receipts: Sequence[Receipt]) -> Sequence[Receipt]:
+        """Say objections by themselves where the orders that they were part of were refused, e.g. for an address.
+
+        The receipts, where such an objection has to be tried again that of the try: then all of it is tried again.
+        """
+        refused = {}
+        for at, (planned, receipt) in enumerate(zip(batch.planned, receipts, strict=True)):
+            if isinstance(receipt, Failed) and isinstance(receipt.problem, Refused):
+                alone = None if receipt.problem.code in COMPLIANCE else objections(batch.connection, planned)
+                if alone is not None:
+                    refused[at] = alone
+        if not refused:
+            return receipts
+        told = list(receipts)
+        for (at, alone), receipt in zip(
+            refused.items(), self._write(batch.connection, list(refused.values())), strict=True
+        ):
+            if isinstance(receipt, Done):
+                batch.alone.append((alone, receipt))
+            elif isinstance(receipt, Failed) and not isinstance(receipt.problem, Refused):
+                told[at] = Failed(told[at].key, receipt.problem)
+        return told
+
+    def _write(self, connection: Connection, planned: Sequence[Planned]) -> Sequence[Receipt]:
+        orders = [p.order for p in planned]
+        name = connection.name
         try:
             # A withdrawal may use the part of the budget that is kept free for it.
-            with urgently() if any(p.consents for p in batch.planned) else contextlib.nullcontext():
-                receipts = batch.connection.connector.write(orders)
+            with urgently() if any(p.consents for p in planned) else contextlib.nullcontext():
+                receipts = connection.connector.write(orders)
         except (TryLater, NeedsHuman, Refused) as problem:
             return [Failed(o.key, problem) for o in orders]
         except Exception as error:  # noqa: BLE001 - a defect of a connector must not stop the worker, nor lose the rows
@@ -249,6 +276,11 @@ class Push:
         for planned, receipt in paired:
             self._count(connection.name, type(receipt).__name__.lower())
             self._settle.one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)
+        for alone, done in batch.alone:
+            link = links.get(alone.contact.id)
+            if link is not None:
+                late = alone.contact.id not in mine
+                self._settle.landed_at(connection, alone, done, link, outcome, now, late=late)
         pairs.create(db, outcome.created.values(), now)
         pairs.save(db, outcome.changed.values())
         lost = work.complete(
@@ -279,6 +311,7 @@ class Push:
             state.pushed(db, connection.name, now, recovered=outcome.trouble is None)
         for planned in landed:
             self._landed(connection.name, max(0, now - planned.row.since) / 1000)
+        for planned in (*landed, *(alone for alone, _ in batch.alone)):
             if planned.withdrawn:
                 self._withdrawn(connection.name, max(0, now - max(planned.withdrawn)) / 1000)
 

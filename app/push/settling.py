@@ -87,7 +87,7 @@ class Settle:
                 out.looks.append(_look(connection, Ref(survivor), f"merged:{contact_id}:{now}", now))
                 out.done.append(contact_id)
             case Done():
-                self._landed_at(connection, planned, receipt, link, out, now, late=contact_id not in mine)
+                self.landed_at(connection, planned, receipt, link, out, now, late=contact_id not in mine)
                 if planned.held is not None:
                     out.held[contact_id] = planned.held
                 else:
@@ -180,7 +180,7 @@ class Settle:
             )
         )
 
-    def _landed_at(
+    def landed_at(
         self,
         connection: Connection,
         planned: Planned,

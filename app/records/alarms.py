@@ -26,6 +26,7 @@ class Kind(StrEnum):
     FIELD = "field"  # a field is gone, renamed, hidden, or of another type
     SILENCE = "silence"  # no webhook for much longer than usual
     FRESHNESS = "freshness"  # changes land later than promised
+    ACCESS = "access"  # a token ends, or was lost: somebody has to connect again
     WEBHOOK = "webhook"  # the vendor's subscription is missing or switched off
 
 

@@ -58,6 +58,9 @@ def compare(connection: Connection, record: Record, link: Link, contact: Contact
     before = link.shadow
     unseen = {n for n, v in claim.items() if n in mapping.in_fields and _unlike(before.get(n, MISSING), v)}
     unseen |= {n for n, v in said.items() if before.get(n) != v}
+    if not connection.only_in.fits({**contact.values(), **{n: v for n, v in claim.items() if n in mapping.in_fields}}):
+        # The connection is not about them: what the record says is not taken in, objections aside.
+        claim, unseen = {}, unseen & {r.name for r in mapping.consents}
     now = {n: v for n, v in {**before, **claim, **said}.items() if n not in blank}
     unwritten = lacking(connection, contact, replace(link, shadow=now), replace(known, asked=frozenset()))
     decided = {w["field"] for w in link.warnings or () if w.get("code") == "belongs_to_another"} | set(known.asked)
@@ -85,6 +88,7 @@ def page(
     told = _told(db, connection, there.values())
     strangers = [r for i, r in there.items() if i not in links]
     refused = _refused(db, connection, connections, strangers)
+    refused |= {r.id for r in strangers if not connection.only_in.fits(connection.map.read(r.fields).claim)}
     out.blocked = len(refused)
     for record in strangers:
         if record.id in refused:

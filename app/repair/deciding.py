@@ -18,7 +18,7 @@ from app.core.errors import NotPossible
 from app.core.words import EVERYTHING, OPERATOR, Channel, Entry, Reason, Status
 from app.push import withheld, work
 from app.records import contacts as people
-from app.records import ledger, merges, tombstones
+from app.records import leads, ledger, merges, tombstones
 from app.records.contacts import Contact
 from app.sync import consent, matching
 from app.sync.connection import Connections
@@ -127,6 +127,7 @@ def _against(held: State, word: Word) -> str:
 
 def _travel(db: Db, connections: Connections, word: Word, now: int) -> None:
     having = _having(db, word)
+    leads.mark(db, having)
     for name in sorted(connections):
         rules = [r for r in connections[name].map.consents if r.channel is word.channel]
         if not rules:

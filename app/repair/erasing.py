@@ -13,7 +13,7 @@ from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.db import Database, dumps, now_ms, ring
 from app.core.errors import NotFound
-from app.records import blocks, drift, proposals, tombstones
+from app.records import belongings, blocks, drift, engagements, proposals, tombstones
 from app.records import links as pairs
 from app.repair import subject
 from app.repair.subject import Subject
@@ -136,7 +136,23 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
     for contact in ids:
         pairs.address_is_of(db, contact, None)
     trusted = (t.canary_contact, t.approval)
-    by_contact = (t.work, t.withheld, *trusted, t.dead, t.conflict, t.refusal, t.history, t.link, t.contact_key)
+    removed["engagement"] += engagements.forget(db, ids, records, who.addresses)
+    removed["belonging"] += belongings.forget(db, ids, records)
+    around = (t.engagement_sum, t.summary_due, t.timeline_entry)
+    agreed = (t.refold, t.disposition, t.lead_step, t.lead)
+    by_contact = (
+        t.work,
+        t.withheld,
+        *trusted,
+        *agreed,
+        t.dead,
+        t.conflict,
+        t.refusal,
+        t.history,
+        t.link,
+        t.contact_key,
+        *around,
+    )
     for table in by_contact:
         removed[str(table.name)] += _gone(db, table, table.c.contact_id.in_(ids))
     removed["contact"] += _gone(db, t.contact, t.contact.c.id.in_(ids))

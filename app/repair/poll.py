@@ -215,8 +215,14 @@ def _events(connection: Connection, page: Page) -> list[Event]:
 def _seen(record: Record) -> str:
     """Equal for two readings of an unchanged record.
 
-    The fields are part of it: some vendors count whole seconds, and computed fields move no modified time at all.
+    The fields, and what the record is associated with, are part of it: some vendors count whole seconds, and computed
+    fields move no modified time at all.  So are former ids: a merge, or a lead's conversion, may change nothing else of
+    the record that lives on.
     """
-    digest = hashlib.sha256(dumps(dict(record.fields)).encode()).hexdigest()[:16]
+    said: dict[str, Any] = dict(record.fields)
+    if record.ties:
+        said["ties"] = {str(kind): [[tie.id, tie.main, tie.role] for tie in ties] for kind, ties in record.ties.items()}
+    shown = dumps(said) + (dumps(sorted(record.former_ids)) if record.former_ids else "")
+    digest = hashlib.sha256(shown.encode()).hexdigest()[:16]
     moment = to_ms(record.modified) if record.modified is not None else ""
     return f"poll:{record.id}:{moment}:{digest}"

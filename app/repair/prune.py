@@ -15,10 +15,12 @@ import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import Table, delete, func, select
 
+from app.agreement import keeping
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
-from app.records import alarms
+from app.records import alarms, engagements, tokens
+from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +28,7 @@ BATCH = 500  # rows in one transaction
 DAY_MS = 86_400_000
 EVERY_MS = 3_600_000  # between two rounds
 NAME = "prune"
+NOBODY = Connections({})
 PROCESSED, UNPROCESSED = ("done", "ignored"), ("pending", "parked", "dead")
 
 
@@ -35,6 +38,7 @@ class Retention:
 
     events: int | None = 30
     history: int | None = None
+    engagements: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,28 @@ class Pruned:
     deliveries: int = 0
     history: int = 0
     refusals: int = 0
+    engagements: int = 0
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.events + self.deliveries + self.history + self.refusals
+        return self.events + self.deliveries + self.history + self.refusals + self.engagements
 
 
 class Prune:
     """The station.  One worker prunes at a time; a step removes one batch of each kind, then rests for an hour."""
 
-    def __init__(self, database: Database, retention: Retention, worker: str, *, lease_ms: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        retention: Retention,
+        worker: str,
+        *,
+        lease_ms: int,
+        connections: Connections = NOBODY,
+    ) -> None:
         self._retention = retention
+        self._connections = connections
         self._duty = Duty(database, NAME, worker, self._batch, every_ms=EVERY_MS, lease_ms=lease_ms)
 
     def step(self) -> int:
@@ -67,34 +81,41 @@ class Prune:
         return removed
 
     def _batch(self, db: Db) -> int:
-        return prune(db, self._retention).total
+        return prune(db, self._retention, self._connections).total
 
 
-def prune(db: Db, retention: Retention) -> Pruned:
+def prune(db: Db, retention: Retention, connections: Connections = NOBODY) -> Pruned:
     """Remove one batch of each kind that is older than its retention, in the caller's transaction."""
     now: int = db.execute(select(now_ms())).scalar_one()
-    events = deliveries = history = refusals = 0
+    tokens.forget_late(db)
+    events = deliveries = history = refusals = acts = 0
     if retention.events is not None:
         cutoff = now - retention.events * DAY_MS
+        # An act whose contact never came is an event that led to nothing.
+        acts += _acts(db, engagements.unclaimed(db, cutoff, BATCH))
         events = _events(db, cutoff)
         deliveries = _deliveries(db, cutoff)
         refusals = _refusals(db, cutoff)
         alarms.forget(db, cutoff, BATCH)
     if retention.history is not None:
-        history = _history(db, now - retention.history * DAY_MS)
-    return Pruned(events, deliveries, history, refusals)
+        cutoff = now - retention.history * DAY_MS
+        history = _history(db, connections, cutoff) + keeping.prune(db, connections, cutoff, BATCH)
+    if retention.engagements is not None:
+        acts += _acts(db, engagements.old(db, now - retention.engagements * DAY_MS, BATCH))
+    return Pruned(events, deliveries, history, refusals, acts)
 
 
-def everything(database: Database, retention: Retention) -> Pruned:
+def everything(database: Database, retention: Retention, connections: Connections = NOBODY) -> Pruned:
     """Remove all that is older than its retention, a batch in each transaction; how many rows."""
     total = Pruned()
     while True:
-        step = database.transact(lambda db: prune(db, retention))
+        step = database.transact(lambda db: prune(db, retention, connections))
         total = Pruned(
             total.events + step.events,
             total.deliveries + step.deliveries,
             total.history + step.history,
             total.refusals + step.refusals,
+            total.engagements + step.engagements,
         )
         if step.total == 0:
             return total
@@ -104,9 +125,11 @@ def due(db: Db, retention: Retention) -> Pruned:
     """How many rows ``everything`` would remove."""
     i, d, h = t.inbox.c, t.delivery.c, t.history.c
     now: int = db.execute(select(now_ms())).scalar_one()
-    events = deliveries = history = refusals = 0
+    events = deliveries = history = refusals = acts = 0
+    g = t.engagement.c
     if retention.events is not None:
         cutoff = now - retention.events * DAY_MS
+        acts = db.execute(select(func.count()).where(g.contact_id.is_(None), g.received_at < cutoff)).scalar_one()
         refusals = db.execute(select(func.count()).where(t.refusal.c.stored_at < cutoff)).scalar_one()
         events = db.execute(select(func.count()).where(i.status.in_(PROCESSED), i.done_at < cutoff)).scalar_one()
         needed = select(i.delivery).where(i.status.in_(UNPROCESSED), i.delivery.is_not(None))
@@ -115,13 +138,18 @@ def due(db: Db, retention: Retention) -> Pruned:
     if retention.history is not None:
         past = select(func.count()).where(h.stored_at < now - retention.history * DAY_MS)
         history = db.execute(past).scalar_one()
-    return Pruned(events, deliveries, history, refusals)
+    if retention.engagements is not None:
+        old = select(func.count()).where(g.at < now - retention.engagements * DAY_MS)
+        acts += db.execute(old).scalar_one()
+    return Pruned(events, deliveries, history, refusals, acts)
 
 
-def _history(db: Db, cutoff: int) -> int:
+def _history(db: Db, connections: Connections, cutoff: int) -> int:
     h = t.history.c
-    oldest = db.execute(select(h.id, h.stored_at).where(h.id > 0).order_by(h.id).limit(BATCH))
-    return _remove(db, t.history, [row.id for row in oldest if row.stored_at < cutoff])
+    oldest = db.execute(select(h.id, h.stored_at, h.contact_id).where(h.id > 0).order_by(h.id).limit(BATCH))
+    old = [row for row in oldest if row.stored_at < cutoff]
+    keeping.before(db, connections, {row.contact_id for row in old}, cutoff)
+    return _remove(db, t.history, [row.id for row in old])
 
 
 def _arrived(db: Db, until: int) -> Iterator[Any]:
@@ -171,6 +199,13 @@ def _refusals(db: Db, cutoff: int) -> int:
             )
         )
     return len(keys)
+
+
+def _acts(db: Db, ids: Sequence[int]) -> int:
+    """Acts and their timeline entries here; the sums stay, which say only how often."""
+    if ids:
+        db.execute(delete(t.timeline_entry).where(t.timeline_entry.c.engagement_id.in_(ids)))
+    return _remove(db, t.engagement, ids)
 
 
 def _remove(db: Db, table: Table, ids: Sequence[int]) -> int:

@@ -7,7 +7,7 @@ again, unless the vendor's record keeps the address for itself; then the dead le
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,14 +20,15 @@ from app.core.errors import NotFound, NotPossible
 from app.core.words import OPERATOR, Channel, Entry, Fact, Outcome, Reason, Status
 from app.core.words import Decision as Decided
 from app.push import work
+from app.records import belongings, engagements, leads, ledger, merges, proposals, timelines
 from app.records import contacts as people
-from app.records import ledger, merges, proposals
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
 from app.records.proposals import Decision
 from app.sync import identity, matching, uniting
 from app.sync.connection import Connections
+from app.sync.summarising import touched
 
 RULE: Final = "split"
 h, n = t.history.c, t.consent.c
@@ -61,6 +62,7 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     for link in pairs.of_contact(db, winner, lock=True):
         if [link.connection, link.kind, link.remote_id] in row["links"]:
             pairs.give(db, link, loser)
+    theirs = {(link.connection, link.remote_id) for link in pairs.of_contact(db, loser)}
     for link in pairs.of_contact(db, loser, lock=True):
         if link.gone_at is not None:  # archived or merged away because of this merge: it is made again
             pairs.remove(db, link)
@@ -70,8 +72,10 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     people.write_history(db, [first, second], now)
     _void(db, number, by, now)
     identity.refile(db, connections, was, {winner: first.values(), loser: second.values()})
+    _around(db, connections, winner, loser, theirs, now)
     proposals.settle(db, winner, loser, Decision.DIFFERENT, by)
     work.mark_at(db, connections, (winner, loser), now)
+    leads.mark(db, (winner, loser))
     return Apart(winner, loser)
 
 
@@ -105,14 +109,27 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
     people.create(db, [leaver], now)
     people.set_keys(db, {leaver.id: _keys(leaver, connections)}, {leaver.id: ()})
     pairs.give(db, link, leaver.id)
+    leads.give(db, contact, leaver.id, connection)
     merges.never(db, contact, leaver.id, connection, by, now)
     db.execute(update(t.link).where(t.link.c.contact_id == leaver.id).values(origin=None))
     people.save(db, [held], now)
     people.write_history(db, [held, leaver], now)
     identity.refile(db, connections, was, {contact: held.values(), leaver.id: leaver.values()})
+    _around(db, connections, contact, leaver.id, {(connection, link.remote_id)}, now)
     proposals.settle(db, contact, leaver.id, Decision.DIFFERENT, by)
     work.mark_at(db, connections, (contact, leaver.id), now)
+    leads.mark(db, (contact, leaver.id))
     return Apart(contact, leaver.id)
+
+
+def _around(
+    db: Db, connections: Connections, stays: int, leaves: int, records: Collection[tuple[str, str]], now: int
+) -> None:
+    """What was done by the leaver, and what is said of these records (connection, id), goes along."""
+    belongings.move(db, stays, leaves, records)
+    engagements.split(db, stays, leaves, records)
+    timelines.follow(db, leaves)
+    touched(db, connections, (stays, leaves), now)
 
 
 def _decision(name: str, old: Any, new: Any) -> Decided:

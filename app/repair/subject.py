@@ -134,7 +134,9 @@ def holds(pattern: re.Pattern[bytes], values: Sequence[Any]) -> bool:
 _MOMENTS: Final = frozenset(
     {
         *("at", "created_at", "done_at", "due_at", "first_failed_at", "gone_at", "modified", "occurred_at"),
+        *("first_at", "last_at", "closed_at"),
         *("received_at", "first_seen", "last_seen", "since", "stored_at", "updated_at", "written_at"),
+        *("status_since", "handed_at", "accepted_at", "recycled_at", "rest_until", "turns_at", "judged_at", "void_at"),
     }
 )
 _LEFT_OUT: Final = frozenset({"digest", "dedupe", "gen", "lease", "taken", "lane", "body"})
@@ -162,11 +164,23 @@ def everything(database: Database, connections: Connections, address: str) -> di
             t.approval,
             t.dead,
             t.disagreement,
+            t.belonging,
+            t.engagement,
+            t.engagement_sum,
+            t.summary_due,
+            t.timeline_entry,
+            t.lead,
+            t.lead_step,
+            t.disposition,
+            t.refold,
         )
         found |= {str(table.name): _rows(db, table, table.c.contact_id.in_(ids)) for table in tables}
         found["merge"] = _rows(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))
         found["proposal"] = _rows(db, t.proposal, t.proposal.c.older.in_(ids) | t.proposal.c.newer.in_(ids))
         found["alias"] = [row for name, of in who.records.items() for row in _rows(db, t.alias, aliases_of(name, of))]
+        found["engagement"] += _waiting(db, who)
+        found["company"] = _around(db, t.company, found["belonging"])
+        found["deal"] = _around(db, t.deal, found["belonging"])
         found["consent"] = _rows(db, t.consent, t.consent.c.address.in_(sorted(who.addresses | who.phones)))
     found |= {"inbox": [], "delivery": []}
     events: set[int] = set()
@@ -180,6 +194,20 @@ def everything(database: Database, connections: Connections, address: str) -> di
                 known = {one["id"] for one in found["dead"]}
                 found["dead"] += [r for r in _rows(db, t.dead, t.dead.c.event.in_(hits)) if r["id"] not in known]
     return found
+
+
+def _waiting(db: Db, who: Subject) -> list[dict[str, Any]]:
+    """Acts that are known by the person's records or addresses only."""
+    g = t.engagement.c
+    mine = [(g.who_key == "email") & g.who.in_(sorted(who.addresses))]
+    mine += [(g.connection == n) & (g.who_key == "id") & g.who.in_(sorted(ids)) for n, ids in who.records.items()]
+    return [row for where in mine for row in _rows(db, t.engagement, where & g.contact_id.is_(None))]
+
+
+def _around(db: Db, table: Table, belongings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The companies, or deals, that the person belongs to."""
+    ids = {row["object_id"] for row in belongings if row["kind"] == str(table.name) and row["object_id"] is not None}
+    return _rows(db, table, table.c.id.in_(sorted(ids)))
 
 
 def aliases_of(connection: str, records: Sequence[str]) -> Any:
@@ -204,7 +232,7 @@ def _rows(db: Db, table: Table, where: Any) -> list[dict[str, Any]]:
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     shown = {n: _iso(v) if n in _MOMENTS and isinstance(v, int) and v < FAR else v for n, v in row.items()}
     facts = shown.get("facts")
-    if isinstance(facts, dict):
+    if isinstance(facts, dict) and all(isinstance(f, dict) for f in facts.values()):  # of a lead's step they are plain
         shown["facts"] = {
             name: {"value": f["v"], "source": f["s"], "at": _iso(f["t"]), "rule": f["r"], "event": f.get("e")}
             for name, f in sorted(facts.items())

@@ -7,6 +7,7 @@ are not kept and subscriptions that a vendor switched off raise alarms.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -18,7 +19,8 @@ from app.core import tables as t
 from app.core.clock import monotonic
 from app.core.db import Database, now_ms, upsert
 from app.records import alarms, suspended
-from app.repair import freshness
+from app.records.access import Access
+from app.repair import connecting, freshness
 from app.repair.freshness import Recorder
 from app.repair.hooks import Hooks
 from app.repair.rhythm import Rhythm
@@ -41,12 +43,22 @@ class Watch:
     """The station."""
 
     def __init__(
-        self, database: Database, connections: Connections, recorder: Recorder, *, door: str | None = None
+        self,
+        database: Database,
+        connections: Connections,
+        recorder: Recorder,
+        *,
+        door: str | None = None,
+        access: Mapping[str, Access] | None = None,
     ) -> None:
-        """``door``: scheme and host by which vendors reach us; None: nobody said, so subscriptions are left alone."""
+        """``door``: scheme and host by which vendors reach us; None: nobody said, so subscriptions are left alone.
+
+        ``access``: of the connections that use OAuth.
+        """
         self._database = database
         self._connections = connections
         self._recorder = recorder
+        self._access = access if access is not None else {}
         self._describe = Describe(database, connections)
         self._hooks = Hooks(database, connections, door)
         self._next = 0.0
@@ -68,6 +80,8 @@ class Watch:
                 if Can.WEBHOOK in one.connector.can:
                     self._database.transact(lambda db, one=one: listen(db, one, now))  # type: ignore[misc]
             self._database.transact(lambda db: freshness.judge(db, self._connections))
+            for name in self._database.transact(lambda db: connecting.judge(db, self._access)):
+                log.warning("access.ends", connection=name)
             self._describe.step()
             self._hooks.step()
         return 0

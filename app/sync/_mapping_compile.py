@@ -6,7 +6,7 @@ are not one to one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core.fields import (
@@ -23,7 +23,7 @@ from app.core.fields import (
 from app.core.words import Winner
 from app.sync._mapping_chains import chain, each, fits, lists, shortened, value_map
 from app.sync._mapping_entries import Entry, Policy, Way
-from app.sync._mapping_grammar import FieldSpec, FileSpec, Parsed, maybe
+from app.sync._mapping_grammar import CustomSpec, FieldSpec, FileSpec, Parsed, ReadSpec, maybe
 from app.sync._mapping_yaml import Path, Problem
 from app.sync.transforms import DEFAULT_READ, TRANSFORMS, Context, Function, Raw, Shape
 
@@ -44,6 +44,40 @@ def compile_entries(parsed: Parsed, context: Context) -> tuple[list[Entry], list
             problems.append(parsed.source.problem(("fields", name), message, list(fields)))
             continue
         builder = _Builder(parsed, context, field, about)
+        entry = builder.entry()
+        problems.extend(builder.problems)
+        if entry is not None:
+            entries.append(entry)
+    return entries, problems
+
+
+def compile_readers(
+    parsed: Parsed,
+    context: Context,
+    under: str,
+    specs: Mapping[str, ReadSpec],
+    custom: Mapping[str, CustomSpec],
+    fields: Mapping[str, Field],
+) -> tuple[list[Entry], list[Problem]]:
+    """The entries of the section ``under``, whose records are only read, and what is wrong with them."""
+    problems: list[Problem] = []
+    own: dict[str, Field] = {}
+    for name, declared in custom.items():
+        if not CUSTOM_NAME.fullmatch(name):
+            message = "not a name: lower-case letters, digits and _, beginning with a letter"
+            problems.append(parsed.source.problem((under, "custom", name), message))
+        own[CUSTOM_PREFIX + name] = Field(CUSTOM_PREFIX + name, Type(declared.type), declared.about)
+    known = {**fields, **own}
+    entries: list[Entry] = []
+    for name, spec in specs.items():
+        if name not in known:
+            message = f"no canonical field of a {under}{maybe(name, list(known))}"
+            problems.append(parsed.source.problem((under, "fields", name), message, list(known)))
+            continue
+        about = FieldSpec(
+            theirs=spec.theirs, way="in", read=spec.read, values=spec.values, default=spec.default, winner="newest"
+        )
+        builder = _Builder(parsed, context, known[name], about, (under, "fields"))
         entry = builder.entry()
         problems.extend(builder.problems)
         if entry is not None:
@@ -72,13 +106,15 @@ def place(spec: FileSpec, theirs: str) -> tuple[str, str | None]:
 class _Builder:
     """Builds one entry and notes what is wrong with it."""
 
-    def __init__(self, parsed: Parsed, context: Context, field: Field, about: FieldSpec) -> None:
+    def __init__(
+        self, parsed: Parsed, context: Context, field: Field, about: FieldSpec, under: Path = ("fields",)
+    ) -> None:
         self.problems: list[Problem] = []
         self._parsed = parsed
         self._context = context
         self._field = field
         self._about = about
-        self._at: Path = ("fields", field.name)
+        self._at: Path = (*under, field.name)
         self._many = field.type is Type.LIST
         self._item: Shape = field.form if field.form is not None else Type.TEXT if self._many else field.type
         own = about.placeholders
@@ -118,6 +154,8 @@ class _Builder:
 
     def _check(self) -> None:
         about, what = self._about, f"{self._field.name} is a {self._field.type}"
+        if self._field.derived and about.way != "out":
+            self._problem("way", f"{self._field.name} is made by Tandem, so it is only written", ("out",))
         if about.winner == "union" and not self._many:
             self._problem("winner", f"union is for lists; {what}")
         if about.winner == "max" and self._field.type not in _ORDERED:

@@ -16,12 +16,14 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from app.core.fields import CUSTOM_NAME, CUSTOM_PREFIX, FIELDS
+from app.core.objects import COMPANY_FIELDS, DEAL_FIELDS
 from app.sync._mapping_yaml import MappingError, Problem, Source, parse
 from app.sync.transforms import TRANSFORMS
 
 WayWord = Literal["in", "out", "both"]
 WinnerWord = Literal["crm", "marketing", "newest", "fill", "max", "union", "ask"]
 ConsentWord = Literal["granted", "pending", "none", "withdrawn", "hard_bounce", "complaint", "compliance"]
+OBJECT_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 CONSENT_NAME: Final = r"^(email|phone|sms|post)(:[a-z0-9][a-z0-9_.-]{0,60})?$"
 TypeWord = Literal["text", "number", "bool", "date", "datetime", "list"]
 
@@ -88,6 +90,69 @@ class ObjectSpec(_Model):
     required: list[Name] = Field(default_factory=list, description="parts without which it is not written")
 
 
+class ReadSpec(_Model):
+    """How one canonical field of a company or a deal is read; such records are not written."""
+
+    theirs: Name = Field(description="the vendor's name of the field")
+    read: list[str] | None = Field(None, description="transforms from theirs to ours, in order")
+    values: dict[str, Scalar] | None = Field(None, min_length=1, description="their word: our word; one to one")
+    default: Literal["drop", "keep"] = Field("drop", description="what becomes of a word that `values` does not list")
+
+
+class CompanySpec(_Model):
+    """Companies at the vendor."""
+
+    object: Annotated[str, Field(pattern=OBJECT_NAME)] | None = Field(
+        None, description="the vendor's kind of object that is meant, where it is one of your own"
+    )
+    fields: dict[str, ReadSpec] = Field(min_length=1, description="canonical field: how it is read")
+    custom: dict[str, CustomSpec] = Field(default_factory=dict, description="fields of your own")
+
+
+class DealSpec(_Model):
+    """Deals at the vendor."""
+
+    object: Annotated[str, Field(pattern=OBJECT_NAME)] | None = Field(
+        None, description="the vendor's kind of object that is meant, where it is one of your own"
+    )
+    fields: dict[str, ReadSpec] = Field(min_length=1, description="canonical field: how it is read")
+    custom: dict[str, CustomSpec] = Field(default_factory=dict, description="fields of your own")
+    stages: dict[str, Literal["open", "won", "lost"]] = Field(
+        default_factory=dict, description="their stage: what it means; others are open"
+    )
+    currency: str | None = Field(None, description="ISO 4217; of amounts whose record names none")
+
+
+DoingWord = Literal[
+    "send",
+    "open",
+    "click",
+    "bounce",
+    "unsubscribe",
+    "complaint",
+    "reply",
+    "form",
+    "page_visit",
+    "survey",
+    "event",
+    "call",
+    "meeting",
+    "mail",
+    "message",
+    "note",
+    "task",
+]
+
+
+class EngagementSpec(_Model):
+    """What people did there, and what of others' acts is shown there."""
+
+    take: list[DoingWord] | None = Field(None, description="kinds of act to take; left out: all that it tells")
+    timeline: list[DoingWord] = Field(
+        default_factory=list, description="kinds of act of the other connections that become entries of its timeline"
+    )
+
+
 class ExampleSpec(_Model):
     """A record in both words; run whenever the mapping is loaded."""
 
@@ -112,6 +177,9 @@ class FileSpec(_Model):
         default_factory=dict, description="channel, or channel:purpose: how consent stands at the vendor"
     )
     compose: dict[str, str] = Field(default_factory=dict, description="vendor field: text of {canonical} fields")
+    company: CompanySpec | None = Field(None, description="companies; left out: they are not read")
+    deal: DealSpec | None = Field(None, description="deals; left out: they are not read")
+    engagement: EngagementSpec | None = Field(None, description="acts; left out: they are not read")
     examples: list[ExampleSpec] = Field(default_factory=list, description="records in both words")
 
 
@@ -124,6 +192,13 @@ _MODELS: Final[Mapping[tuple[str | None, ...], type[_Model]]] = {
     ("consent", None, "evidence"): EvidenceSpec,
     ("objects", None): ObjectSpec,
     ("examples", None): ExampleSpec,
+    ("company",): CompanySpec,
+    ("company", "fields", None): ReadSpec,
+    ("company", "custom", None): CustomSpec,
+    ("deal",): DealSpec,
+    ("deal", "fields", None): ReadSpec,
+    ("deal", "custom", None): CustomSpec,
+    ("engagement",): EngagementSpec,
 }
 
 _MESSAGES: Final[Mapping[str, str]] = {
@@ -218,6 +293,10 @@ def json_schema() -> dict[str, Any]:
     for direction in ("read", "write"):
         words = [name for name, t in TRANSFORMS.items() if getattr(t, direction) is not None]
         properties[direction]["anyOf"][0]["items"] = {"enum": words}
+    schema["$defs"]["ReadSpec"]["properties"]["read"]["anyOf"][0]["items"] = properties["read"]["anyOf"][0]["items"]
+    own = {"type": "string", "pattern": f"^{CUSTOM_PREFIX.replace('.', '[.]')}{CUSTOM_NAME.pattern}$"}
+    for name, fields in (("CompanySpec", COMPANY_FIELDS), ("DealSpec", DEAL_FIELDS)):
+        schema["$defs"][name]["properties"]["fields"]["propertyNames"] = {"anyOf": [{"enum": list(fields)}, own]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Tandem mapping"}
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
 
 from app.core.words import Decision, Entry, Value
 from app.match.score import Score
@@ -25,6 +27,30 @@ class Arrival:
     since: int | None = None  # when the change happened (ms), for freshness
     carried: bool = False  # came inside an event or a poll page, not read back just now
     earlier: tuple[Record, ...] = ()  # the same record as shown before: what it objected to still counts
+
+
+class End(StrEnum):
+    """What became of one record."""
+
+    CHANGED = "changed"  # the contact has other values now
+    SAME = "same"  # nothing new: an echo, or a change of what is not mapped
+    STALE = "stale"  # older than what is known: ignored
+    UNSURE = "unsure"  # read before our own last write ended: has to be read again
+    BLOCKED = "blocked"  # of somebody who was deleted or erased, or whom the connection is not about: not taken in
+    REVIEW = "review"  # a person has to decide; see the dead letter
+
+
+OUTSIDE: Final = "outside"  # why a record is blocked: the connection is not about such people
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of an arrival."""
+
+    end: End
+    contact_id: int | None = None
+    reason: str | None = None
+    code: str | None = None
 
 
 @dataclass(slots=True)
@@ -58,6 +84,8 @@ class Batch:
     proposed: list[tuple[Contact, Contact, Score]] = field(default_factory=list)  # (older, newer) that may be one
     kept_out: list[tuple[Contact, Refusal]] = field(default_factory=list)  # claims that were not let in
     rulings: dict[str, str] = field(default_factory=dict)  # field -> what a person decided for every double edit
+    governed: bool = False  # an agreement is in force: it decides over some fields
+    told: list[tuple[Contact, dict[str, Any]]] = field(default_factory=list)  # what was said about leads
     temporary: int = 0
 
     def refuse(self, contact: Contact, name: str, code: str, at: int, event: int | None, value: Value = None) -> None:

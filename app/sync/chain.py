@@ -8,8 +8,7 @@ dirty marks stored, and what became of each record.  Mapping, matching and mergi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
@@ -18,37 +17,28 @@ from app.core.clock import to_ms
 from app.core.db import now_ms
 from app.core.words import Channel, Claim, Decision, Fact, Likeness, Outcome, Verdict, Winner
 from app.push import work
-from app.records import conflicts, ledger, merges, refusals, tombstones
+from app.records import conflicts, leads, ledger, merges, refusals, tombstones
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import consent, consenting, deleting, identity, matching, merging, uniting, unnoted, whose
-from app.sync.batch import Arrival, Batch
+from app.sync import (
+    around,
+    consent,
+    consenting,
+    deleting,
+    governing,
+    identity,
+    matching,
+    merging,
+    uniting,
+    unnoted,
+    whose,
+)
+from app.sync.batch import OUTSIDE, Arrival, Batch, End, Result
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
 from connectors.contract import Record
-
-
-class End(StrEnum):
-    """What became of one record."""
-
-    CHANGED = "changed"  # the contact has other values now
-    SAME = "same"  # nothing new: an echo, or a change of what is not mapped
-    STALE = "stale"  # older than what is known: ignored
-    UNSURE = "unsure"  # read before our own last write ended: has to be read again
-    BLOCKED = "blocked"  # of somebody who was deleted or erased: not made again
-    REVIEW = "review"  # a person has to decide; see the dead letter
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of an arrival."""
-
-    end: End
-    contact_id: int | None = None
-    reason: str | None = None
-    code: str | None = None
 
 
 def absorb(db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival]) -> list[Result]:
@@ -59,7 +49,7 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
     if united is not None:
         links = _links(db, connection, arrivals)
     claims = [_claim(connection, a.record) for a in arrivals]
-    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims], links)
+    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims], links, now)
     results = []
     for arrival, (claim, warnings) in zip(arrivals, claims, strict=True):
         result, contact = _one(db, state, connection, connections, arrival, claim, warnings, now)
@@ -69,6 +59,9 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
         results.append((result, contact))
     _store(db, state, connection, connections, now)
+    around.met(db, state, connection, connections, [a.record for a in arrivals], now)
+    if state.governed:
+        governing.keep(db, state.told, [c for r, c in results if c is not None and r.end is End.CHANGED], now)
     if united:
         uniting.bind(db, connections, united, now)
     return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
@@ -91,6 +84,7 @@ def _gather(
     arrivals: Sequence[Arrival],
     claims: Sequence[Claim],
     links: dict[str, Link],
+    now: int,
 ) -> Batch:
     """All that the batch may need, in a bounded number of statements."""
     keys = {
@@ -110,6 +104,8 @@ def _gather(
     owners = people.owners(db, keys)
     wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
     state = Batch(links, people.load(db, wanted, lock=True), owners)
+    since = leads.governed_since(db)
+    state.governed = since is not None and since <= now
     if connection.map.asks:
         state.rulings = conflicts.rulings(db, connection.name)
     state.refused = tombstones.standing(db, {a for c in claims for a in matching.addresses(c)}, connections.erasure_key)
@@ -148,6 +144,10 @@ def _one(
             consenting.objections(state, connection, connections, arrival, record, at)
             _kept_out(state, connections, claim, arrival, at)
         return Result(End.BLOCKED, reason=f"the person was {refused}: a tombstone stands", code=refused), None
+    known = state.contacts[link.contact_id] if link is not None else None
+    if not connection.only_in.fits({**(known.values() if known is not None else {}), **claim}):
+        consenting.objections(state, connection, connections, arrival, record, at, known)
+        return Result(End.BLOCKED, reason="outside of what the connection is about (only: in)", code=OUTSIDE), known
     if link is not None:
         contact = state.contacts[link.contact_id]
         unused = _unused(arrival, link, modified, claim)
@@ -263,6 +263,7 @@ def _merge(
     if taken_key is not None:
         state.refuse(contact, taken_key, refusals.OTHERS, at, arrival.event, said_by_record[taken_key])
     echoes = {} if fresh and contact.version == 0 else unnoted.echoes(db, connection, link, contact, claim)
+    claim, governed = governing.apart(claim) if state.governed else (claim, {})
     verdict = merging.judge(
         contact.facts,
         {**link.shadow, **echoes},
@@ -275,9 +276,11 @@ def _merge(
         project=connection.map.project,
         rulings=state.rulings,
     )
+    told, differs = governing.words(connection, contact, governed, {**link.shadow, **echoes}, at, arrival.event)
+    state.told += [(contact, line) for line in told]
     old_address = {c: consent.address(contact.values(), c) for c in Channel}
     since = arrival.since if arrival.since is not None else at
-    shadow = {**verdict.shadow}
+    shadow = {**verdict.shadow, **governed}
     values = {name: fact.value for name, fact in verdict.facts.items()}
     said = consenting.written(state, connection, arrival, contact, said_by_record, shadow, values, at)
     moved = shadow != link.shadow
@@ -291,7 +294,7 @@ def _merge(
         if modified is not None:
             link.modified = modified
         state.moved[link.remote_id] = link
-    if fresh or echoes or any(d.outcome in {Outcome.KEPT, Outcome.TAKEN} for d in verdict.decisions):
+    if differs or fresh or echoes or any(d.outcome in {Outcome.KEPT, Outcome.TAKEN} for d in verdict.decisions):
         state.own.append((contact, link, since))
     for decision in verdict.decisions:
         if decision.outcome is Outcome.ASKED:
@@ -383,7 +386,7 @@ def _dirty(
 ) -> None:
     """Mark the other connections that care about what changed."""
     for other in connections.values():
-        if other.name == connection.name or not (other.map.out_fields & frozenset(changed)):
+        if other.name == connection.name or not (other.cares & frozenset(changed)):
             continue
         state.mark(other.name, contact, since)
 

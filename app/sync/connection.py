@@ -8,8 +8,23 @@ from dataclasses import dataclass, replace
 from pydantic import SecretStr
 
 from app.core.errors import NotFound
-from app.core.words import OPERATOR, WATCH, Brake, Canary, Channel, Deletes, Duplicates, Likeness, Mode, Watch
+from app.core.objects import DERIVED
+from app.core.words import (
+    EVERYBODY,
+    OPERATOR,
+    WATCH,
+    Brake,
+    Canary,
+    Channel,
+    Deletes,
+    Duplicates,
+    Likeness,
+    Mode,
+    Only,
+    Watch,
+)
 from app.match.weights import Weights
+from app.sync._mapping_objects import Objects
 from app.sync.mapping import Map
 from connectors.contract import Can, Connector, Kind, Side
 
@@ -32,7 +47,14 @@ class Connection:
     brake: Brake | None = None  # when mass changes stop; None = never
     watch: Watch = WATCH  # how it is looked after
     canary: Canary | None = None  # to whom mode canary writes; None = nobody
+    only_in: Only = EVERYBODY  # whose records there are taken in
+    only_out: Only = EVERYBODY  # who is written there
     call_share: float = 1.0  # our part of the rate that the vendor allows
+
+    @property
+    def cares(self) -> frozenset[str]:
+        """The fields of a contact whose change may lead to a write there."""
+        return self.map.out_fields | self.only_out.fields
 
     @property
     def writes(self) -> bool:
@@ -61,6 +83,10 @@ class Connections(Mapping[str, Connection]):
         self.likeness = likeness
         self.weights = weights
         self.erasure_key = erasure_key
+        # What summaries have to say: fields that no mapping sends are not made.
+        self.derived: frozenset[str] = frozenset(f for c in self._all.values() for f in c.cares & DERIVED)
+        # Whether any of them reads what stands around contacts: companies, deals, acts.
+        self.around: bool = any(c.map.objects != Objects() for c in self._all.values())
         self.strong: tuple[str, ...] = tuple(sorted({k for c in self._all.values() for k in c.map.keys}))
 
     def __getitem__(self, name: str) -> Connection:

@@ -25,12 +25,11 @@ from app.records import contacts as people
 from app.records import dead, merges, state, tombstones
 from app.records import links as pairs
 from app.records.contacts import chunks
-from app.sync import chain, deleting, matching
-from app.sync.batch import Arrival
-from app.sync.chain import End
+from app.sync import about, chain, deleting, matching
+from app.sync.batch import Arrival, End, Result
 from app.sync.connection import Connection, Connections
 from app.sync.hiding import Guard
-from connectors.contract import Action, Kind, NeedsHuman, Record, Refused, TryLater
+from connectors.contract import Action, Kind, NeedsHuman, Record, Refused, Tie, TryLater
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +47,7 @@ class Taken:
     token: str
     events: Sequence[RowMapping]
     moved: Mapping[str, str] = field(default_factory=dict)  # ids of merged records -> those they live on under
+    others: Sequence[RowMapping] = ()  # events about companies and deals
     arrivals: list[Arrival] = field(default_factory=list)
     of: dict[str, list[RowMapping]] = field(default_factory=lambda: defaultdict(list))  # record id -> its events
     missing: list[RowMapping] = field(default_factory=list)
@@ -91,8 +91,8 @@ class Fetch:
             finally:
                 with self._database.write() as db:
                     leases.give_back(db, f"sync:{name}", taken.token)
-            if taken.events:
-                return len(taken.events)
+            if taken.events or taken.others:
+                return len(taken.events) + len(taken.others)
         return 0
 
     def _take(self, connection: Connection) -> Taken | None:
@@ -103,10 +103,17 @@ class Fetch:
             read_at: int = db.execute(select(now_ms())).scalar_one()
             state.served(db, connection.name)
             events = inbox.pending(db, connection.name, BATCH)
-            ids = {row["ref_value"] for row in events if row["ref_key"] == "id" and row["record"] is None}
-            return Taken(read_at, token, events, merges.aliases(db, connection.name, connection.kind, ids))
+            mine = [row for row in events if row["kind"] == connection.kind]
+            ids = {row["ref_value"] for row in mine if row["ref_key"] == "id" and row["record"] is None}
+            moved = merges.aliases(db, connection.name, connection.kind, ids)
+            others = [row for row in events if row["kind"] != connection.kind]
+            return Taken(read_at, token, mine, moved, others=others)
 
     def _process(self, connection: Connection, taken: Taken) -> None:
+        if taken.others:
+            self._fetch_around(connection, taken)
+        if not taken.events:
+            return
         try:
             self._read(connection, taken)
             if self._guard.look(connection, [a.record for a in taken.arrivals]):
@@ -123,6 +130,26 @@ class Fetch:
                 raise  # no record is to blame: all of them wait
             log.error("sync.batch_failed", connection=connection.name, error=type(error).__name__)
             self._one_by_one(connection, taken)
+
+    def _fetch_around(self, connection: Connection, taken: Taken) -> None:
+        """Companies and deals: read again and stored, or, where the vendor does not have them any more, gone."""
+        for kind in (Kind.COMPANY, Kind.DEAL):
+            rows = [row for row in taken.others if row["kind"] == kind]
+            if not rows:
+                continue
+            try:
+                about.fetch(self._database, connection, self._connections, kind, rows, taken.token)
+            except LeaseLost:
+                log.warning("sync.lease_lost", connection=connection.name)
+            except (TryLater, NeedsHuman, Refused) as problem:
+                # Such rights are apart from those for contacts: a connection does not pause for want of them.
+                log.warning("sync.around_failed", connection=connection.name, kind=kind, reason=str(problem))
+                about.failed(self._database, rows, problem)
+        known = {Kind.COMPANY, Kind.DEAL}
+        odd = [r["id"] for r in taken.others if r["kind"] not in known]
+        if odd:
+            with self._database.write() as db:
+                inbox.finish(db, odd, "ignored", "of no known kind")
 
     def _read(self, connection: Connection, taken: Taken) -> None:
         """Fill ``arrivals``: what the events carry, and what has to be read back."""
@@ -186,7 +213,7 @@ class Fetch:
     def _absorb(self, connection: Connection, taken: Taken, arrivals: Sequence[Arrival], *, rest: bool) -> None:
         """Store a batch: chain and events in one transaction, fenced by the lease."""
 
-        def work(db: Db) -> list[chain.Result]:
+        def work(db: Db) -> list[Result]:
             leases.verify(db, f"sync:{connection.name}", taken.token)
             results = self._in_order(db, connection, arrivals)
             self._finish(db, connection, taken, arrivals, results)
@@ -201,7 +228,7 @@ class Fetch:
             if n:
                 self._observe(connection.name, end, n)
 
-    def _in_order(self, db: Db, connection: Connection, arrivals: Sequence[Arrival]) -> list[chain.Result]:
+    def _in_order(self, db: Db, connection: Connection, arrivals: Sequence[Arrival]) -> list[Result]:
         """Through the chain, what was merged into another record of the batch before that one; results as arrived."""
         into = {former for a in arrivals for former in a.record.former_ids if former != a.record.id}
         first = [a for a in arrivals if a.record.id in into]
@@ -219,7 +246,7 @@ class Fetch:
         connection: Connection,
         taken: Taken,
         arrivals: Sequence[Arrival],
-        results: Sequence[chain.Result],
+        results: Sequence[Result],
     ) -> None:
         closed: dict[str, list[int]] = defaultdict(list)
         again: list[int] = []
@@ -350,6 +377,7 @@ def _record(row: RowMapping) -> Record:
         modified=from_ms(data["modified"]) if data["modified"] is not None else None,
         archived=data["archived"],
         former_ids=tuple(data["former"]),
+        ties={Kind(kind): tuple(Tie(*tie) for tie in ties) for kind, ties in data.get("ties", {}).items()},
     )
 
 

@@ -28,12 +28,14 @@ from app.sync._mapping_consent import Rule as ConsentRule
 from app.sync._mapping_entries import Entry, Policy, Way
 from app.sync._mapping_examples import broken
 from app.sync._mapping_grammar import FileSpec, Parsed, json_schema, read_file, write_schema
+from app.sync._mapping_objects import ObjectMap, Objects, compile_objects
 from app.sync._mapping_yaml import MappingError, Problem, Source
 from connectors.contract import Fields
 
 __all__ = [
     "Map",
     "MappingError",
+    "ObjectMap",
     "Policy",
     "Problem",
     "Reading",
@@ -99,8 +101,15 @@ class _Composed:
 class Map:
     """A compiled mapping.  Immutable; safe to share between threads."""
 
-    def __init__(self, spec: FileSpec, entries: Iterable[Entry], source: Source) -> None:
+    def __init__(
+        self,
+        spec: FileSpec,
+        entries: Iterable[Entry],
+        source: Source,
+        objects: Objects = Objects(),  # noqa: B008
+    ) -> None:
         self.connector = spec.connector
+        self.objects = objects  # companies, deals, engagement
         self.file = source.file
         self.digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]  # another one: other rules
         self.lines: Mapping[str, int] = MappingProxyType(source.lines())  # dotted path → line of the file
@@ -387,9 +396,10 @@ def loads(text: str, file: str = "<text>", *, default_country: str | None = None
 def _build(parsed: Parsed, default_country: str | None, time_zone: str | None) -> Map:
     context, problems = context_of(parsed, default_country, time_zone)
     entries, found = compile_entries(parsed, context)
-    problems = [*problems, *found, *whole(parsed, entries)]
+    objects, unclear = compile_objects(parsed, context)
+    problems = [*problems, *found, *unclear, *whole(parsed, entries)]
     if not problems:
         problems = list(probe(parsed, entries))
     if problems:
         raise MappingError(problems)
-    return Map(parsed.spec, entries, parsed.source)
+    return Map(parsed.spec, entries, parsed.source, objects)

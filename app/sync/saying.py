@@ -17,7 +17,7 @@ from sqlalchemy import Connection as Db
 from app.core.words import OPERATOR, Channel, Decision, Fact, Outcome, Value
 from app.push import withheld, work
 from app.records import contacts as people
-from app.records import ledger
+from app.records import leads, ledger
 from app.records.contacts import Contact
 from app.sync import consent, consenting, identity, matching
 from app.sync.batch import Batch
@@ -64,6 +64,7 @@ def say(db: Db, connections: Connections, contacts: Mapping[int, Contact], said:
     identity.refile(db, connections, before, after)
     for contact in changed:
         contact.changes.clear()
+    leads.mark(db, said.values)
     by_field = sorted(_by_field(said).items())
     for name in sorted(connections):
         urgent = state.urgent[name]

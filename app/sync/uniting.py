@@ -14,7 +14,18 @@ from sqlalchemy import Connection as Db
 
 from app.core.words import Channel, Decision, Duplicates, Entry, Fact, Outcome, Reason, Status
 from app.push import work
-from app.records import conflicts, dead, ledger, merges, proposals, tombstones
+from app.records import (
+    belongings,
+    conflicts,
+    dead,
+    engagements,
+    leads,
+    ledger,
+    merges,
+    proposals,
+    timelines,
+    tombstones,
+)
 from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
@@ -22,6 +33,7 @@ from app.records.links import Link
 from app.sync import consent, identity, matching
 from app.sync.batch import Arrival
 from app.sync.connection import Connection, Connections
+from app.sync.summarising import touched
 from connectors.contract import Can, Record
 
 RULE = "merge"
@@ -134,9 +146,14 @@ def unite(
     people.set_keys(db, {winner: matching.keys_of(first.values(), connections.strong)}, keys)
     moved = _links(db, winner, loser, away)
     merges.remember(db, number, before, [(k.connection, k.kind, k.remote_id) for k in moved.links])
+    belongings.move(db, loser, winner)
+    engagements.unite(db, winner, loser)
+    timelines.move(db, loser, winner)
+    touched(db, connections, (winner,), now)
     conflicts.drop(db, loser)
     work.mark_at(db, connections, (winner, loser), now, lane=0 if strict else 1)
     dead.write(db, _letters(connections, by, moved.left))
+    leads.mark(db, (winner, loser))
     return number
 
 

@@ -25,6 +25,24 @@ HOT = (
 def upgrade() -> None:
     """Create them."""
     op.create_table(
+        "agreement_version",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("customs", JSON, nullable=False),
+        sa.Column("entered_at", sa.BigInteger(), nullable=False),
+        sa.Column("wished", sa.BigInteger(), nullable=True),
+        sa.Column("sales_by", sa.Text(), nullable=True),
+        sa.Column("sales_at", sa.BigInteger(), nullable=True),
+        sa.Column("marketing_by", sa.Text(), nullable=True),
+        sa.Column("marketing_at", sa.BigInteger(), nullable=True),
+        sa.Column("in_force", sa.BigInteger(), nullable=True),
+        sa.Column("swept", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_agreement_version")),
+    )
+    op.create_index("uq_agreement_version_digest", "agreement_version", ["digest"], unique=True)
+    op.create_table(
         "alarm",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -67,6 +85,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_approval")),
     )
     op.create_index("ix_approval_plan", "approval", ["plan", "status"], unique=False)
+    op.create_table(
+        "belonging",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=True),
+        sa.Column("object_id", sa.BigInteger(), nullable=True),
+        sa.Column("main", sa.Integer(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=True),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("connection", "kind", "remote_id", "who", name=op.f("pk_belonging")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_belonging_contact", "belonging", ["contact_id", "kind"], unique=False)
+    op.create_index("ix_belonging_object", "belonging", ["kind", "object_id"], unique=False)
+    op.create_index("ix_belonging_who", "belonging", ["connection", "who"], unique=False)
     op.create_table(
         "block",
         sa.Column("key", sa.BigInteger(), nullable=False),
@@ -118,6 +153,34 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_canary_contact")),
     )
+    op.create_table(
+        "colleague",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("team", sa.Text(), nullable=True),
+        sa.Column("active", sa.Integer(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_colleague")),
+    )
+    op.create_index("ix_colleague_email", "colleague", ["email"], unique=False)
+    op.create_index("uq_colleague_record", "colleague", ["connection", "remote_id"], unique=True)
+    op.create_table(
+        "company",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("domain", sa.Text(), nullable=True),
+        sa.Column("facts", JSON, nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("merged_into", sa.BigInteger(), nullable=True),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_company")),
+    )
+    op.create_index("ix_company_domain", "company", ["domain"], unique=False)
+    op.create_index("ix_company_updated", "company", ["updated_at", "id"], unique=False)
     op.create_table(
         "conflict",
         sa.Column("id", ID, autoincrement=True, nullable=False),
@@ -175,6 +238,16 @@ def upgrade() -> None:
     op.create_index("ix_consent_address", "consent", ["address", "channel"], unique=False)
     op.create_index("uq_consent_digest", "consent", ["digest"], unique=True)
     op.create_table(
+        "consenting",
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("verifier", sa.Text(), nullable=False),
+        sa.Column("redirect_uri", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("state", name=op.f("pk_consenting")),
+    )
+    op.create_table(
         "contact",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -228,6 +301,41 @@ def upgrade() -> None:
     op.create_index("ix_dead_contact", "dead", ["contact_id", "connection"], unique=False)
     op.create_index("ix_dead_event", "dead", ["event"], unique=False)
     op.create_table(
+        "deal",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("facts", JSON, nullable=False),
+        sa.Column("company_id", sa.BigInteger(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=True),
+        sa.Column("amount", sa.Text(), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=True),
+        sa.Column("owner_email", sa.Text(), nullable=True),
+        sa.Column("lost_reason", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deal")),
+    )
+    op.create_index("ix_deal_closed", "deal", ["closed_at", "id"], unique=False)
+    op.create_index("ix_deal_company", "deal", ["company_id"], unique=False)
+    op.create_index("ix_deal_created", "deal", ["created_at", "id"], unique=False)
+    op.create_table(
+        "deal_step",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("deal_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=True),
+        sa.Column("amount", sa.Text(), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=True),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deal_step")),
+    )
+    op.create_index("ix_deal_step_at", "deal_step", ["at", "id"], unique=False)
+    op.create_index("ix_deal_step_deal", "deal_step", ["deal_id", "at"], unique=False)
+    op.create_table(
         "delivery",
         sa.Column("id", ID, autoincrement=False, nullable=False),
         sa.Column("connection", sa.Text(), nullable=False),
@@ -263,6 +371,24 @@ def upgrade() -> None:
     op.create_index("ix_disagreement_field", "disagreement", ["connection", "field", "first_seen"], unique=False)
     op.create_index("uq_disagreement_field", "disagreement", ["connection", "remote_id", "field"], unique=True)
     op.create_table(
+        "disposition",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("word", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("team", sa.Text(), nullable=True),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("event", sa.BigInteger(), nullable=True),
+        sa.Column("finding", sa.Text(), nullable=True),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_disposition")),
+    )
+    op.create_index("ix_disposition_contact", "disposition", ["contact_id", "at"], unique=False)
+    op.create_table(
         "drift",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("field", sa.Text(), nullable=False),
@@ -271,6 +397,50 @@ def upgrade() -> None:
         sa.Column("run", sa.BigInteger(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_drift")),
+    )
+    op.create_table(
+        "engagement",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=True),
+        sa.Column("origin_id", sa.BigInteger(), nullable=True),
+        sa.Column("who_key", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("human", sa.Integer(), nullable=True),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("campaign", sa.Text(), nullable=True),
+        sa.Column("variant", sa.Text(), nullable=True),
+        sa.Column("channel", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("deal_id", sa.BigInteger(), nullable=True),
+        sa.Column("detail", JSON, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_engagement")),
+    )
+    op.create_index("ix_engagement_at", "engagement", ["at", "id"], unique=False)
+    op.create_index("ix_engagement_contact", "engagement", ["contact_id", "at"], unique=False)
+    op.create_index(
+        "ix_engagement_unclaimed",
+        "engagement",
+        ["connection", "who_key", "who"],
+        unique=False,
+        sqlite_where=sa.text("contact_id IS NULL"),
+        postgresql_where=sa.text("contact_id IS NULL"),
+    )
+    op.create_index("uq_engagement_record", "engagement", ["connection", "remote_id"], unique=True)
+    op.create_table(
+        "engagement_sum",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("human", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("contact_id", "kind", "human", name=op.f("pk_engagement_sum")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "erasure",
@@ -383,6 +553,85 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "slice", "bucket", name=op.f("pk_landed")),
     )
     op.create_table(
+        "lead",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=True),
+        sa.Column("since", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=True),
+        sa.Column("status_since", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("handed_at", sa.BigInteger(), nullable=True),
+        sa.Column("accepted_at", sa.BigInteger(), nullable=True),
+        sa.Column("given_reason", sa.Text(), nullable=True),
+        sa.Column("flag", sa.Text(), nullable=True),
+        sa.Column("flag_why", sa.Text(), nullable=True),
+        sa.Column("recycled", sa.Integer(), nullable=False),
+        sa.Column("requalified", sa.Integer(), nullable=False),
+        sa.Column("recycled_at", sa.BigInteger(), nullable=True),
+        sa.Column("rest_until", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("channels", JSON, nullable=True),
+        sa.Column("owner_email", sa.Text(), nullable=True),
+        sa.Column("persona", sa.Text(), nullable=True),
+        sa.Column("profile", sa.Text(), nullable=True),
+        sa.Column("turns_at", sa.BigInteger(), nullable=True),
+        sa.Column("judged_at", sa.BigInteger(), nullable=False),
+        sa.Column("seal", JSON, nullable=True),
+        sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_lead")),
+    )
+    op.create_index(
+        "ix_lead_flag",
+        "lead",
+        ["flag", "contact_id"],
+        unique=False,
+        sqlite_where=sa.text("flag IS NOT NULL"),
+        postgresql_where=sa.text("flag IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_lead_owner",
+        "lead",
+        ["owner_email", "contact_id"],
+        unique=False,
+        sqlite_where=sa.text("owner_email IS NOT NULL"),
+        postgresql_where=sa.text("owner_email IS NOT NULL"),
+    )
+    op.create_index("ix_lead_stage", "lead", ["stage", "contact_id"], unique=False)
+    op.create_index("ix_lead_status", "lead", ["status", "contact_id"], unique=False)
+    op.create_index(
+        "ix_lead_turns_at",
+        "lead",
+        ["turns_at"],
+        unique=False,
+        sqlite_where=sa.text("turns_at IS NOT NULL"),
+        postgresql_where=sa.text("turns_at IS NOT NULL"),
+    )
+    op.create_table(
+        "lead_step",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=True),
+        sa.Column("after", sa.Text(), nullable=True),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("facts", JSON, nullable=True),
+        sa.Column("by", sa.Text(), nullable=True),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("stored_at", sa.BigInteger(), nullable=False),
+        sa.Column("void_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lead_step")),
+    )
+    op.create_index("ix_lead_step_contact", "lead_step", ["contact_id", "at"], unique=False)
+    op.create_index(
+        "ix_lead_step_to",
+        "lead_step",
+        ["what", "after", "at"],
+        unique=False,
+        sqlite_where=sa.text("void_at IS NULL"),
+        postgresql_where=sa.text("void_at IS NULL"),
+    )
+    op.create_table(
         "lease",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("token", sa.Text(), nullable=False),
@@ -439,6 +688,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
     )
     op.create_table(
+        "object_link",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=False),
+        sa.Column("object_id", sa.BigInteger(), nullable=False),
+        sa.Column("shadow", JSON, nullable=False),
+        sa.Column("company_ref", sa.Text(), nullable=True),
+        sa.Column("modified", sa.BigInteger(), nullable=True),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("gone_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_object_link")),
+    )
+    op.create_index(
+        "ix_object_link_company",
+        "object_link",
+        ["connection", "company_ref"],
+        unique=False,
+        sqlite_where=sa.text("company_ref IS NOT NULL"),
+        postgresql_where=sa.text("company_ref IS NOT NULL"),
+    )
+    op.create_index("ix_object_link_object", "object_link", ["kind", "object_id"], unique=False)
+    op.create_index("uq_object_link_record", "object_link", ["connection", "kind", "remote_id"], unique=True)
+    op.create_table(
         "proposal",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("older", sa.BigInteger(), nullable=False),
@@ -463,6 +736,15 @@ def upgrade() -> None:
         postgresql_where=sa.text("status IN ('open', 'later')"),
     )
     op.create_index("uq_proposal_pair", "proposal", ["older", "newer"], unique=True)
+    op.create_table(
+        "refold",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("gen", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_refold")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_refold_due", "refold", ["due_at"], unique=False)
     op.create_table(
         "refusal",
         sa.Column("connection", sa.Text(), nullable=False),
@@ -516,6 +798,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "remote_id", name=op.f("pk_sighting")),
     )
     op.create_table(
+        "summary_due",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("gen", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_summary_due")),
+    )
+    op.create_table(
+        "survey",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("cursor", sa.Text(), nullable=True),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("walked_at", sa.BigInteger(), nullable=True),
+        sa.Column("whole_at", sa.BigInteger(), nullable=True),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "kind", name=op.f("pk_survey")),
+    )
+    op.create_table(
         "suspended",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("field", sa.Text(), nullable=False),
@@ -524,6 +825,40 @@ def upgrade() -> None:
         sa.Column("resumed_at", sa.BigInteger(), nullable=True),
         sa.Column("resumed_by", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("connection", "field", name=op.f("pk_suspended")),
+    )
+    op.create_table(
+        "timeline_entry",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("engagement_id", sa.BigInteger(), nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("remote_id", sa.Text(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("written_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", "engagement_id", name=op.f("pk_timeline_entry")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_timeline_entry_contact", "timeline_entry", ["contact_id"], unique=False)
+    op.create_index("ix_timeline_entry_due", "timeline_entry", ["connection", "due_at"], unique=False)
+    op.create_table(
+        "token",
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("grant", sa.Text(), nullable=False),
+        sa.Column("renews", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("scopes", JSON, nullable=False),
+        sa.Column("place", sa.Text(), nullable=True),
+        sa.Column("account", sa.Text(), nullable=True),
+        sa.Column("connected_at", sa.BigInteger(), nullable=False),
+        sa.Column("connected_by", sa.Text(), nullable=True),
+        sa.Column("refreshed_at", sa.BigInteger(), nullable=False),
+        sa.Column("trying_at", sa.BigInteger(), nullable=True),
+        sa.Column("lost_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("connection", name=op.f("pk_token")),
     )
     op.create_table(
         "tombstone",

@@ -16,9 +16,11 @@ import httpx
 
 from connectors import _espocrm_hooks as hooks
 from connectors._http import Http
-from connectors.contract import Action, Delivery, Event, Kind, Limits, Ref
+from connectors.contract import Act, Action, Delivery, Doing, Ending, Event, Kind, Limits, Ref
 from connectors.espocrm import EspoCrm
-from tests.stage import Example, Seed
+from sandbox.espocrm_objects import NAMES, Objects
+from sandbox.espocrm_store import EspoError
+from tests.stage import COLLEAGUE, COMPANY, Around, Example, Seed
 
 KEY = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -72,6 +74,9 @@ class FakeEspo:
         self.dates = True
         self.now = NOW
         self.lock = threading.RLock()
+        self.objects = Objects(
+            lambda: self.now.strftime(STAMP), lambda i: {"accountId": None, **self.out(i)} if i in self.rows else None
+        )
         self.ids = [self.add(emailAddress=s.email, firstName=s.text, lastName=s.other, at=s.modified) for s in seeds]
 
     # --- what the suite asks ---
@@ -136,6 +141,17 @@ class FakeEspo:
             return refused(401)
         body = json.loads(request.content or b"null")
         match [request.method, *path.strip("/").split("/")]:
+            case ["GET", name] if name in NAMES:
+                return self.listed(request, self.objects.all(name))
+            case ["GET", name, id_, "contacts"] if name in NAMES:
+                try:
+                    return self.listed(request, self.objects.related(name, id_, "contacts"), sized=False)
+                except EspoError as error:
+                    return refused(error.status)
+            case ["GET", "Contact", id_, "stream"] if id_ in self.rows:
+                return httpx.Response(200, json={"total": -1, "list": self.objects.posts(id_)})
+            case ["POST", "Note"]:
+                return httpx.Response(200, json=self.objects.post(body))
             case ["GET", "App", "user"]:
                 return httpx.Response(200, json={"user": {"userName": "tandem", "type": "api"}, "token": None})
             case ["GET", "Metadata"] if request.url.params["key"] == "entityDefs.Contact":
@@ -185,17 +201,20 @@ class FakeEspo:
         self.set(id_, body)
         return httpx.Response(200, json=self.out(id_))
 
-    def listed(self, request: httpx.Request) -> httpx.Response:
+    def listed(
+        self, request: httpx.Request, found: list[dict[str, Any]] | None = None, *, sized: bool = True
+    ) -> httpx.Response:
         query = request.url.params
         size = int(query["maxSize"])
         if size > self.limit:
             return refused(403, f"Max size should not exceed {self.limit}. Use offset and limit.")
         names = [*query["attributeSelect"].split(","), "id"]
-        found = [self.out(i) for i in self.rows]
+        found = [self.out(i) for i in self.rows] if found is None else found
         for type_, attribute, value in [] if self.deaf else conditions(query.multi_items()):
             found = [row for row in found if fits(row, type_, attribute, value)]
         found.sort(key=lambda row: (row[query["orderBy"]], row["id"]), reverse=query["order"] == "desc")
-        rows = [{n: row[n] for n in names if n in row} for row in found[:size]]
+        start = 0 if sized else int(query["offset"])
+        rows = [{n: row[n] for n in names if n in row} for row in found[start : start + size]]
         total = -1 if request.headers.get("x-no-total") == "true" else len(found)
         return httpx.Response(200, json={"total": total, "list": rows})
 
@@ -259,7 +278,7 @@ UNKNOWN = b'[{"id":"65f0c1d2e3a4b5c6d","name":"Some company"}]'
 
 def sign(body: bytes, at: datetime, secret: str) -> Delivery:
     """A delivery as EspoCRM signs it; each event has a webhook of its own, told apart by its URL."""
-    event = "Account.update" if body == UNKNOWN else "Contact.update"
+    event = "Case.update" if body == UNKNOWN else "Contact.update"
     digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     proof = base64.b64encode(f"{HOOK}:{digest}".encode()).decode()
     return Delivery("POST", URL + event, {"content-type": "application/json", "signature": proof}, body, at)
@@ -274,15 +293,57 @@ BODY = b"[" + _ADA + b"," + _BEA + b"]"
 
 
 def _events() -> tuple[Event, ...]:
-    made = hooks.events(sign(BODY, datetime(2026, 3, 2, 9, 30, tzinfo=UTC), SECRET), HOOK, "Contact")
+    made = hooks.events(sign(BODY, datetime(2026, 3, 2, 9, 30, tzinfo=UTC), SECRET), HOOK, {"Contact": Kind.CONTACT})
     return tuple(
         Event(Kind.CONTACT, Action.CHANGED, Ref(f"65f0c1d2e3a4b5c6{end}"), event.dedupe, None, urgent=end == "e")
         for end, event in zip("de", made, strict=True)
     )
 
 
+def around(vendor: FakeEspo) -> Around:
+    """An account, an opportunity, a user, and what was done."""
+    objects, (one, two) = vendor.objects, vendor.ids[:2]
+    account = objects.put("Account", name=COMPANY, people=[one, two])
+    vendor.rows[one]["accountId"] = account
+    objects.put("Account", name="Other")
+    deal = objects.put("Opportunity", name="Big", accountId=account, people=[one])
+    objects.put("User", name="The API", type="api", isActive=True)
+    kim = objects.put("User", name="Kim", type="regular", isActive=True, emailAddress=COLLEAGUE)
+    said = {"assignedUserId": kim, "dateStart": "2026-02-03 04:05:06"}
+    call = objects.put("Call", name="Hello", status="Not Held", direction="Outbound", people=[one], **said)
+    back = objects.put("Call", status="Held", direction="Inbound", parentType="Contact", parentId=one, **said)
+    meeting = objects.put("Meeting", status="Planned", people=[one, two], **said)
+    done = {"assignedUserId": kim, "dateCompleted": "2026-02-03 04:05:06"}
+    task = objects.put("Task", status="Completed", contactId=one, **done)
+    at, by = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC), Ref(kim)
+    hello = {"title": "Hello"}
+    acts = (
+        Act(
+            f"Call:{call}:{one}", Ref(one), Doing.CALL, at, True, by, None, None, "phone", Ending.NO_ANSWER, None, hello
+        ),
+        Act(f"Call:{back}:{one}", Ref(one), Doing.REPLY, at, True, by, channel="phone", outcome=Ending.HELD),
+        *(
+            Act(
+                f"Meeting:{meeting}:{p}", Ref(p), Doing.MEETING, at, True, by, channel="meeting", outcome=Ending.PLANNED
+            )
+            for p in (one, two)
+        ),
+        Act(f"Task:{task}:{one}", Ref(one), Doing.TASK, at, None, by, outcome=Ending.DONE),
+    )
+    return Around(
+        company=account,
+        deal=deal,
+        colleague=kim,
+        acts=acts,
+        later=lambda: f"Call:{objects.put('Call', status='Held', people=[two], **said)}:{two}",
+    )
+
+
 ESPOCRM = Example(
-    settings={name: value for name, value in SETTINGS.items() if name != "attributes"},
+    settings={
+        **{name: value for name, value in SETTINGS.items() if name != "attributes"},
+        "company_attributes": "name",
+    },
     vendor=FakeEspo,
     email_field="emailAddress",
     text_field="firstName",
@@ -302,4 +363,7 @@ ESPOCRM = Example(
     error=lambda status, text: refused(status, text, {"message": text}),
     wire=lambda id_: [("PATCH", f"/api/v1/Contact/{id_}", {"firstName": "Changed"})],
     options={"salutationName": SALUTATIONS},
+    around=around,
+    company_name="name",
+    notes=lambda vendor, id_: [p["post"] for p in vendor.objects.posts(id_)],
 )

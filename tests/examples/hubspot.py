@@ -17,6 +17,8 @@ from connectors import _hubspot_hooks as hooks
 from connectors._http import Http
 from connectors.contract import Action, Delivery, Event, Kind, Limits, Ref
 from connectors.hubspot import HubSpot
+from sandbox.hubspot_objects import Objects
+from tests.examples.hubspot_around import around, around_answer, notes
 from tests.stage import Example, Seed
 
 OBJECTS = "/crm/v3/objects/contacts"
@@ -64,6 +66,8 @@ class FakeHubSpot:
             self.add(id_, ms(seed.modified), email=seed.email, firstname=seed.text, lastname=seed.other)
             self.now = max(self.now, seed.modified + timedelta(seconds=1))
         self.ids: Sequence[str] = list(self.rows)
+        self.objects = Objects(self.tick, lambda id_: str(id_) in self.living())
+        self.owners: list[dict[str, Any]] = []
 
     # --- what happens at HubSpot --------------------------------------------------------------------------------------
 
@@ -118,6 +122,8 @@ class FakeHubSpot:
             return httpx.Response(200, json={"portalId": 4711, "accountType": "STANDARD", "timeZone": "Europe/Berlin"})
         if path == "/crm/v3/properties/contacts":
             return httpx.Response(200, json={"results": PROPERTIES})
+        if (found := around_answer(self.objects, self.owners, method, path, body)) is not None:
+            return found
         tail = path.removeprefix(OBJECTS)
         known: dict[tuple[str, str], Callable[[Any], httpx.Response]] = {
             ("GET", ""): self.list,
@@ -407,7 +413,7 @@ def _events() -> tuple[Event, ...]:
 
 
 HUBSPOT = Example(
-    settings={"access_token": TOKEN, "client_secret": SECRET},
+    settings={"access_token": TOKEN, "client_secret": SECRET, "company_properties": "name"},
     vendor=lambda seeds: FakeHubSpot(seeds, page=20, cap=100),
     email_field="email",
     text_field="firstname",
@@ -416,7 +422,10 @@ HUBSPOT = Example(
     sign=sign,
     body=_body(*_ROWS),
     events=_events(),
-    unknown=_body({"subscriptionType": "company.creation", "objectId": 1}),
+    unknown=_body({"subscriptionType": "ticket.creation", "objectId": 1}),
+    around=around,
+    company_name="name",
+    notes=notes,
     other=_body(_CHANGED, occurred=1_772_440_200_501),
     retried=_body(*_ROWS, attempt=1),
     proof=("x-hubspot-signature-v3", "x-hubspot-request-timestamp"),

@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 
 from connectors import _mailchimp_hooks as hooks
-from connectors.contract import Action, Delivery, Event, Kind, Ref
-from tests.stage import Example, Seed, seeds
+from connectors.contract import Act, Action, Delivery, Doing, Ending, Event, Kind, Ref
+from sandbox.mailchimp_reports import Reports
+from sandbox.mailchimp_rules import Problem
+from tests.stage import START, Around, Example, Seed, seeds
 
 LIST = "a6b5da1054"
 SECRET = "mc_test_signing_secret"
@@ -68,6 +70,7 @@ class FakeAudience:
         self.lock = threading.RLock()
         other = {"id": "w0", "url": "https://elsewhere.example/hook?x=1", "events": {}, "sources": {}, "list_id": LIST}
         self.webhooks: dict[str, dict[str, Any]] = {"w0": other}
+        self.reports = Reports()
 
     def add(self, email: str, status: str = "subscribed", *, changed: datetime = NOW, **merge: Any) -> str:
         contact = f"c{len(self.members) + 1:04}"
@@ -132,6 +135,13 @@ class FakeAudience:
                 return httpx.Response(200, json={"categories": [{"id": "g1", "title": "Topics"}]})
             case ["GET", "lists", _, "interest-categories", "g1", "interests"]:
                 return httpx.Response(200, json={"interests": [{"id": "9143cf3bd1", "name": "Cats"}]})
+            case ["GET", "ping"]:
+                return httpx.Response(200, json={"health_status": "Everything's Chimpy!"})
+            case ["GET", "reports", *_]:
+                try:
+                    return httpx.Response(200, json=self.reports.look(request.url.path.removeprefix("/3.0"), query))
+                except Problem as error:
+                    return problem(error.status, error.title, error.detail)
             case [method, "lists", list_id, "webhooks", *slot] if list_id == LIST:
                 return self.hooked(method, slot, body)
             case [_, "lists", list_id, "members", slot, *rest] if list_id == LIST:
@@ -287,6 +297,42 @@ def _address(id_: str) -> str:
     return seeds(int(id_.removeprefix("c")))[-1].email
 
 
+def around(vendor: Audience) -> Around:
+    """Two campaigns, one of them an A/B test, and what the first two members did."""
+    reports, (one, two) = vendor.reports, [m["email_address"] for m in vendor.members.values()][:2]
+    at = START - timedelta(hours=3)
+    reports.sent("k1", "Spring", LIST, START - timedelta(days=2))
+    reports.sent("k2", "Test", LIST, START - timedelta(days=1), "variate").groups[two] = "b"
+    reports.sent("k3", "Elsewhere", "another", START - timedelta(days=1))
+    reports.did("k1", one, "open", at)
+    reports.did("k1", one, "click", at, url="https://shop.example/p?x=1")
+    reports.did("k1", two, "bounce", at, type="hard")
+    reports.did("k2", two, "open", at)
+    reports.did("k3", one, "open", at)
+    reports.unsubscribed("k1", one, at, "No longer interested")
+    whose = {one: Ref(one, "email"), two: Ref(two, "email")}
+
+    def act(campaign: str, who: str, kind: Doing, at: datetime = at, url: str | None = None, **said: Any) -> Act:
+        same = json.dumps([campaign, md5_of(who), kind, at.isoformat(), url])
+        id_ = f"{campaign}:{hashlib.sha256(same.encode()).hexdigest()[:32]}"
+        title = "Spring" if campaign == "k1" else "Test"
+        return Act(id_, whose[who], kind, at, campaign=title, channel="email", **said)
+
+    def later() -> str:
+        reports.did("k2", two, "click", START, url="https://shop.example/q")
+        return act("k2", two, Doing.CLICK, START, "https://shop.example/q").id
+
+    link = "https://shop.example/p?x=1"
+    acts = (
+        act("k1", one, Doing.OPEN),
+        act("k1", one, Doing.CLICK, url=link, detail={"url": link}),
+        act("k1", two, Doing.BOUNCE, outcome=Ending.HARD),
+        act("k2", two, Doing.OPEN, variant="b"),
+        act("k1", one, Doing.UNSUBSCRIBE, detail={"reason": "No longer interested"}),
+    )
+    return Around(acts=acts, later=later)
+
+
 MAILCHIMP = Example(
     settings={"api_key": "0123456789abcdef0123456789abcdef-us21", "list_id": LIST, "signing_secret": SECRET},
     vendor=Audience,
@@ -325,4 +371,5 @@ MAILCHIMP = Example(
         )
     ],
     options={"merge_fields.TIER": ("Gold", "Iron")},
+    around=around,
 )

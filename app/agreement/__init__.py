@@ -1,0 +1,1 @@
+"""What sales and marketing agreed: words, stages, and what each owes the other."""

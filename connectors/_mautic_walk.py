@@ -1,0 +1,114 @@
+"""How to read all changes from lists.  In: a cursor, the ids of one page.  Out: the next cursor.  Pure.
+
+Every walk goes by id, upwards, with a condition and never by offset: ids do not change, so nothing that happens
+meanwhile pushes anybody over a page border.  The first walk is over everybody; a poll over whom a window of time
+names: changed or made in it, then whose do-not-contact was set in it, then who was deleted in it.  The window is
+closed by nothing but the next one, which begins where the server's clock stood when this one began.
+
+Sources: github.com/mautic/mautic at 24271492, ``CoreBundle/Entity/CommonRepository.php`` (conditions);
+github.com/mautic/developer-documentation-new, ``docs/rest_api/stats.rst`` (tables and their columns).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from connectors._mautic_wire import STAMP, time
+from connectors.contract import NeedsHuman, Refused
+
+OVERLAP: Final = timedelta(minutes=5)  # read again at each poll: a transaction may commit after the time it set; ours
+FIRST: Final = "1970-01-01 00:00:00"
+CHANGED, OBJECTED, DELETED = "changed", "objected", "deleted"
+_PHASES: Final = (CHANGED, OBJECTED, DELETED)
+
+Where = tuple[str, str, Any]
+"""(column, expression, value) of one condition; the value of ``orX`` is a list of them, without a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The first walk, over everybody."""
+
+    since: str  # the server's clock when the walk began: polling goes on from there
+    after: int = 0
+    total: int | None = None
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Polling.  Between polls only the first says something."""
+
+    since: str  # all that happened before this has been read
+    start: str | None = None  # the window's beginning
+    began: str | None = None  # the server's clock at the first answer
+    phase: str = CHANGED
+    after: int = 0  # the last id of this phase
+
+
+def load(cursor: str) -> Listing | Poll:
+    """A cursor's text back into its state; Refused for a text that is not ours."""
+    try:
+        state = json.loads(cursor)
+        said = state["poll"] if "poll" in state else state["list"]
+        if not isinstance(said["since"], str) or not isinstance(said.get("after", 0), int):
+            raise TypeError
+        if said.get("phase", CHANGED) not in _PHASES:
+            raise ValueError
+        return Poll(**said) if "poll" in state else Listing(**said)
+    except (ValueError, TypeError, KeyError):
+        raise Refused("mautic: this cursor was not made here; start again without one", code="cursor") from None
+
+
+def dump(state: Listing | Poll) -> str:
+    """The state as text."""
+    return json.dumps({"poll" if isinstance(state, Poll) else "list": asdict(state)}, separators=(",", ":"))
+
+
+def stamp(moment: datetime | None) -> str:
+    """A time as conditions take it; that of the beginning where there is none."""
+    return FIRST if moment is None else moment.strftime(STAMP)
+
+
+def begin(state: Poll) -> Poll:
+    """A poll that is under way: this one, or a new one that starts ``OVERLAP`` before what is known."""
+    if state.start is not None:
+        return state
+    since = time(state.since)
+    return replace(state, start=FIRST if since is None or state.since == FIRST else stamp(since - OVERLAP))
+
+
+def query(state: Poll) -> list[Where]:
+    """The conditions of the next list of this phase, besides that on the id."""
+    start = state.start if state.start is not None else FIRST
+    if state.phase == CHANGED:  # whoever was never changed has no time of change
+        either: list[Where] = [("dateModified", "gte", start), ("dateAdded", "gte", start)]
+        return [("", "orX", either)]
+    if state.phase == OBJECTED:
+        return [("date_added", "gte", start)]
+    row: list[Where] = [("bundle", "eq", "lead"), ("object", "eq", "lead"), ("action", "eq", "delete")]
+    return [*row, ("date_added", "gte", start)]
+
+
+def advance(state: Poll, last: int | None, *, full: bool, now: datetime | None, newest: datetime | None) -> Poll:
+    """Where to go on after a page, whose last id this is; a poll without ``start`` is at its end."""
+    began = state.began if state.began is not None or now is None else stamp(now)
+    if began is None and newest is not None:  # a server that tells no time
+        began = stamp(newest)
+    if full and last is not None:
+        return replace(state, began=began, after=last)
+    place = _PHASES.index(state.phase) + 1
+    if place < len(_PHASES):
+        return replace(state, began=began, phase=_PHASES[place], after=0)
+    return Poll(state.since if began is None else max(state.since, began))
+
+
+def moved(after: int, ids: Sequence[int]) -> int | None:
+    """The last id of a page.  NeedsHuman where the page does not go upwards from ``after``: conditions are ignored."""
+    if any(b <= a for a, b in zip([after, *ids], ids, strict=False)):
+        raise NeedsHuman("mautic: the server ignores conditions or order; update Mautic (docs/vendors/mautic.md)")
+    return ids[-1] if ids else None

@@ -6,8 +6,10 @@ module ``brevo_*`` names.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from hmac import compare_digest
+from math import ceil
 from typing import Any
 
 import orjson
@@ -28,6 +30,9 @@ from sandbox.webhooks import Target
 KEY = "xkeysib-0123456789abcdef0123456789abcdef-sandbox"  # opens nothing but this simulator
 SECRET = "sandbox-webhook-token-1"  # noqa: S105 - proves nothing but its webhooks
 
+RATES = {"contacts": (10, 1.0)}  # calls in so many seconds, general accounts (docs/api-limits)
+OTHERS = (100, 3600.0)  # all other endpoints together
+
 _SOURCE = b"x-sandbox-source"  # request header: who is to be seen as the author of the change
 _OWN = frozenset({"sandbox"})  # the target that the control endpoint sets
 
@@ -41,17 +46,19 @@ class BrevoSim(Simulator):
         key: str = KEY,
         secret: str = SECRET,
         webhook: str | None = None,
+        limits: bool = False,
         retry_span: float = SPAN,
         seed: int = 0,
         clock: Clock | None = None,
     ) -> None:
         """Without contacts.
 
-        ``webhook``: where all events go, with ``secret`` as bearer token.  ``retry_span``: seconds for all retries of
-        a webhook.
+        ``webhook``: where all events go, with ``secret`` as bearer token.  ``limits``: hold to the rates of a general
+        account.  ``retry_span``: seconds for all retries of a webhook.
         """
         super().__init__(POLICY, encode, seed=seed, span=retry_span, clock=clock)
-        self.key, self.secret = key, secret
+        self.key, self.secret, self.limits = key, secret, limits
+        self._lately: dict[str, deque[float]] = {}
         self.account = Account(self.clock, self.webhooks.emit)
         self.account.hooks_changed = self._retarget
         self.app = self.build()
@@ -67,18 +74,26 @@ class BrevoSim(Simulator):
         """No writing method only reads."""
         return False
 
-    def gate(self, scope: Scope, _path: str, _in_flight: int, /) -> Response | None:
-        """The key."""
-        if compare_digest(header(scope, b"api-key").encode(), self.key.encode()):
-            return None
-        return _answer(BrevoError(401, "unauthorized", "Key not found"))
+    def gate(self, scope: Scope, path: str, _in_flight: int, /) -> Response | None:
+        """The key, then the rate."""
+        if not compare_digest(header(scope, b"api-key").encode(), self.key.encode()):
+            return _answer(BrevoError(401, "unauthorized", "Key not found"))
+        family = path.strip("/").partition("/")[0]
+        calls, seconds = RATES.get(family, OTHERS)
+        lately, now = self._lately.setdefault(family if family in RATES else "", deque()), self.clock()
+        while lately and lately[0] <= now - seconds:
+            lately.popleft()
+        if self.limits and len(lately) >= calls:
+            return self.trouble(429, lately[0] + seconds - now)
+        lately.append(now)
+        return None
 
     def trouble(self, status: int, retry_after: float | None) -> Response:
         """An error in Brevo's words; how long to wait it says in a header of its own."""
         code = "too_many_requests" if status == 429 else "internal_error"
         answer = _answer(BrevoError(status, code, "Something went wrong"))
         if retry_after is not None:
-            answer.headers["x-sib-ratelimit-reset"] = str(max(1, int(retry_after)))
+            answer.headers["x-sib-ratelimit-reset"] = str(max(1, ceil(retry_after)))
         return answer
 
     def errors(self) -> dict[Any, ExceptionHandler]:
@@ -96,9 +111,11 @@ class BrevoSim(Simulator):
         return {BrevoError: ours, HTTPException: theirs}
 
     def more_headers(self, path: str) -> list[tuple[bytes, bytes]]:
-        """The rate of this endpoint; it is told, not enforced."""
-        limit = b"10" if path.startswith("/contacts") else b"100"
-        return [(b"x-sib-ratelimit-limit", limit), (b"x-sib-ratelimit-remaining", limit)]
+        """The rate of this endpoint, and what is left of it."""
+        family = path.strip("/").partition("/")[0]
+        limit, _ = RATES.get(family, OTHERS)
+        left = max(0, limit - len(self._lately.get(family if family in RATES else "", ())))
+        return [(b"x-sib-ratelimit-limit", b"%d" % limit), (b"x-sib-ratelimit-remaining", b"%d" % left)]
 
     # --- endpoints ----------------------------------------------------------------------------------------------------
 

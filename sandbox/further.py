@@ -44,6 +44,7 @@ def _brevo(start: Start) -> Simulator:
         key=start.secrets["key"],
         secret=start.secrets["secret"],
         webhook=start.webhook,
+        limits=start.limits,
         retry_span=start.retry_span,
         seed=start.seed,
     )

@@ -11,6 +11,7 @@ import json
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,7 +21,7 @@ import pydantic
 import pytest
 from brevo.core.api_error import ApiError
 
-from connectors.contract import Done, Exists, Failed, Gone, Kind, Order, Refused, Verb
+from connectors.contract import Done, Exists, Failed, Gone, Kind, Order, Refused, TryLater, Verb
 from sandbox.brevo import BrevoSim, fill
 from sandbox.people import people
 from sandbox.serve import Sandbox
@@ -294,6 +295,29 @@ def test_what_people_do_is_told(sim: BrevoSim, sandbox: Sandbox) -> None:
             assert receiver.inbox.empty()
     finally:
         receiver.close()
+
+
+def test_rates_are_kept_on_request() -> None:
+    """Ten calls a second to contacts, a hundred an hour to all else; the wait is told in Brevo's own header."""
+    moment = [1_000.0]
+    sim = BrevoSim(limits=True, clock=lambda: moment[0])
+    with Sandbox(brevo=sim) as sandbox:
+        with httpx.Client(base_url=base(sandbox), headers={"api-key": sim.key}, verify=PLAIN) as api:
+            answers = [api.get("/contacts") for _ in range(12)]
+            assert [a.status_code for a in answers] == [200] * 10 + [429] * 2
+            assert answers[9].headers["x-sib-ratelimit-remaining"] == "0"
+            assert answers[-1].headers["x-sib-ratelimit-reset"] == "1"
+            assert [api.get("/account").status_code for _ in range(101)][-2:] == [200, 429]
+            assert api.get("/webhooks").headers["x-sib-ratelimit-reset"] == "3600"
+            moment[0] += 1
+            assert api.get("/contacts").status_code == 200
+        with httpx.HTTPTransport(verify=PLAIN) as line:
+            it = over(line, base_url=base(sandbox), api_key=sim.key)
+            for _ in range(9):
+                it._contacts.page(size=1)
+            with pytest.raises(TryLater) as caught:
+                it._contacts.page(size=1)
+            assert caught.value.after == timedelta(seconds=1)
 
 
 def test_the_crowd_is_taken_in(sim: BrevoSim) -> None:

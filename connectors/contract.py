@@ -169,9 +169,8 @@ class Received:
 class Page:
     """One page of ``changed``.
 
-    ``cursor`` is where to go on after this page, whatever happened to it; opaque to all but the connector, JSON-able
-    text.  ``more`` is False at the end; the cursor then resumes with what changes later (including an overlap, so the
-    same record may come again).
+    ``cursor`` is where to go on after this page; opaque to all but the connector, JSON-able text.  ``more`` is False at
+    the end; the cursor then resumes with what changes later (with an overlap, so the same record may come again).
     """
 
     records: tuple[Record, ...]

@@ -169,9 +169,8 @@ class Received:
 class Page:
     """One page of ``changed``.
 
-    ``cursor`` is where to go on after this page, whatever happened to it; opaque to all but the connector, JSON-able
-    text.  ``more`` is False at the end; the cursor then resumes with what changes later (including an overlap, so the
-    same record may come again).
+    ``cursor`` is where to go on after this page; opaque to all but the connector, JSON-able text.  ``more`` is False at
+    the end; the cursor then resumes with what changes later (with an overlap, so the same record may come again).
     """
 
     records: tuple[Record, ...]
@@ -326,6 +325,7 @@ class Connector(ABC):
     can: ClassVar[frozenset[Can]]
     limits: ClassVar[Limits]
     timeout: ClassVar[float] = 30.0  # seconds for one call, where the vendor needs another time than usual
+    busy: ClassVar[int] = 503  # what the door answers when it cannot store: a status that the vendor tries again after
     settings: ClassVar[tuple[Setting, ...]]
     oauth: ClassVar[OAuth | None] = None  # its authorization server, where it has one
     hosts: ClassVar[frozenset[str]]  # host names it may call, "*.example.com" allowed; a base_url setting adds its own

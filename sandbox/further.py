@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox import espocrm, klaviyo, klaviyo_account, mautic, odoo, pipedrive, salesforce, salesforce_org
+from sandbox import brevo, espocrm, klaviyo, klaviyo_account, mautic, odoo, pipedrive, salesforce, salesforce_org
 from sandbox.control import Simulator
 from sandbox.people import Person
 
@@ -37,6 +37,17 @@ class Further:
     fill: Callable[[Any, Sequence[Person]], None]
     opens: Callable[[Any], Mapping[str, str]]
     told: str = ""  # what is special about its webhooks
+
+
+def _brevo(start: Start) -> Simulator:
+    return brevo.BrevoSim(
+        key=start.secrets["key"],
+        secret=start.secrets["secret"],
+        webhook=start.webhook,
+        limits=start.limits,
+        retry_span=start.retry_span,
+        seed=start.seed,
+    )
 
 
 def _espocrm(start: Start) -> Simulator:
@@ -98,6 +109,14 @@ def _pipedrive(start: Start) -> Simulator:
 
 
 FURTHER: Final[Mapping[str, Further]] = {
+    "brevo": Further(
+        "Brevo",
+        "marketing",
+        {"key": (brevo.KEY, "API key"), "secret": (brevo.SECRET, "bearer token of its webhooks")},
+        _brevo,
+        brevo.fill,
+        lambda sim: {"api_key": sim.key, "webhook_secrets": sim.secret},
+    ),
     "espocrm": Further(
         "EspoCRM",
         "crm",

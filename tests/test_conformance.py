@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import connectors
+from connectors.brevo import Brevo
 from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
 from connectors.klaviyo import Klaviyo
@@ -13,6 +14,7 @@ from connectors.pipedrive import Pipedrive
 from connectors.salesforce import Salesforce
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
+from tests.examples.brevo import BREVO
 from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
 from tests.examples.klaviyo import KLAVIYO
@@ -23,6 +25,7 @@ from tests.examples.pipedrive import PIPEDRIVE
 from tests.examples.salesforce import SALESFORCE
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
+TestBrevo = conformance(Brevo, BREVO)
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
 TestKlaviyo = conformance(Klaviyo, KLAVIYO)

@@ -170,13 +170,17 @@ def test_concurrent_deliveries_share_a_commit(database: Database) -> None:
     assert door.woken < 200
 
 
-def test_what_cannot_be_stored_is_not_acknowledged(database: Database) -> None:
-    """A store that fails means 503, so that the vendor tries again; the door lives on."""
+@pytest.mark.parametrize("busy", [503, 429])
+def test_what_cannot_be_stored_is_not_acknowledged(
+    database: Database, busy: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that fails means 503, or what this vendor tries again after; the door lives on."""
+    monkeypatch.setattr(Echo, "busy", busy)
     door = AtTheDoor(database)
     with database.write() as db:
         db.execute(text("ALTER TABLE inbox RENAME TO inbox_away"))
     (answer,) = door.call(("POST", "/webhooks/echo", b"s3cret\n1"))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert (answer.status_code, answer.headers["retry-after"]) == (busy, "30")
     with database.write() as db:
         db.execute(text("ALTER TABLE inbox_away RENAME TO inbox"))
     door = AtTheDoor(database)

@@ -1,8 +1,8 @@
 """The door: ``/webhooks/{connection}``.  A bare ASGI app, since the framework around a route costs as much as the work.
 
 404 no such connection; 405 other methods; 413 too large; 401 signature or secret does not hold (nothing is stored);
-400 trusted but unreadable (kept, parked); 503 the store cannot take it now (the vendor tries again); else what the
-vendor expects to hear, after the events are durable.
+400 trusted but unreadable (kept, parked); 503 the store cannot take it now (the vendor tries again; another status
+where its connector says so); else what the vendor expects to hear, after the events are durable.
 """
 
 from __future__ import annotations
@@ -75,23 +75,24 @@ class Door:
             return
         except Unreadable as error:
             log.warning("delivery.unreadable", connection=name, reason=str(error))
-            if await self._stored(send, name, Arrived(name, delivery, (), unreadable=str(error))):
+            if await self._stored(send, connector.busy, Arrived(name, delivery, (), unreadable=str(error))):
                 await self._problem(send, name, 400, f"kept, but not readable: {error}")
             return
-        if received.events and not await self._stored(send, name, Arrived(name, delivery, received.events)):
+        if received.events and not await self._stored(send, connector.busy, Arrived(name, delivery, received.events)):
             return
         self._count(name, received.answer.status)
         await _send(send, received.answer)
 
-    async def _stored(self, send: Send, name: str, arrived: Arrived) -> bool:
+    async def _stored(self, send: Send, busy: int, arrived: Arrived) -> bool:
+        name = arrived.connection
         try:
             await self._writer.store(arrived)
         except Full:
-            await self._problem(send, name, 503, "too many deliveries are waiting", retry_after="5")
+            await self._problem(send, name, busy, "too many deliveries are waiting", retry_after="5")
             return False
         except Exception as error:  # noqa: BLE001 - full disk, dead database: never acknowledge
             log.error("delivery.not_stored", connection=name, error=type(error).__name__)
-            await self._problem(send, name, 503, "the store cannot take it now", retry_after="30")
+            await self._problem(send, name, busy, "the store cannot take it now", retry_after="30")
             return False
         return True
 
@@ -141,6 +142,7 @@ _TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
     413: "Too large",
+    429: "Try later",
     503: "Try later",
 }
 

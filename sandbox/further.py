@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox import espocrm, klaviyo, klaviyo_account, mautic
+from sandbox import activecampaign, activecampaign_account, espocrm, klaviyo, klaviyo_account, mautic
 from sandbox.control import Simulator
 from sandbox.people import Person
 
@@ -37,6 +37,17 @@ class Further:
     fill: Callable[[Any, Sequence[Person]], None]
     opens: Callable[[Any], Mapping[str, str]]
     told: str = ""  # what is special about its webhooks
+
+
+def _activecampaign(start: Start) -> Simulator:
+    return activecampaign.CampaignSim(
+        key=start.secrets["key"],
+        secret=start.secrets["secret"],
+        webhook=start.webhook,
+        limits=start.limits,
+        retry_span=start.retry_span,
+        seed=start.seed,
+    )
 
 
 def _espocrm(start: Start) -> Simulator:
@@ -72,6 +83,18 @@ def _mautic(start: Start) -> Simulator:
 
 
 FURTHER: Final[Mapping[str, Further]] = {
+    "activecampaign": Further(
+        "ActiveCampaign",
+        "marketing",
+        {
+            "key": (activecampaign_account.KEY, "API key"),
+            "secret": (activecampaign.SECRET, "what its webhooks' URL ends in"),
+        },
+        _activecampaign,
+        activecampaign.fill,
+        lambda sim: {"api_key": sim.key, "webhook_secret": sim.secret, "list_id": activecampaign.LIST},
+        "; ?secret= is added",
+    ),
     "espocrm": Further(
         "EspoCRM",
         "crm",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from datetime import datetime, timedelta
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -35,7 +36,8 @@ class Receive(Promises):
     def signed(self, stage: Stage, body: bytes, at: datetime = SIGNED, secret: str | None = None) -> Delivery:
         """A delivery as the vendor would send it."""
         e = self.example
-        self.need(sign=e.sign, secret=e.secret, proof=e.proof, body=e.body, events=e.events, unknown=e.unknown)
+        proof = (*e.proof, e.proof_in_url) if e.proof_in_url else e.proof
+        self.need(sign=e.sign, secret=e.secret, proof=proof, body=e.body, events=e.events, unknown=e.unknown)
         assert e.sign is not None
         return e.sign(body, at, stage.settings[e.secret] if secret is None else secret)
 
@@ -62,6 +64,24 @@ class Receive(Promises):
                     headers[name] = bad
                 delivery = replace(good, headers=headers)
                 self.raises(Untrusted, lambda d=delivery: stage.it.receive(d), f"{name}: {str(bad)[:70]!r}")
+        if name := self.example.proof_in_url:
+            base, _, query = good.url.partition("?")
+            (value,) = parse_qs(query)[name]
+            spoiled = [
+                "",
+                " ",
+                value[:-1],
+                value + "0",
+                value[::-1],
+                value.upper(),
+                "é",
+                "%ff",
+                f"{value}&{name}={value}",
+            ]
+            urls = [base, f"{base}?other={value}", *(f"{base}?{name}={bad}" for bad in spoiled)]
+            for url in urls:
+                delivery = replace(good, url=url)
+                self.raises(Untrusted, lambda d=delivery: stage.it.receive(d), f"{name} in the URL")
 
     @promise(Can.WEBHOOK)
     def test_a_spoiled_body_is_untrusted(self) -> None:

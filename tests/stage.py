@@ -88,6 +88,7 @@ class Example:
     junk: bytes = b"{"  # signed, but no delivery
     answer: Answer = field(default_factory=Answer)  # to ``body``
     proof: tuple[str, ...] = ()  # the headers that prove it, in lower case
+    proof_in_url: str = ""  # the query parameter that does, where no header can
     body_is_signed: bool = True
     tolerance: timedelta | None = None  # how old a signature may be, where it holds a time
     copies: timedelta = timedelta(hours=5)  # how long a copy is known as one, where no id or time names a happening

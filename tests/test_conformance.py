@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import connectors
+from connectors.activecampaign import ActiveCampaign
 from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
 from connectors.klaviyo import Klaviyo
@@ -10,6 +11,7 @@ from connectors.mailchimp import Mailchimp
 from connectors.mautic import Mautic
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
+from tests.examples.activecampaign import ACTIVECAMPAIGN
 from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
 from tests.examples.klaviyo import KLAVIYO
@@ -17,6 +19,7 @@ from tests.examples.mailchimp import MAILCHIMP
 from tests.examples.mautic import MAUTIC
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
+TestActiveCampaign = conformance(ActiveCampaign, ACTIVECAMPAIGN)
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
 TestKlaviyo = conformance(Klaviyo, KLAVIYO)

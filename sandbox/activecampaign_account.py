@@ -22,7 +22,7 @@ _PAGE, _MOST = 20, 100
 class Query(Protocol):
     """The query of a request; names may come several times."""
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: Any = None, /) -> Any:
         """The value of a name."""
 
     def multi_items(self) -> list[tuple[str, str]]:

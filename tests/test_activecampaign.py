@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from connectors import _activecampaign_consent as consent
+from connectors import _activecampaign_hooks as hooks
 from connectors import _activecampaign_walk as walk
 from connectors._activecampaign_wire import time
 from connectors.activecampaign import ActiveCampaign
@@ -28,7 +29,8 @@ from connectors.contract import (
     Unreadable,
     Verb,
 )
-from tests.examples.activecampaign import NOW, SECRET, FakeActiveCampaign, connect, form, sign
+from tests.conformance import conformance
+from tests.examples.activecampaign import ACTIVECAMPAIGN, NOW, SECRET, FakeActiveCampaign, connect, form, sign
 
 C = Kind.CONTACT
 OUT, IN = {"consent.email": "unsubscribed"}, {"consent.email": "subscribed"}
@@ -98,6 +100,14 @@ def test_a_delivery_without_sense(it: ActiveCampaign, body: bytes) -> None:
     """Trusted nonsense is Unreadable."""
     with pytest.raises(Unreadable):
         it.receive(sign(body, NOW, SECRET))
+
+
+def test_a_url_without_its_secret_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur: a connector that trusts every URL breaks the promise of the suite."""
+    monkeypatch.setattr(hooks, "verify", lambda *_: None)
+    judge: Any = conformance(ActiveCampaign, ACTIVECAMPAIGN)()
+    with pytest.raises(AssertionError):
+        judge.test_a_spoiled_proof_is_untrusted()
 
 
 # --- consent ----------------------------------------------------------------------------------------------------------
@@ -196,6 +206,16 @@ def test_nobody_is_subscribed_against_their_word(
     else:
         assert code(receipt) == ("compliance", "consent.email")
         assert not writes(api)
+
+
+def test_a_subscription_against_an_objection_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur: a connector that subscribes as the vendor lets it fails."""
+    monkeypatch.setattr(
+        consent, "_grant", lambda _act, _stands, list_id, _known: [consent.Step(list_id, consent.ACTIVE)]
+    )
+    api = FakeActiveCampaign()
+    with pytest.raises(AssertionError):
+        test_nobody_is_subscribed_against_their_word(api, connect(api), {"1": "2"}, 0, {}, False)
 
 
 def test_a_withdrawal_is_held_up_by_nothing(api: FakeActiveCampaign, it: ActiveCampaign) -> None:

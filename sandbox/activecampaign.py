@@ -161,9 +161,9 @@ def fill(sim: CampaignSim, crowd: Iterable[Person]) -> None:
     """People as contacts, as if they had come over the years; nobody is told.  Some are subscribed, some have left."""
     people = sim.account.people
     for n, person in enumerate(crowd):
-        given = {"email": person.email, "firstName": person.given, "lastName": person.family}
-        phone = {"phone": person.phone} if person.phone is not None else {}
-        made = people.create({**given, **phone}, at=person.changed.timestamp())
+        said = {"email": person.email, "firstName": person.given, "lastName": person.family, "phone": person.phone}
+        given = {name: value for name, value in said.items() if value is not None}
+        made = people.create(given, at=person.changed.timestamp())
         if n % 2:
             made.lists[LIST] = "1"
         elif n % 10 == 0:

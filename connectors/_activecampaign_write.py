@@ -193,8 +193,8 @@ class _Run(Run):
     def _shown(self, response: httpx.Response) -> Record:
         said = self.contacts.json(response)
         row = said.get("contact") if isinstance(said, Mapping) else None
-        wanted = Wanted(self.contacts.list_id, {})  # what stands beside it in a write's answer need not be all
-        return record(row, {}, wanted, whole=False) if isinstance(row, Mapping) else record(row, {}, wanted)
+        # Without what stands beside it: in a write's answer that need not be all.
+        return record(row, {}, Wanted(self.contacts.list_id, {}), whole=False)
 
     def _cleared(self, job: _Job, found: Record) -> None:
         """Refused where a field that was to be cleared is not: that an empty text clears is not documented."""

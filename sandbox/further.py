@@ -6,7 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sandbox import brevo, espocrm, klaviyo, klaviyo_account, mautic, odoo, pipedrive, salesforce, salesforce_org
+from sandbox import (
+    activecampaign,
+    activecampaign_account,
+    brevo,
+    espocrm,
+    klaviyo,
+    klaviyo_account,
+    mautic,
+    odoo,
+    pipedrive,
+    salesforce,
+    salesforce_org,
+)
 from sandbox.control import Simulator
 from sandbox.people import Person
 
@@ -41,6 +53,17 @@ class Further:
 
 def _brevo(start: Start) -> Simulator:
     return brevo.BrevoSim(
+        key=start.secrets["key"],
+        secret=start.secrets["secret"],
+        webhook=start.webhook,
+        limits=start.limits,
+        retry_span=start.retry_span,
+        seed=start.seed,
+    )
+
+
+def _activecampaign(start: Start) -> Simulator:
+    return activecampaign.CampaignSim(
         key=start.secrets["key"],
         secret=start.secrets["secret"],
         webhook=start.webhook,
@@ -116,6 +139,18 @@ FURTHER: Final[Mapping[str, Further]] = {
         _brevo,
         brevo.fill,
         lambda sim: {"api_key": sim.key, "webhook_secrets": sim.secret},
+    ),
+    "activecampaign": Further(
+        "ActiveCampaign",
+        "marketing",
+        {
+            "key": (activecampaign_account.KEY, "API key"),
+            "secret": (activecampaign.SECRET, "what its webhooks' URL ends in"),
+        },
+        _activecampaign,
+        activecampaign.fill,
+        lambda sim: {"api_key": sim.key, "webhook_secret": sim.secret, "list_id": activecampaign.LIST},
+        "; ?secret= is added",
     ),
     "espocrm": Further(
         "EspoCRM",

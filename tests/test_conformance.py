@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import connectors
+from connectors.activecampaign import ActiveCampaign
 from connectors.brevo import Brevo
 from connectors.espocrm import EspoCrm
 from connectors.hubspot import HubSpot
@@ -14,6 +15,7 @@ from connectors.pipedrive import Pipedrive
 from connectors.salesforce import Salesforce
 from tests.acme import ACME, Acme
 from tests.conformance import conformance
+from tests.examples.activecampaign import ACTIVECAMPAIGN
 from tests.examples.brevo import BREVO
 from tests.examples.espocrm import ESPOCRM
 from tests.examples.hubspot import HUBSPOT
@@ -26,6 +28,7 @@ from tests.examples.salesforce import SALESFORCE
 
 TestAcme = conformance(Acme, ACME)  # a vendor that does not exist: proves the suite
 TestBrevo = conformance(Brevo, BREVO)
+TestActiveCampaign = conformance(ActiveCampaign, ACTIVECAMPAIGN)
 TestEspoCrm = conformance(EspoCrm, ESPOCRM)
 TestHubSpot = conformance(HubSpot, HUBSPOT)
 TestKlaviyo = conformance(Klaviyo, KLAVIYO)

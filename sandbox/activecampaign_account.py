@@ -22,8 +22,9 @@ _PAGE, _MOST = 20, 100
 class Query(Protocol):
     """The query of a request; names may come several times."""
 
-    def get(self, key: str, default: Any = None, /) -> Any:
-        """The value of a name."""
+    @property
+    def get(self) -> Callable[..., Any]:
+        """The value of a name, or what is given for none."""
 
     def multi_items(self) -> list[tuple[str, str]]:
         """All of it."""

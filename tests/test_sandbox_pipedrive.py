@@ -36,7 +36,7 @@ def sim(running: tuple[PipedriveSim, Sandbox]) -> PipedriveSim:
 
 @pytest.fixture
 def api(sim: PipedriveSim, running: tuple[PipedriveSim, Sandbox]) -> Iterator[httpx.Client]:
-    base = f"{running[1].pipedrive_url}/api"
+    base = f"{running[1].url('pipedrive')}/api"
     with httpx.Client(base_url=base, headers={"x-api-token": sim.token}, verify=PLAIN) as client:
         yield client
 
@@ -187,7 +187,7 @@ def test_people_of_the_sandbox(api: httpx.Client, sim: PipedriveSim, running: tu
     rows = api.get("/v2/persons", params={"limit": 500}).json()["data"]
     assert len(rows) == len(crowd)
     assert {e["value"] for r in rows for e in r["emails"]} == {p.email for p in crowd}
-    with httpx.Client(base_url=running[1].pipedrive_url, verify=PLAIN) as control:
+    with httpx.Client(base_url=running[1].url("pipedrive"), verify=PLAIN) as control:
         edit = {"id": rows[0]["id"], "fields": {"name": "New Name"}}
         assert control.post("/_sandbox/edit", json=edit).json()["name"] == "New Name"
         assert control.post("/_sandbox/edit", json={"action": "dance"}).status_code == 400

@@ -114,6 +114,7 @@ class Api:
 
     def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
         limit = _limit(query)
+        self._picked(query)
         order, direction = query.get("sort_by", "id"), query.get("sort_direction", "asc")
         if order not in {"id", "update_time", "add_time"} or direction not in {"asc", "desc"}:
             raise PipedriveError(400, "Validation failed: sort_by: Invalid enum value")
@@ -154,17 +155,21 @@ class Api:
         return {**_good({"items": items}), "additional_data": {"next_cursor": following}}
 
     def _shown(self, row: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
-        wanted = set(filter(None, query.get("include_fields", "").split(",")))
-        if wanted & set(_OPTIONAL.split(",")) and not self.people.campaigns:
-            raise PipedriveError(400, "Validation failed: include_fields: Campaigns is not enabled")
-        hidden = {n for n in _OPTIONAL.split(",") if n not in wanted or not self.people.campaigns}
-        shown = {n: v for n, v in row.items() if n not in hidden}
-        if keys := query.get("custom_fields"):
-            picked = keys.split(",")
-            if len(picked) > KEYS:
-                raise PipedriveError(400, "Validation failed: custom_fields: at most 15 keys")
-            shown["custom_fields"] = {k: v for k, v in row["custom_fields"].items() if k in picked}
+        optional, keys = self._picked(query)
+        shown = {n: v for n, v in row.items() if n not in _OPTIONAL.split(",") or n in optional}
+        if keys:
+            shown["custom_fields"] = {k: v for k, v in row["custom_fields"].items() if k in keys}
         return shown
+
+    def _picked(self, query: Mapping[str, str]) -> tuple[set[str], list[str]]:
+        """The optional fields, and the custom ones (none: all), that are asked for."""
+        optional = set(filter(None, query.get("include_fields", "").split(",")))
+        if optional & set(_OPTIONAL.split(",")) and not self.people.campaigns:
+            raise PipedriveError(400, "Validation failed: include_fields: Campaigns is not enabled")
+        keys = list(filter(None, query.get("custom_fields", "").split(",")))
+        if len(keys) > KEYS:
+            raise PipedriveError(400, f"Validation failed: custom_fields: at most {KEYS} keys")
+        return optional, keys
 
     # --- webhooks -----------------------------------------------------------------------------------------------------
 

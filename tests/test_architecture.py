@@ -83,7 +83,8 @@ JOURNEY = "app.entry app.sync app.records app.push app.repair"
 TOP = "app.cli app.commands app.console app.demo app.doctor app.logs app.main app.ops app.serving app.worker"
 PURE = (
     "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching "
-    "app.sync.merging app.match"
+    "app.sync.merging app.match app.agreement.hours app.agreement.terms app.agreement.clocks app.agreement.attempts "
+    "app.agreement.quotas app.agreement.owed app.agreement.promises app.agreement._promises_*"
 )
 
 # Who → what they never import, not even inside a function.

@@ -36,6 +36,7 @@ from app.core._tables_objects import (
     ObjectLink,
 )
 from app.core._tables_replicas import CallBudget, Flight
+from app.core._tables_score import Journey, LeadRound, Score
 from app.core._tables_trust import Approval, CanaryContact
 from app.core._tables_watch import (
     Alarm,
@@ -406,3 +407,6 @@ lead = _table(Lead)
 lead_step = _table(LeadStep)
 disposition = _table(Disposition)
 refold = _table(Refold)
+journey = _table(Journey)
+lead_round = _table(LeadRound)
+score = _table(Score)

@@ -1,8 +1,8 @@
 """What a journey adds to the counters of the scorecard.  Pure.
 
 A counter has a dimension, a value, an indicator and a day (since 1970, UTC).  Everything stands once under the
-dimension ``""``, which is all, and once under each value of each dimension it has; values of one dimension add up to all,
-but for ``did``, of which a lead has several.
+dimension ``""``, which is all, and once under each value of each dimension it has; values of one dimension add up to
+all, but for ``did``, of which a lead has several.
 
 ======================= ==============================================================================================
 indicator               on the day of … is counted
@@ -15,8 +15,8 @@ indicator               on the day of … is counted
 ``recycled``, …         leads given back, to come again or for good; ``recycled>again``, ``recycled>won``: that were
                         handed over again within 180 days, that won
 ``deal:won`` …          deals by the day on which they were opened, won, lost; ``deal:days`` days from open to won
-``won:<cur>`` …         money in ten thousandths, by currency: ``opened``, ``won``, ``lost``; of won also ``sourced`` and
-                        ``influenced``, which overlap
+``won:<cur>`` …         money in ten thousandths, by currency: ``opened``, ``won``, ``lost``; of won also ``sourced``
+                        and ``influenced``, which overlap
 ``by:<model>:<cur>``    money of won deals as the model credits it; ``by:<model>`` the deals, in ten thousandths
 ======================= ==============================================================================================
 """

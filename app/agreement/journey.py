@@ -168,8 +168,9 @@ def travel(steps: Iterable[Passed], acts: Iterable[Done], sales: Iterable[Sale],
     made.campaign = next((t.campaign for t in touches if t.campaign), "")
     made.variant = next((variant(a) for a in made.acts if a.variant), "")
     made.rounds = _rounds(made.steps, made.sales)
-    for this, following in zip(made.rounds, [*made.rounds[1:], None], strict=True):
-        _finish(this, made.acts, following.at[following.begins] if following is not None else None, owed)
+    begins = [one.at[one.begins] for one in made.rounds]
+    for i, one in enumerate(made.rounds):
+        _finish(one, made.acts, begins[i + 1] if i + 1 < len(begins) else None, owed)
     return made
 
 

@@ -141,18 +141,24 @@ def deals(db: Connection, numbers: Collection[int]) -> list[RowMapping]:
 # --- reading the scorecard --------------------------------------------------------------------------------------------
 
 
-def totals(
-    db: Connection, dimension: str, since: int, until: int, indicators: Collection[str] | None = None
-) -> dict[tuple[str, str], int]:
+def totals(db: Connection, dimension: str, since: int, until: int) -> dict[tuple[str, str], int]:
     """Sums of counters over days [since, until): (value, indicator) → n."""
     query = (
         select(s.value, s.indicator, func.sum(s.n))
         .where(s.dimension == dimension, s.day >= since, s.day < until)
         .group_by(s.value, s.indicator)
     )
-    if indicators is not None:
-        query = query.where(s.indicator.in_(sorted(indicators)))
     return {(value, indicator): int(n) for value, indicator, n in db.execute(query)}
+
+
+def of_value(db: Connection, dimension: str, value: str, since: int, until: int) -> dict[str, int]:
+    """Sums of one value's counters over days [since, until): indicator → n."""
+    query = (
+        select(s.indicator, func.sum(s.n))
+        .where(s.dimension == dimension, s.value == value, s.day >= since, s.day < until)
+        .group_by(s.indicator)
+    )
+    return {indicator: int(n) for indicator, n in db.execute(query)}
 
 
 def daily(

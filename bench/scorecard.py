@@ -1,4 +1,4 @@
-"""The scorecard: how long it takes to answer, whether it equals counting everything anew, and what one more event costs.
+"""The scorecard: how long it takes to answer, whether it equals counting everything anew, what one more event costs.
 
 Invented leads (``bench.agreement_data``) are stored and worked out as the service does it.  Then each question is asked
 many times, all counters are counted again from the beginning and compared, and single leads are worked out anew after
@@ -137,7 +137,7 @@ def measure(count: int, acts: float, runs: int, folder: Path) -> dict[str, Any]:
     while some := list(itertools.islice(made, BATCH)):
         enter(database, known, some)
         done += len(some)
-        if done == max(BATCH, count // 10 // BATCH * BATCH):
+        if done == min(count, max(BATCH, count // 10 // BATCH * BATCH)):
             result["event in a tenth"] = one_more(database, known, done, 300, "small")
     result["cpu_ms_per_lead"] = (time.process_time() - begin) * 1000 / count
     result["event in the whole"] = one_more(database, known, count, 300, "large")

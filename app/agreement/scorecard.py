@@ -338,7 +338,7 @@ def _of(db: Db, dimension: str, value: str, span: Span) -> dict[str, int]:
 
 def _money(sums: Mapping[str, int], win: Rate, cycle: float | None) -> list[Money]:
     heads = ("opened", "won", "lost", "sourced", "influenced")
-    currencies = {i.partition(":")[2] for i in sums if i.partition(":")[0] in heads}
+    currencies = {i.partition(":")[2] for i in sums if ":" in i and i.partition(":")[0] in heads}
     found = []
     for currency in sorted(currencies):
         of = {head: sums.get(f"{head}:{currency}", 0) / PARTS for head in heads}

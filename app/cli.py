@@ -22,6 +22,7 @@ from app.commands import (
     match,
     privacy,
     run,
+    scorecard,
     setup,
     trust,
     undo,
@@ -58,6 +59,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         contacts.merges,
         drift.alarms,
         drift.freshness,
+        scorecard.flow,
     ),
     _ACT: (
         trust.apply,
@@ -78,6 +80,7 @@ for panel, commands in _COMMANDS.items():
 app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
+app.add_typer(scorecard.app, name="scorecard", rich_help_panel=_LOOK)
 app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)

@@ -84,6 +84,7 @@ TOP = "app.cli app.commands app.console app.demo app.doctor app.logs app.main ap
 PURE = (
     "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching "
     "app.sync.merging app.match app.agreement.hours app.agreement.terms app.agreement.clocks app.agreement.attempts "
+    "app.agreement.attribution app.agreement.journey app.agreement.counting app.agreement.rates "
     "app.agreement.quotas app.agreement.owed app.agreement.promises app.agreement._promises_*"
 )
 

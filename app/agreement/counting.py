@@ -84,7 +84,7 @@ def _add(made: Counter[Cell], values: Mapping[str, str], indicator: str, on: int
         made[(dimension, value, indicator, on)] += n
 
 
-def _act(made: Counter[Cell], act: Done, who: Mapping[str, str]) -> None:
+def _act(made: Counter[Cell], act: Done, who: dict[str, str]) -> None:
     paid = act.kind == "click" and act.way in ADS
     own = {"channel": act.way, "campaign": _named(act.campaign), "variant": variant(act) if act.variant else NONE}
     _add(made, who | own, "paid_click" if paid else act.kind, day(act.at))

@@ -169,8 +169,8 @@ def travel(steps: Iterable[Passed], acts: Iterable[Done], sales: Iterable[Sale],
     made.variant = next((variant(a) for a in made.acts if a.variant), "")
     made.rounds = _rounds(made.steps, made.sales)
     begins = [one.at[one.begins] for one in made.rounds]
-    for i, one in enumerate(made.rounds):
-        _finish(one, made.acts, begins[i + 1] if i + 1 < len(begins) else None, owed)
+    for i, this in enumerate(made.rounds):
+        _finish(this, made.acts, begins[i + 1] if i + 1 < len(begins) else None, owed)
     return made
 
 

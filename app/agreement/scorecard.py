@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final, Literal
 
 from sqlalchemy import Connection as Db
@@ -21,7 +21,7 @@ from app.agreement.load import Agreement
 from app.agreement.rates import FORMULAS, Rate, quantile
 from app.agreement.versions import Versions
 from app.core import tables as t
-from app.core.clock import from_ms, to_ms
+from app.core.clock import from_ms
 from app.core.errors import NotPossible
 from app.records import scores
 
@@ -146,46 +146,51 @@ class Moves:
 def card(db: Db, versions: Versions, span: Span, per: Per, today: int, dimension: str = ALL, value: str = ALL) -> Card:
     """The scorecard of a span, of all or of one value of a dimension."""
     known(dimension)
-    sums = _of(db, dimension, value, span)
+    of = _of(db, dimension, value, span)
     before = _of(db, dimension, value, span.before())
     shown = [*MARKETING, *SALES]
     trend: dict[str, dict[date, int]] = {name: {} for name in shown}
     for indicator, day, n in scores.daily(db, dimension, value, span.since, span.until, shown):
         first = period(day, per)[0]
         trend[indicator][first] = trend[indicator].get(first, 0) + n
-    given = sums.get("recycled", 0) + sums.get("rejected", 0)
+    given = of.get("recycled", 0) + of.get("rejected", 0)
     fresh = max(span.since, today - AGAIN_DAYS)  # given back since then, they may come again within their time
     young = _of(db, dimension, value, Span(fresh, span.until)) if fresh < span.until else {}
     undecided = young.get("recycled", 0) - young.get("recycled>again", 0)
-    recycled = sums.get("recycled", 0)
-    lost, won = sums.get("deal:lost", 0), sums.get("deal:won", 0)
+    recycled = of.get("recycled", 0)
+    lost, won = of.get("deal:lost", 0), of.get("deal:won", 0)
     win = Rate(won, won + lost)
-    cycle = sums.get("deal:days", 0) / PARTS / won if won else None
+    cycle = of.get("deal:days", 0) / PARTS / won if won else None
     agreement = versions.at(span.until * DAY_MS - 1)
     return Card(
         span=span,
-        numbers={name: (sums.get(name, 0), before.get(name, 0)) for name in shown},
+        numbers={name: (of.get(name, 0), before.get(name, 0)) for name in shown},
         trend=trend,
-        rates=rates(sums),
+        rates=rates(of),
         win_rate=win,
         recycle_rate=Rate(recycled, given),
-        requalified=Rate(sums.get("recycled>again", 0), recycled, undecided),
-        recycled_won=Rate(sums.get("recycled>won", 0), recycled),
-        attempts_per_lead=sums.get("mql:tries", 0) / sums["mql"] if sums.get("mql") else None,
+        requalified=Rate(of.get("recycled>again", 0), recycled, undecided),
+        recycled_won=Rate(of.get("recycled>won", 0), recycled),
+        attempts_per_lead=of.get("mql:tries", 0) / of["mql"] if of.get("mql") else None,
         cycle_days=cycle,
-        money=tuple(_money(sums, win, cycle)),
+        money=tuple(_money(of, win, cycle)),
         aims=_aims(db, agreement.agreement, span.until - 1) if agreement is not None else (),
         goal=_goal(db, agreement.agreement, agreement.since, span.until) if agreement is not None else None,
     )
 
 
-def rates(sums: Mapping[str, int]) -> dict[str, Rate]:
+def rates(of: Mapping[str, int]) -> dict[str, Rate]:
     """All rates over cohorts."""
     found = {}
     for name, (counter, _) in FORMULAS.items():
         cohort = counter.split(">")[0]
-        found[name] = Rate(sums.get(counter, 0), sums.get(cohort, 0), sums.get(f"{counter}?", 0))
+        found[name] = Rate(of.get(counter, 0), of.get(cohort, 0), of.get(f"{counter}?", 0))
     return found
+
+
+def sums(db: Db, span: Span) -> dict[str, int]:
+    """All indicators of a span, of all leads."""
+    return _of(db, ALL, ALL, span)
 
 
 def moves(db: Db, dimension: str, span: Span) -> list[Moves]:
@@ -195,11 +200,11 @@ def moves(db: Db, dimension: str, span: Span) -> list[Moves]:
     for (value, indicator), n in scores.totals(db, dimension, span.since, span.until).items():
         by[value][indicator] = n
     found = []
-    for value, sums in by.items():
-        numbers = {name: sums.get(name, 0) for name in ("lead", "mql", "sal", "sql", "opportunity", "won")}
-        won = {i.removeprefix("won:"): n / PARTS for i, n in sums.items() if i.startswith("won:")}
+    for value, of in by.items():
+        numbers = {name: of.get(name, 0) for name in ("lead", "mql", "sal", "sql", "opportunity", "won")}
+        won = {i.removeprefix("won:"): n / PARTS for i, n in of.items() if i.startswith("won:")}
         if any(numbers.values()) or won:
-            found.append(Moves(value, numbers, rates(sums), won))
+            found.append(Moves(value, numbers, rates(of), won))
     found.sort(key=lambda m: (-m.numbers["won"], -m.numbers["mql"], -m.numbers["lead"], m.value))
     return found[:MOST_VALUES]
 
@@ -234,9 +239,9 @@ def credited(db: Db, model: str, dimension: str, span: Span) -> list[Credit]:
         if head == "by" and name == model:
             by[value][currency if indicator.count(":") == 2 else ALL] = n
     found = []
-    for value, sums in by.items():
-        money = {currency: n / PARTS for currency, n in sorted(sums.items()) if currency != ALL}
-        found.append(Credit(value, sums.get(ALL, 0) / PARTS, money))
+    for value, of in by.items():
+        money = {currency: n / PARTS for currency, n in sorted(of.items()) if currency != ALL}
+        found.append(Credit(value, of.get(ALL, 0) / PARTS, money))
     return sorted(found, key=lambda c: (-c.deals, c.value))
 
 
@@ -254,12 +259,12 @@ def cohorts(db: Db, milestone: str, span: Span, per: Per) -> list[Cohort]:
     if milestone not in LATER:
         raise NotPossible(f"there are cohorts by {', '.join(LATER)}, not by {milestone!r}")
     names = [milestone, *(f"{milestone}>{b}{mark}" for b in LATER[milestone] for mark in ("", "?"))]
-    sums: dict[date, dict[str, int]] = defaultdict(dict)
+    by: dict[date, dict[str, int]] = defaultdict(dict)
     for indicator, day, n in scores.daily(db, ALL, ALL, span.since, span.until, names):
-        of = sums[period(day, per)[0]]
+        of = by[period(day, per)[0]]
         of[indicator] = of.get(indicator, 0) + n
     found = []
-    for first, of in sorted(sums.items()):
+    for first, of in sorted(by.items()):
         pairs = {b: (of.get(f"{milestone}>{b}", 0), of.get(f"{milestone}>{b}?", 0)) for b in LATER[milestone]}
         size = of.get(milestone, 0)
         found.append(Cohort(first, size, {b: Rate(hits, size, open_) for b, (hits, open_) in pairs.items()}))
@@ -347,7 +352,7 @@ def _money(sums: Mapping[str, int], win: Rate, cycle: float | None) -> list[Mone
         velocity = None
         if mean is not None and win.rate is not None and cycle:
             velocity = sums.get("deal:opened", 0) * win.rate * mean / cycle
-        found.append(Money(currency, *(of[head] for head in heads), mean, velocity))
+        found.append(Money(currency, mean_amount=mean, velocity=velocity, **of))
     return found
 
 
@@ -378,8 +383,3 @@ def _goal(db: Db, agreement: Agreement, since: int, until: int) -> Goal | None:
     elif unit.lower() in {"deals", "clients", "customers"}:
         so_far = sums.get("deal:won" if unit.lower() == "deals" else "won", 0)
     return Goal(goal.means, float(goal.target), goal.unit, goal.by, begin, so_far)
-
-
-def day_of(on: date) -> int:
-    """The moment at which a day begins, in ms since 1970."""
-    return to_ms(datetime(on.year, on.month, on.day, tzinfo=UTC))

@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import delete, select
+from sqlalchemy import RowMapping, delete, select
 
 from app.agreement.attribution import PARTS, Touch
 from app.agreement.counting import Cell, counts, packed, unpacked
@@ -103,8 +103,8 @@ def shorten(db: Db, contacts: Collection[int], cutoff: int) -> None:
     whole = _acts(db, {i: i for i in before} | owner, before, None)
     kept = {}
     for number, row in before.items():
-        to = max(cutoff, row["kept_to"] if row["kept_to"] is not None else cutoff)
-        short = [[a.at, a.kind, a.human, a.channel, a.campaign, a.variant, a.outcome] for a in sorted(whole[number])]
+        to: int = max(cutoff, row["kept_to"] if row["kept_to"] is not None else cutoff)
+        short = [(a.at, a.kind, a.human, a.channel, a.campaign, a.variant, a.outcome) for a in sorted(whole[number])]
         text = json.dumps([a for a in short if a[0] < to], ensure_ascii=False, separators=(",", ":"))
         kept[number] = (zlib.compress(text.encode(), 6), to)
     scores.keep(db, kept)
@@ -176,7 +176,7 @@ def _leads(db: Db, after: int) -> list[int]:
 
 
 def journeys(
-    db: Db, versions: Versions, contacts: Collection[int], kept: Mapping[int, Mapping[str, Any]]
+    db: Db, versions: Versions, contacts: Collection[int], kept: Mapping[int, RowMapping]
 ) -> dict[int, Journey]:
     """The journey of each of these contacts, from what is stored."""
     owner = {i: i for i in contacts}
@@ -193,7 +193,7 @@ def journeys(
     return made
 
 
-def _passed(row: Mapping[str, Any], agreement: Agreement | None) -> Iterable[Passed]:
+def _passed(row: RowMapping, agreement: Agreement | None) -> Iterable[Passed]:
     if row["what"] == What.STATUS and row["after"] in _WHAT:
         rank, what = _WHAT[row["after"]]
         yield Passed(row["at"], rank, what, "", row["why"] if rank == 5 else "")
@@ -215,7 +215,7 @@ def _owed(versions: Versions, passed: Sequence[Passed]) -> Owed | None:
 def _acts(
     db: Db,
     owner: Mapping[int, int],
-    kept: Mapping[int, Mapping[str, Any]],
+    kept: Mapping[int, RowMapping],
     kinds: Collection[str] | None,
 ) -> dict[int, list[Done]]:
     """What these contacts did, and colleagues with them.  ``owner``: contact → the one that stands for it."""
@@ -232,7 +232,7 @@ def _acts(
     return found
 
 
-def _done(row: Mapping[str, Any]) -> Done:
+def _done(row: RowMapping) -> Done:
     said = {n: row[n] if row[n] is not None else "" for n in ("channel", "campaign", "variant", "outcome")}
     return Done(row["at"], row["kind"], row["human"] if row["human"] is not None else -1, **said)
 
@@ -261,7 +261,7 @@ def _main(crowd: Iterable[tuple[int, int]]) -> int:
     return min(crowd, key=lambda one: (-one[1], one[0]))[0]
 
 
-def _sale(row: Mapping[str, Any], touches: tuple[Touch, ...]) -> Sale:
+def _sale(row: RowMapping, touches: tuple[Touch, ...]) -> Sale:
     closed = None
     if row["status"] != "open":
         known = (row["closed_at"], row["last"], row["updated_at"])

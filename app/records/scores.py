@@ -29,7 +29,9 @@ _KEYS: Final = ("dimension", "value", "indicator", "day")
 
 def add(db: Connection, counts: Counts) -> None:
     """Add to the counters, sorted by key, so that writers do not wait for each other in a ring; zeros are removed."""
-    rows = [dict(zip((*_KEYS, "n"), (*cell, n), strict=True)) for cell, n in sorted(counts.items()) if n]
+    rows: list[dict[str, Any]] = [
+        dict(zip((*_KEYS, "n"), (*cell, n), strict=True)) for cell, n in sorted(counts.items()) if n
+    ]
     if not rows:
         return
     statement = upsert(db.dialect.name, t.score)

@@ -129,7 +129,7 @@ def _lead(one: _One) -> Invented:
         named = {"campaign": campaign or None, "variant": variant or None}
         one.act(begin, kind, touch="marketing", channel=way, **named)
         one.background(begin, campaign or "newsletter", variant or "A")
-        if chance.random() < 0.7:
+        if chance.random() < 0.85:
             _marketing(one, truth, begin + one.within(0.1, 40), persona, variant)
     held = {"email": f"p{one.number}@example.org"}
     if TITLES[persona] is not None:
@@ -156,7 +156,7 @@ def _marketing(one: _One, truth: list[Truth], lead: int, persona: str | None, va
     one.act(lead, "form", touch="marketing", detail={"form": "Newsletter"})
     this = Truth(one.number, 1, lead_at=lead)
     truth.append(this)
-    again = 0.45 * (1.4 if variant == "B" else 1.0)
+    again = 0.6 * (1.4 if variant == "B" else 1.0)
     at = lead + one.within(1, 60)
     while chance.random() < again and at < END:
         if this.mql_at is not None:
@@ -214,7 +214,7 @@ def _deal(one: _One, this: Truth, truth: list[Truth], at: int, persona: str | No
     closing = at + one.within(5, 120)
     status = "open"
     if closing < END:
-        this.won = int(chance.random() < (0.45 if persona == "decides" else 0.3))
+        this.won = int(chance.random() < (0.6 if persona == "decides" else 0.45))
         this.closed_at, status = closing, "won" if this.won else "lost"
     number = one.number * 10
     closed = this.closed_at

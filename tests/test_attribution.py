@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agreement.attribution import DAY_MS, MODELS, Touch, parts, weights
-from app.agreement.rates import Rate, median_with_waiting, quantile
+from app.agreement.attribution import ABOUT, DAY_MS, MODELS, Touch, parts, weights
+from app.agreement.rates import FORMULAS, OTHERS, Rate, median_with_waiting, quantile
 from app.agreement.words import Team
 
 M, S = Team.MARKETING, Team.SALES
@@ -130,3 +131,34 @@ def test_a_rate_says_what_it_is_made_of() -> None:
     assert rate.interval == pytest.approx((0.1876, 0.8124), abs=1e-4)  # Wilson, 3 of 6
     assert (Rate(0, 0).rate, Rate(0, 0).of_decided, Rate(0, 0).interval) == (None, None, None)
     assert not Rate(20, 40).small
+
+
+PAGE = (Path(__file__).parents[1] / "docs/scorecard.md").read_text(encoding="utf-8")
+CELLS = [[c.strip() for c in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("|")]
+
+
+def test_the_page_has_every_figure_with_its_meaning() -> None:
+    """docs/scorecard.md says of each figure and model what the API says."""
+    said = {row[0].strip("`"): row[1] for row in CELLS if row[0].startswith("`")}
+    meant = {name: means for name, (_, means) in FORMULAS.items()} | dict(OTHERS) | dict(ABOUT)
+    assert {name: said.get(name) for name in meant} == meant
+
+
+def test_the_pages_example_of_attribution_is_right() -> None:
+    """The worked example, by its own days."""
+    start = next(i for i, row in enumerate(CELLS) if row[0] == "touch" and row[1] == "day")
+    models, rows = CELLS[start][2:], CELLS[start + 2 : start + 7]
+    assert models == list(MODELS)
+    of = touches(*(float(row[1]) for row in rows))
+    for n, model in enumerate(models, 2):
+        shares = weights(model, of, 31 * DAY_MS, 17 * DAY_MS)
+        assert [row[n] for row in rows] == [f"{share * 100:.1f} %" for share in shares]
+
+
+def test_the_pages_example_of_a_median_is_right() -> None:
+    """Three went on, two wait."""
+    waits = [(5, True), (9, True), (20, True), (12, False), (30, False)]
+    assert "waited 5, 9 and\n20 hours" in PAGE
+    assert "waiting for 12 and 30 hours" in PAGE
+    assert median_with_waiting((length, over, 1) for length, over in waits) == slow_median(waits) == 20
+    assert "with them it is 20" in PAGE

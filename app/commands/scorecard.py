@@ -13,7 +13,7 @@ from app.agreement.leads import Known
 from app.commands.base import PROBLEM, AsJson, ConfigFile, print_json, print_table, say, whole, wrong
 from app.ops import _scorecards_shown as shown
 from app.ops._scorecards_shown import RateShown
-from app.ops.scorecards import Dimension, Milestone, Model, Per
+from app.ops.scorecards import Among, Dimension, Milestone, Model, Per
 
 app = typer.Typer(no_args_is_help=True, help="What both teams did, side by side with targets and the goal.")
 
@@ -82,7 +82,7 @@ def moves(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how it went on, by channel, campaign …
+    """Show how it went on, by channel, campaign and the like.
 
     With counts and intervals; where fewer than thirty are decided, it says so.  A difference is no proof of a cause.
 
@@ -107,7 +107,7 @@ def moves(
 @app.command("attribution")
 def attribution(
     model: Annotated[Model, typer.Option(help="How a deal is divided among the touches before it.")] = "w",
-    by: Annotated[Dimension, typer.Option(help="channel, campaign or team.")] = "channel",
+    by: Annotated[Among, typer.Option(help="Among what.")] = "channel",
     since: Since = None,
     until: Until = None,
     config: ConfigFile = None,

@@ -36,6 +36,7 @@ from app.ops.problems import known_query
 from app.sync.connection import Connections
 
 Dimension = Literal["channel", "campaign", "variant", "persona", "profile", "team", "did"]
+Among = Literal["channel", "campaign", "team"]
 Model = Literal["first", "last", "linear", "u", "w", "decay"]
 Milestone = Literal["lead", "mql", "sal", "sql", "opportunity"]
 Export = Literal["lead_rounds", "lead_sources", "lead_steps", "deals", "scores"]
@@ -85,7 +86,7 @@ def scorecards_api(database: Database, connections: Connections) -> APIRouter:
     @router.get("/scorecard/attribution")
     def get_attribution(
         model: Annotated[Model, Query(description="How a deal is divided.")] = "w",
-        by: Annotated[Literal["channel", "campaign", "team"], Query(description="Among what.")] = "channel",
+        by: Annotated[Among, Query(description="Among what.")] = "channel",
         since: Since = None,
         until: Until = None,
     ) -> CreditList:

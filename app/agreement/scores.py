@@ -180,8 +180,9 @@ def journeys(
 ) -> dict[int, Journey]:
     """The journey of each of these contacts, from what is stored."""
     owner = {i: i for i in contacts}
-    for number in contacts:
-        owner |= dict.fromkeys(merges.absorbed(db, [number]), number)
+    if merges.absorbed(db, contacts):  # most stand for nobody else: one question for all of them first
+        for number in contacts:
+            owner |= dict.fromkeys(merges.absorbed(db, [number]), number)
     acts = _acts(db, owner, kept, None)
     sales = _sales(db, owner)
     agreements = {v.agreement.digest: v.agreement for v in versions}

@@ -102,6 +102,8 @@ def test_numbers_are_the_truths(store: Store, truth: duckdb.DuckDBPyConnection) 
         "paid_click": one(truth, f"{acts} 'click' AND channel = 'ads'"),
         "form": one(truth, f"{acts} 'form'"),
         "survey": 0,
+        "reply": 0,
+        "event": 0,
         "call": one(truth, f"{acts} 'call'"),
         "mail": one(truth, f"{acts} 'mail'"),
         "message": 0,

@@ -19,18 +19,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.agreement.attempted import CALLED_OFF
 from app.agreement.attribution import Touch
 from app.agreement.facts import OURS
 from app.agreement.words import Team
 
-TOUCHING: Final = frozenset({"click", "form", "page_visit", "survey"})
+TOUCHING: Final = frozenset({"click", "reply", "form", "page_visit", "survey", "event"})
 """What a person does by which they come closer."""
-NOT_DONE: Final = CALLED_OFF | {"open", "failed"}
+NOT_DONE: Final = frozenset({"planned", "scheduled", "cancelled", "canceled", "failed", "open"})
+"""Outcomes of what did not take place."""
 RECEIVED: Final = "received"
 """The person called or wrote: no attempt of sales."""
 _CHANNELS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("send", "open", "click", "bounce", "unsubscribe", "mail"), "email"),
+    **dict.fromkeys(("send", "open", "click", "reply", "bounce", "unsubscribe", "mail"), "email"),
     **dict.fromkeys(("form", "page_visit", "survey"), "web"),
     "call": "phone",
     "message": "sms",

@@ -34,6 +34,8 @@ MARKETING: Final[Mapping[str, str]] = {
     "paid_click": "paid clicks",
     "form": "forms",
     "survey": "surveys",
+    "reply": "replies to mailings",
+    "event": "events attended",
     "lead": "leads",
     "mql": "MQL: handed over to sales",
     "recycled>again": "handed over again after being given back",

@@ -1,6 +1,6 @@
 """How a won deal is credited to the touches before it: the models by name, and the shares they give.  Pure.
 
-A touch is something that the person did on their own (a click, a visit, a form, a survey, an event) or that a person in sales did
+A touch is something that the person did (a click, a visit, a form, a survey, an event) or that a person in sales did
 to reach them (a call, a meeting, a mail, a message), before the deal was opened.  An open is none: mail programs load
 pictures by themselves.  The models and their weights are those in common use
 (https://docs.snowplow.io/tutorials/attribution); where the touches that a model names are missing or one and the same,

@@ -276,6 +276,14 @@ def test_the_chain_is_the_truths(store: Store, truth: duckdb.DuckDBPyConnection)
         assert (step.came, step.passed, step.lost, step.waiting) == (came, passed, lost, waits)
         assert step.median_passed == median
         assert step.came == step.passed + step.around + step.lost + step.waiting
+    back, again, median = (
+        truth.execute("""SELECT count(a.back_at), count(b.mql_at),
+        quantile_disc((b.mql_at - a.back_at) // 3600000, 0.5) FROM way a
+        LEFT JOIN way b ON a.contact = b.contact AND b.n = a.n + 1 WHERE a.back_at IS NOT NULL""").fetchone()
+        or ()
+    )
+    step = found["given_back", "mql"]
+    assert (step.came, step.passed, step.waiting, step.median_passed) == (back, again, back - again, median)
     minutes = "(tried_at - mql_at) // 60000"
     handed, tried, median, most = (
         truth.execute(f"""SELECT count(mql_at), count(tried_at),

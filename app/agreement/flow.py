@@ -1,8 +1,8 @@
 """The supply chain: the map from the market segment to the won deal and what the client said after.
 
-Per step: how many came, how many went on, left or still wait, and for how long.  Read from the rounds of leads
-(``app.agreement.journey``), one query per step.  Waits are counted in whole hours; the median of all waits takes those
-that go on into account (``app.agreement.rates``).
+Per step: how many came, how many went on, left or still wait, and for how long.  The last step leads back: from being
+given back to the next handover.  Read from the rounds of leads (``app.agreement.journey``), one query per step.  Waits
+are counted in whole hours; the median of all waits takes those that go on into account (``app.agreement.rates``).
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def flow(db: Db, span: Span, now: int, segment: str = "profile") -> Flow:
     for (a, b), team in STEPS.items():
         later = order[order.index(b) + 1 : -1]
         steps.append(_step(a, b, team, scores.waits(db, a, b, later, since, until, now, HOUR_MS)))
+    steps.append(_step("given_back", "mql", Team.MARKETING, scores.returns(db, since, until, now, HOUR_MS)))
     segments: dict[str, dict[str, int]] = {}
     for (value, indicator), n in scores.totals(db, segment, span.since, span.until).items():
         if indicator in STAGES and value != ALL:

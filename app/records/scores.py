@@ -200,6 +200,23 @@ def waits(db: Connection, a: str, b: str, later: Sequence[str], since: int, unti
     return [(max(0, int(u)), int(e), int(n)) for u, e, n in db.execute(query)]
 
 
+def returns(db: Connection, since: int, until: int, now: int, unit: int) -> Waits:
+    """The same of leads given back in [since, until) to come again: until they were handed over again."""
+    following = t.lead_round.alias()
+    again = (following.c.contact_id == r.contact_id) & (following.c.number == r.number + 1)
+    handed = following.c.mql_at
+    ending = case((handed.is_not(None), PASSED), (following.c.number.is_not(None), AROUND), else_=WAITS)
+    left = func.coalesce(handed, following.c.sql_at, following.c.opportunity_at, now)
+    query = (
+        select(((left - r.ended_at) // unit).label("units"), ending.label("ending"), func.count())
+        .select_from(t.lead_round.outerjoin(following, again))
+        .where(r.ended == "recycled", r.ended_at >= since, r.ended_at < until)
+        .group_by("units", "ending")
+        .order_by("units")
+    )
+    return [(max(0, int(u)), int(e), int(n)) for u, e, n in db.execute(query)]
+
+
 def given_back(db: Connection, since: int, until: int) -> list[tuple[str, str | None, int]]:
     """Rounds that ended by being given back in [since, until) (ms): how, why, how many; the most first."""
     query = (

@@ -10,10 +10,11 @@ import typer
 
 from app.agreement import exporting, scores
 from app.agreement.leads import Known
+from app.agreement.scorecard import Per
 from app.commands.base import PROBLEM, AsJson, ConfigFile, print_json, print_table, say, whole, wrong
 from app.ops import _scorecards_shown as shown
 from app.ops._scorecards_shown import RateShown
-from app.ops.scorecards import Among, Dimension, Milestone, Model, Per
+from app.ops.scorecards import Among, Dimension, Milestone, Model
 
 app = typer.Typer(no_args_is_help=True, help="What both teams did, side by side with targets and the goal.")
 

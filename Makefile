@@ -64,6 +64,7 @@ bench: $(VENV)/dev ## Measure; JSON, each figure with a baseline of the same run
 	"$(BIN)/python" -m bench.sync burst
 	"$(BIN)/python" -m bench.match
 	"$(BIN)/python" -m bench.clocks
+	"$(BIN)/python" -m bench.scorecard
 	"$(BIN)/python" -m bench.drain
 	"$(BIN)/python" -m bench.growth
 

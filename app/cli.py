@@ -26,6 +26,7 @@ from app.commands import (
     match,
     privacy,
     run,
+    scorecard,
     setup,
     trust,
     undo,
@@ -76,6 +77,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         contacts.merges,
         drift.alarms,
         drift.freshness,
+        scorecard.flow,
     ),
     _ACT: (
         trust.apply,
@@ -98,6 +100,7 @@ app.add_typer(connect.keys, name="keys", rich_help_panel=_SET_UP)
 app.add_typer(agreement.app, name="agreement", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
+app.add_typer(scorecard.app, name="scorecard", rich_help_panel=_LOOK)
 app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)

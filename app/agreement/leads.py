@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
-from app.agreement import gathering
+from app.agreement import gathering, scores
 from app.agreement.gathering import Wanted
 from app.agreement.lifecycle import Seal, fold, sealed
 from app.agreement.load import Agreement, loads
@@ -123,10 +123,12 @@ def refold(db: Db, connections: Connections, judges: Judges, ids: Collection[int
     roots = {i: c for i, c in held.items() if c.merged_into is None}
     lost = set(held) - set(roots)
     leads.remove(db, lost, now)
+    scores.remove(db, lost)
     # Another one stands for them: what happened to them happened to that one.
     leads.mark(db, {merges.standing_for(db, i) for i in lost} - set(roots))
     found = fold_all(db, connections, judges, roots, now)
     _keep(db, connections, roots, found, now)
+    scores.keep(db, judges.versions, list(roots))
     return found
 
 

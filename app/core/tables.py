@@ -39,6 +39,7 @@ from app.core._tables_objects import (
     Survey,
 )
 from app.core._tables_replicas import CallBudget, Flight
+from app.core._tables_score import Journey, LeadRound, Score
 from app.core._tables_tokens import Consenting, Token
 from app.core._tables_trust import Approval, CanaryContact
 from app.core._tables_watch import (
@@ -415,3 +416,6 @@ lead = _table(Lead)
 lead_step = _table(LeadStep)
 disposition = _table(Disposition)
 refold = _table(Refold)
+journey = _table(Journey)
+lead_round = _table(LeadRound)
+score = _table(Score)

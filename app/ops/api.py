@@ -39,6 +39,7 @@ from app.ops.problems import MEDIA_TYPE, Problem
 from app.ops.provenance import provenance_api
 from app.ops.replay import Replay
 from app.ops.replicas import replicas_api
+from app.ops.scorecards import scorecards_api
 from app.ops.tombstones import tombstones_api
 from app.ops.undo import undo_api
 from app.repair.connecting import Connecting
@@ -156,5 +157,6 @@ def build_api(
     api.include_router(matches_api(database, connections, wake))
     api.include_router(leads_api(database, connections, wake))
     api.include_router(tombstones_api(database, wake))
+    api.include_router(scorecards_api(database, connections))
     api.include_router(erasures(database, connections, wake))
     return api

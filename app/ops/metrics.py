@@ -89,6 +89,7 @@ class Metrics:
     def withdrawn(self, connection: str, seconds: float) -> None:
         """Measure how old a withdrawal was when it landed."""
         self.withdrawals.labels(connection).observe(seconds)
+        self.recorder(freshness.WITHDRAWN + connection, seconds)
 
     def call(self, connection: str, method: str, status: int, seconds: float) -> None:
         """Count and measure a call to a vendor."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection as Db
 from sqlalchemy import Table, delete, insert, select, update
 
+from app.agreement import scores
 from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.db import Database, dumps, now_ms, ring
@@ -135,6 +136,7 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
         removed["alias"] += _gone(db, t.alias, subject.aliases_of(name, of))
     for contact in ids:
         pairs.address_is_of(db, contact, None)
+    scores.remove(db, ids)  # counters are about nobody, but a small one would tell
     trusted = (t.canary_contact, t.approval)
     removed["engagement"] += engagements.forget(db, ids, records, who.addresses)
     removed["belonging"] += belongings.forget(db, ids, records)

@@ -30,6 +30,9 @@ KEPT_MS: Final = 7 * 86_400_000
 WINDOW_MS: Final = 3_600_000  # what an objective is judged by
 ENOUGH: Final = 5  # changes within it
 
+WITHDRAWN: Final = "withdrawn:"
+"""Before a connection's name: withdrawals of consent are counted apart from other changes."""
+
 NOW = now_ms()
 f = t.landed.c
 
@@ -101,6 +104,28 @@ def ages(db: Db, names: Iterable[str], window_ms: int = WINDOW_MS) -> dict[str, 
     """Per connection: the changes that landed there within the window, and the oldest that has not."""
     names = list(names)
     now: int = db.execute(select(NOW)).scalar_one()
+    counts = _counts(db, window_ms)
+    waits = work.backlog(db, names)
+    found = {}
+    for name in names:
+        of, since = counts.get(name, {}), waits[name][1]
+        oldest = None if since is None else max(0, now - since) / 1000
+        found[name] = Ages(sum(of.values()), quantile(of, 0.5), quantile(of, 0.95), quantile(of, 0.99), oldest)
+    return found
+
+
+def lags(db: Db, names: Iterable[str], window_ms: int = KEPT_MS) -> dict[str, tuple[int, float | None]]:
+    """Withdrawals of consent that landed at each connection in the window: how many, their 99th percentile (s)."""
+    counts = _counts(db, window_ms)
+    found = {}
+    for name in names:
+        of = counts.get(WITHDRAWN + name, {})
+        found[name] = (sum(of.values()), quantile(of, 0.99))
+    return found
+
+
+def _counts(db: Db, window_ms: int) -> dict[str, dict[int, int]]:
+    now: int = db.execute(select(NOW)).scalar_one()
     query = (
         select(f.connection, f.bucket, func.sum(f.n))
         .where(f.slice > (now - window_ms) // SLICE_MS)
@@ -109,13 +134,7 @@ def ages(db: Db, names: Iterable[str], window_ms: int = WINDOW_MS) -> dict[str, 
     counts: dict[str, dict[int, int]] = {}
     for name, bucket, n in db.execute(query):
         counts.setdefault(name, {})[int(bucket)] = int(n)
-    waits = work.backlog(db, names)
-    found = {}
-    for name in names:
-        of, since = counts.get(name, {}), waits[name][1]
-        oldest = None if since is None else max(0, now - since) / 1000
-        found[name] = Ages(sum(of.values()), quantile(of, 0.5), quantile(of, 0.95), quantile(of, 0.99), oldest)
-    return found
+    return counts
 
 
 def judge(db: Db, connections: Connections) -> list[str]:

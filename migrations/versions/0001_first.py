@@ -545,6 +545,22 @@ def upgrade() -> None:
     )
     op.create_index("uq_inbox_connection_dedupe", "inbox", ["connection", "dedupe"], unique=True)
     op.create_table(
+        "journey",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("team", sa.Text(), nullable=True),
+        sa.Column("channel", sa.Text(), nullable=True),
+        sa.Column("campaign", sa.Text(), nullable=True),
+        sa.Column("variant", sa.Text(), nullable=True),
+        sa.Column("persona", sa.Text(), nullable=True),
+        sa.Column("profile", sa.Text(), nullable=True),
+        sa.Column("first_touch_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_touch_at", sa.BigInteger(), nullable=True),
+        sa.Column("counted", sa.LargeBinary(), nullable=False),
+        sa.Column("kept", sa.LargeBinary(), nullable=True),
+        sa.Column("kept_to", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("contact_id", name=op.f("pk_journey")),
+    )
+    op.create_table(
         "landed",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("slice", sa.BigInteger(), nullable=False),
@@ -606,6 +622,29 @@ def upgrade() -> None:
         sqlite_where=sa.text("turns_at IS NOT NULL"),
         postgresql_where=sa.text("turns_at IS NOT NULL"),
     )
+    op.create_table(
+        "lead_round",
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("begins", sa.Text(), nullable=False),
+        sa.Column("lead_at", sa.BigInteger(), nullable=True),
+        sa.Column("mql_at", sa.BigInteger(), nullable=True),
+        sa.Column("sal_at", sa.BigInteger(), nullable=True),
+        sa.Column("sql_at", sa.BigInteger(), nullable=True),
+        sa.Column("opportunity_at", sa.BigInteger(), nullable=True),
+        sa.Column("won_at", sa.BigInteger(), nullable=True),
+        sa.Column("feedback_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended", sa.Text(), nullable=True),
+        sa.Column("why", sa.Text(), nullable=True),
+        sa.Column("tried_at", sa.BigInteger(), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("channels", sa.Integer(), nullable=False),
+        sa.Column("kept", sa.Integer(), nullable=True),
+        sa.PrimaryKeyConstraint("contact_id", "number", name=op.f("pk_lead_round")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_lead_round_mql", "lead_round", ["mql_at"], unique=False)
     op.create_table(
         "lead_step",
         sa.Column("id", ID, autoincrement=True, nullable=False),
@@ -790,6 +829,16 @@ def upgrade() -> None:
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
+    )
+    op.create_table(
+        "score",
+        sa.Column("dimension", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("indicator", sa.Text(), nullable=False),
+        sa.Column("day", sa.BigInteger(), nullable=False),
+        sa.Column("n", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("dimension", "value", "indicator", "day", name=op.f("pk_score")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "sighting",

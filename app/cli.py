@@ -12,6 +12,7 @@ from app.commands import (
     around,
     backups,
     brakes,
+    brief,
     conflicts,
     connect,
     connector,
@@ -27,6 +28,7 @@ from app.commands import (
     privacy,
     run,
     setup,
+    sla,
     trust,
     undo,
     webhooks,
@@ -76,6 +78,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         contacts.merges,
         drift.alarms,
         drift.freshness,
+        brief.brief,
     ),
     _ACT: (
         trust.apply,
@@ -102,6 +105,7 @@ app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
 app.add_typer(leads.app, name="lead", rich_help_panel=_ACT)
+app.add_typer(sla.app, name="sla", rich_help_panel=_LOOK)
 app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
 app.add_typer(drift.field, name="field", rich_help_panel=_ACT)

@@ -14,7 +14,7 @@ from sqlalchemy import delete, select
 from app.agreement.leads import Known, seal
 from app.core import tables as t
 from app.core.db import now_ms
-from app.records import leads, merges
+from app.records import clocks, leads, merges
 from app.sync.connection import Connections
 
 s, d = t.lead_step.c, t.disposition.c
@@ -39,4 +39,4 @@ def prune(db: Db, connections: Connections, cutoff: int, batch: int) -> int:
     void = list(db.execute(select(s.id).where(s.void_at < cutoff).order_by(s.id).limit(batch)).scalars())
     if void:
         db.execute(delete(t.lead_step).where(s.id.in_(void)))
-    return len(said) + len(void)
+    return len(said) + len(void) + clocks.prune(db, cutoff, batch)

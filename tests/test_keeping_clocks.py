@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
-from app.agreement import clocks, leads
+from app.agreement import clocks, keeping, leads
 from app.agreement.clocks import Reading, What
 from app.agreement.lifecycle import fold
 from app.agreement.running import Word, overdue, readings
@@ -211,3 +211,19 @@ def test_the_board_is_paged_and_clocks_are_paused_and_given_away(api: Api) -> No
     later(api, 12)
     assert {n["mark"] for n in api.get("/sla/notices")["items"]} >= {"breach", "escalation"}
     everything(api.database, Retention(history=0), api.connections)
+
+
+def test_a_round_that_ended_stays_when_its_acts_are_gone(api: Api) -> None:
+    """Without the seal, who was called in time would not have been called."""
+    with api.database.write() as db:
+        (handed,) = db.execute(select(t.lead.c.handed_at).where(t.lead.c.contact_id == 1)).one()
+        act = {"connection": "hub", "remote_id": "1", "contact_id": 1, "who_key": "id", "who": "1"}
+        db.execute(insert(t.engagement).values(**act, kind="call", human=1, at=handed + 1, received_at=handed))
+    later(api, 12)
+    with api.database.write() as db:
+        keeping.before(db, api.connections, {1}, handed + HOUR)
+        db.execute(delete(t.engagement))
+    later(api, 12.1)
+    held = rows(api, t.clock, "contact_id", "name", "state")
+    assert (1, "first_touch", "met") in held
+    assert (2, "first_touch", "breached") in held

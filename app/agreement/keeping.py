@@ -1,7 +1,8 @@
 """Retention: what is old goes, and each lead stands as before.
 
-Before the old values of a contact's fields, or what was said about its lead, are removed, the lead is sealed: all that
-is known at that moment is kept with it, and later happenings go on from there (``app.agreement.lifecycle.Seal``).
+Before the old values of a contact's fields, what was said about its lead, or engagements are removed, the lead is
+sealed: all that is known at that moment is kept with it, and later happenings go on from there
+(``app.agreement.lifecycle.Seal``).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from app.commands import (
     around,
     backups,
     brakes,
+    brief,
     conflicts,
     connect,
     connector,
@@ -28,6 +29,7 @@ from app.commands import (
     run,
     scorecard,
     setup,
+    sla,
     trust,
     undo,
     webhooks,
@@ -78,6 +80,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         drift.alarms,
         drift.freshness,
         scorecard.flow,
+        brief.brief,
     ),
     _ACT: (
         trust.apply,
@@ -105,6 +108,7 @@ app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
 app.add_typer(leads.app, name="lead", rich_help_panel=_ACT)
+app.add_typer(sla.app, name="sla", rich_help_panel=_LOOK)
 app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
 app.add_typer(drift.field, name="field", rich_help_panel=_ACT)

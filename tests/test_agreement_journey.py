@@ -157,7 +157,13 @@ def test_an_mql_is_seen_rejected_and_recycled(tandem: Tandem, hs: httpx.Client, 
         (lead,) = db.execute(select(t.lead)).all()
         now = db.execute(select(now_ms())).scalar_one()
         for n, kind in enumerate(("call", "mail", "call")):
-            act = {"connection": "hubspot", "remote_id": str(n), "contact_id": lead.contact_id, "kind": kind}
+            act = {
+                "connection": "hubspot",
+                "remote_id": str(n),
+                "contact_id": lead.contact_id,
+                "kind": kind,
+                "by": f"k{n}",
+            }
             db.execute(insert(t.engagement).values(**act, human=1, at=now, received_at=now))
     seen.edit(lead_status="rejected", lead_reason="no_need")
     settle(tandem)

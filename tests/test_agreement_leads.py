@@ -75,7 +75,14 @@ def tried(world: World, *, contact: int = 1, count: int = 3) -> None:
     last = max([lead.handed_at for lead in world.rows(t.lead)] + [d.at for d in world.rows(t.disposition)])
     with world.database.write() as db:
         for n, kind in zip(range(count), itertools.cycle(("call", "mail")), strict=False):
-            act = {"connection": "crm", "remote_id": f"{kind}{n}", "contact_id": contact, "kind": kind, "human": 1}
+            act = {
+                "connection": "crm",
+                "remote_id": f"{kind}{n}",
+                "contact_id": contact,
+                "kind": kind,
+                "human": 1,
+                "by": f"k{n}",
+            }
             db.execute(insert(t.engagement).values(**act, at=last + 1 + n, received_at=last))
 
 
@@ -245,7 +252,14 @@ def _arrive(db: Any, n: int, begin: int) -> None:
             rows.say(db, [{**said, "word": "status", "value": "rejected", "at": begin + 10}], begin)
         case 1:
             for k, kind in enumerate(("call", "mail", "call")):
-                act = {"connection": "crm", "remote_id": str(k), "contact_id": 1, "kind": kind, "human": 1}
+                act = {
+                    "connection": "crm",
+                    "remote_id": str(k),
+                    "contact_id": 1,
+                    "kind": kind,
+                    "human": 1,
+                    "by": f"k{k}",
+                }
                 db.execute(insert(t.engagement).values(**act, at=begin + 5 + k, received_at=begin))
         case 2:
             rows.say(db, [{**said, "word": "reason", "value": "no_need", "at": begin + 20}], begin)

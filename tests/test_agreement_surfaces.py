@@ -166,3 +166,24 @@ def test_signed_by_both_and_compared(folder: Path) -> None:
     assert run("lead", "reject", "2", "--by", "Kim").exit_code == 1
     assert [lead["flag"] for lead in data("lead", "list", "--flagged")] == ["no_reason"]
     assert "given back without a reason" in run("lead", "show", "2").output
+
+
+def test_the_board_of_the_command_line(folder: Path) -> None:
+    """Both sides once both have signed; who is no lead has no clocks."""
+    assert data("sla", "board") == {"clocks": [], "promises": []}
+    for team in ("sales", "marketing"):
+        assert run("agreement", "sign", "--for", team, "--by", "Kim").exit_code == 0
+    assert [p["promise"] for p in data("sla", "board")["promises"]] == ["leads", "quality"]
+    assert "leads" in run("sla", "board", "--state", "breached").output
+    for words in (("show", "1"), ("pause", "1", "--reason", "x", "--by", "Kim"), ("resume", "1", "--by", "Kim")):
+        found = run("sla", *words)
+        assert (found.exit_code, "is no lead" in found.output) == (2, True), found.output
+
+
+def test_the_brief_of_the_command_line(folder: Path) -> None:
+    """Written, kept, and compared with; a day is a day."""
+    assert run("brief", "--form", "html", "--out", "b.html", "--keep", "--by", "Kim").exit_code == 0
+    assert (folder / "b.html").read_text().startswith("<!doctype html>")
+    assert data("brief", "--to", "2100-01-01")["since"] is not None
+    assert run("brief", "--from", "yesterday").exit_code == 2
+    assert run("brief", "--keep").exit_code == 2

@@ -85,7 +85,7 @@ PURE = (
     "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching "
     "app.sync.merging app.match "
     "app.agreement.words app.agreement.conditions app.agreement._conditions_parse app.agreement.facts "
-    "app.agreement.load app.agreement.lifecycle app.agreement.judging app.agreement.attempted app.agreement.versions "
+    "app.agreement.load app.agreement.lifecycle app.agreement.judging app.agreement.running app.agreement.versions "
     "app.agreement.grammar app.agreement.hours app.agreement.terms app.agreement.clocks app.agreement.attempts "
     "app.agreement.attribution app.agreement.journey app.agreement.counting app.agreement.rates "
     "app.agreement.quotas app.agreement.owed app.agreement.promises app.agreement._promises_*"

@@ -120,46 +120,93 @@ def worked(touches: Iterable[Touch], since: int, until: int, need: Need | None =
     An act that is there twice by its id counts once: as it was told last in the order of what is told, so that it does
     not depend on the order in which it was read.
     """
-    needed = Need(1) if need is None else need
     unique: dict[str, Touch] = {}
     for touch in sorted(touches, key=_key):
         unique[touch.id] = touch
-    inside = sorted((t for t in unique.values() if since <= t.at <= until), key=_key)
-    kept: dict[bool | None, list[Touch]] = {True: [], False: [], None: []}
-    last: dict[tuple[bool | None, str | None, str], int] = {}
-    first = contact = None
-    doubles = 0
-    for touch in inside:
+    working = Working(need)
+    for touch in sorted((t for t in unique.values() if since <= t.at <= until), key=_key):
+        working.take(touch)
+    return working.result()
+
+
+class Working:
+    """The one counting of attempts: acts in, in their order, each once; what they came to, at any time.
+
+    The first values are for going on where an earlier counting ended (of acts that are not kept any more).
+    """
+
+    def __init__(
+        self,
+        need: Need | None = None,
+        *,
+        attempts: int = 0,
+        channels: Iterable[str] = (),
+        machine: int = 0,
+        contact_at: int | None = None,
+    ) -> None:
+        self._need = Need(1) if need is None else need
+        self._kept: dict[bool | None, list[Touch]] = {True: [], False: [], None: []}
+        self._last: dict[tuple[bool | None, str | None, str], int] = {}
+        self._channels = set(channels)
+        self._first: int | None = None
+        self._enough: int | None = None
+        self._before_contact = 0
+        self._doubles = 0
+        self.attempts = attempts  # that count: a person's, and unknown ones where the need takes them
+        self.machine = machine
+        self.contact_at = contact_at
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Those of the attempts that count, sorted."""
+        return tuple(sorted(self._channels))
+
+    def take(self, touch: Touch) -> None:
+        """One more act, not earlier than the last."""
         means = meaning(touch.kind, touch.outcome)
-        counts = touch.human is True or (touch.human is None and needed.unknown)
+        counts = touch.human is True or (touch.human is None and self._need.unknown)
         if means in {Meaning.ATTEMPT, Meaning.SPOKEN}:
-            key = (touch.human, touch.by, channel_of(touch))
-            if key in last and touch.at - last[key] < SAME_ACT:
-                doubles += 1
-            else:
-                last[key] = touch.at
-                kept[touch.human].append(touch)
-        if counts and first is None and means in {Meaning.ATTEMPT, Meaning.SPOKEN, Meaning.CALLED_US}:
-            first = touch.at
+            self._attempt(touch, counts=counts)
+        if counts and self._first is None and means in {Meaning.ATTEMPT, Meaning.SPOKEN, Meaning.CALLED_US}:
+            self._first = touch.at
         spoken = counts and means in {Meaning.SPOKEN, Meaning.CALLED_US}
-        if contact is None and (spoken or (means is Meaning.WROTE_US and first is not None)):
-            contact = touch.at
-    mine = kept[True] if not needed.unknown else sorted(kept[True] + kept[None], key=_key)
-    enough = _enough(mine, needed)
-    fulfilled = min((at for at in (enough, contact) if at is not None), default=None)
-    channels = {channel_of(t) for t in mine}
-    return Worked(
-        person=_tally(kept[True]),
-        machine=_tally(kept[False]),
-        unknown=_tally(kept[None]),
-        first_touch_at=first,
-        contact_at=contact,
-        until_contact=sum(contact is None or t.at <= contact for t in mine),
-        fulfilled_at=fulfilled,
-        missing_attempts=0 if fulfilled is not None else max(0, needed.attempts - len(mine)),
-        missing_channels=0 if fulfilled is not None else max(0, needed.channels - len(channels)),
-        doubles=doubles,
-    )
+        acted = self._first is not None or self.attempts > 0
+        if self.contact_at is None and (spoken or (means is Meaning.WROTE_US and acted)):
+            self.contact_at = touch.at
+
+    def _attempt(self, touch: Touch, *, counts: bool) -> None:
+        channel = channel_of(touch)
+        key = (touch.human, touch.by, channel)
+        if key in self._last and touch.at - self._last[key] < SAME_ACT:
+            self._doubles += 1
+            return
+        self._last[key] = touch.at
+        self._kept[touch.human].append(touch)
+        self.machine += touch.human is False
+        if counts:
+            self.attempts += 1
+            self._channels.add(channel)
+            self._before_contact += self.contact_at is None or touch.at <= self.contact_at
+            if self._enough is None and (
+                self.attempts >= self._need.attempts and len(self._channels) >= self._need.channels
+            ):
+                self._enough = touch.at
+
+    def result(self) -> Worked:
+        """What the acts came to so far."""
+        fulfilled = min((at for at in (self._enough, self.contact_at) if at is not None), default=None)
+        return Worked(
+            person=_tally(self._kept[True]),
+            machine=_tally(self._kept[False]),
+            unknown=_tally(self._kept[None]),
+            first_touch_at=self._first,
+            contact_at=self.contact_at,
+            until_contact=self._before_contact,
+            fulfilled_at=fulfilled,
+            missing_attempts=0 if fulfilled is not None else max(0, self._need.attempts - self.attempts),
+            missing_channels=0 if fulfilled is not None else max(0, self._need.channels - len(self._channels)),
+            doubles=self._doubles,
+        )
 
 
 def ended_at(clock: Clock, done: Worked, disposition_at: int | None) -> int | None:
@@ -178,15 +225,6 @@ def ended_at(clock: Clock, done: Worked, disposition_at: int | None) -> int | No
 def channel_of(touch: Touch) -> str:
     """The channel of an act, in lower case."""
     return _CHANNELS.get(touch.kind, touch.kind) if touch.channel is None else touch.channel.strip().lower()
-
-
-def _enough(mine: Iterable[Touch], need: Need) -> int | None:
-    channels: set[str] = set()
-    for number, touch in enumerate(mine, 1):
-        channels.add(channel_of(touch))
-        if number >= need.attempts and len(channels) >= need.channels:
-            return touch.at
-    return None
 
 
 def _tally(kept: list[Touch]) -> Tally:

@@ -39,6 +39,8 @@ class Wanted:
         paths = {path for v in versions for c in v.agreement.conditions() for path in c.paths}
         self.customs = customs
         self.first = versions.first
+        clocks = any(v.agreement.promises is not None for v in versions)
+        paths |= {"contact.owner_email", "engagement.reply.count"} if clocks else set()
         self.fields = frozenset(p.removeprefix("contact.") for p in paths if p.startswith("contact."))
         self.deals = any(p.startswith("deals.") for p in paths)
         self.company = any(p.startswith("company.") for p in paths)

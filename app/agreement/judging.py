@@ -207,10 +207,12 @@ class _Judge:
         if known is None:
             return Ruling(Judgement(Finding.FLAGGED, self._no_such_reason(reason)), flag=UNKNOWN_REASON)
         owed = agreement.rejection
-        if known.attempts and (lead.attempts < owed.attempts or len(lead.channels) < owed.channels):
+        tried = lead.attempts >= owed.attempts and len(lead.channels) >= owed.channels
+        if known.attempts and not tried and lead.reached_at is None:
+            machine = f" (a machine's {lead.by_machine} do not count)" if lead.by_machine else ""
             why = (
                 f"given back ({reason}) after {_number(lead.attempts, 'attempt')} on "
-                f"{_number(len(lead.channels), 'channel')}; agreed were {owed.attempts} on {owed.channels}"
+                f"{_number(len(lead.channels), 'channel')}{machine}; agreed were {owed.attempts} on {owed.channels}"
             )
             return Ruling(Judgement(Finding.FLAGGED, why), flag=TOO_EARLY)
         return self._back(known, f"sales gave it back: {known.means}")

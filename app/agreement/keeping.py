@@ -1,7 +1,8 @@
 """Retention: what is old goes, and each lead stands as before.
 
-Before the old values of a contact's fields, or what was said about its lead, are removed, the lead is sealed: all that
-is known at that moment is kept with it, and later happenings go on from there (``app.agreement.lifecycle.Seal``).
+Before the old values of a contact's fields, what was said about its lead, or engagements are removed, the lead is
+sealed: all that is known at that moment is kept with it, and later happenings go on from there
+(``app.agreement.lifecycle.Seal``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sqlalchemy import delete, select
 from app.agreement.leads import Known, seal
 from app.core import tables as t
 from app.core.db import now_ms
-from app.records import leads, merges
+from app.records import clocks, leads, merges
 from app.sync.connection import Connections
 
 s, d = t.lead_step.c, t.disposition.c
@@ -39,4 +40,4 @@ def prune(db: Db, connections: Connections, cutoff: int, batch: int) -> int:
     void = list(db.execute(select(s.id).where(s.void_at < cutoff).order_by(s.id).limit(batch)).scalars())
     if void:
         db.execute(delete(t.lead_step).where(s.id.in_(void)))
-    return len(said) + len(void)
+    return len(said) + len(void) + clocks.prune(db, cutoff, batch)

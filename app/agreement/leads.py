@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
-from app.agreement import gathering, scores
+from app.agreement import gathering, scores, timing
 from app.agreement.gathering import Wanted
 from app.agreement.lifecycle import Seal, fold, sealed
 from app.agreement.load import Agreement, loads
@@ -29,8 +29,8 @@ from app.core.duties import Duty
 from app.core.fields import GOVERNED, Type
 from app.core.words import Decision, Fact, Outcome
 from app.push import work
+from app.records import clocks, leads, merges
 from app.records import contacts as people
-from app.records import leads, merges
 from app.records.contacts import Contact
 from app.sync.connection import Connections
 
@@ -124,9 +124,13 @@ def refold(db: Db, connections: Connections, judges: Judges, ids: Collection[int
     lost = set(held) - set(roots)
     leads.remove(db, lost, now)
     scores.remove(db, lost)
+    clocks.forget(db, lost, now)
     # Another one stands for them: what happened to them happened to that one.
     leads.mark(db, {merges.standing_for(db, i) for i in lost} - set(roots))
-    found = fold_all(db, connections, judges, roots, now)
+    happened = gathered(db, connections, judges, roots)
+    seals = _seals(db, roots)
+    found = {i: fold(happened[i], judges.versions, now, seals.get(i)) for i in roots}
+    timing.keep(db, judges.versions, roots, found, happened, {i: s.at for i, s in seals.items()}, now)
     _keep(db, connections, roots, found, now)
     scores.keep(db, judges.versions, list(roots))
     return found
@@ -136,14 +140,15 @@ def fold_all(
     db: Db, connections: Connections, judges: Judges, contacts: Mapping[int, Contact], now: int
 ) -> dict[int, Lead]:
     """How these contacts' leads stand now, kept nowhere."""
-    happened = _happened(db, connections, judges, contacts)
+    happened = gathered(db, connections, judges, contacts)
     seals = _seals(db, contacts)
     return {i: fold(happened[i], judges.versions, now, seals.get(i)) for i in contacts}
 
 
-def _happened(
+def gathered(
     db: Db, connections: Connections, judges: Judges, contacts: Mapping[int, Contact]
 ) -> dict[int, list[Happening]]:
+    """Everything that happened to these contacts, and to those for which they stand."""
     # Most stand for nobody else: one question for all of them, before one for each.
     absorbed = {i: sorted(merges.absorbed(db, [i])) for i in contacts} if merges.absorbed(db, list(contacts)) else {}
     return gathering.gather(db, connections, judges.wanted, contacts, absorbed)
@@ -157,7 +162,7 @@ def _seals(db: Db, contacts: Collection[int]) -> dict[int, Seal]:
 def seal(db: Db, connections: Connections, judges: Judges, ids: Collection[int], at: int, now: int) -> None:
     """Keep all that is known of these contacts' leads at a moment, since what is older is about to be removed."""
     contacts = {i: c for i, c in people.load(db, ids, lock=True).items() if c.merged_into is None}
-    happened = _happened(db, connections, judges, contacts)
+    happened = gathered(db, connections, judges, contacts)
     seals = _seals(db, contacts)
     rows = {i: sealed(happened[i], judges.versions, at, now, seals.get(i)).to_json() for i in contacts}
     leads.seal(db, rows)
@@ -273,5 +278,5 @@ def decided(lead: Lead, now: int) -> dict[str, tuple[Any, int]]:
         "lifecycle_reason": (lead.reason, at),
         "lead_status": (str(lead.status) if lead.status is not None else None, status_at),
         "lead_reason": (lead.given_reason if back else lead.offered, status_at),
-        "lead_flag": (lead.flag_why, now),
+        "lead_flag": (lead.flag_why if lead.flag_why is not None else lead.overdue, now),
     }

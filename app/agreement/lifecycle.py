@@ -10,18 +10,23 @@ names: ``from``, and giving back.  What a vendor's field says is a claim, judged
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from app.agreement import attempted, facts, judging
+from app.agreement import facts, judging
+from app.agreement.attempts import Touch, Working
 from app.agreement.conditions import Condition
 from app.agreement.judging import Move
 from app.agreement.load import Agreement, Stage, Who
+from app.agreement.terms import Need
 from app.agreement.versions import Version, Versions
-from app.agreement.words import OPEN, Finding, Happening, Judgement, Kind, Lead, Standing, Step, What, Word
+from app.agreement.words import OPEN, Entered, Finding, Happening, Judgement, Kind, Lead, Standing, Step, What, Word
 
 HORIZON: Final = 2**62
+OWED: Final = Need(1, unknown=True)
+"""Whom nobody calls a machine counts as a person where a lead is given back: the doubt is not held against sales."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +39,19 @@ class Seal:
     known: Mapping[str, Any] = field(repr=False)
     truth: Mapping[str, bool] = field(repr=False)
     stale: Sequence[str] = field(repr=False)  # stages whose condition has to be looked at again
+    entries: Sequence[Entered] = field(default=(), repr=False)  # what its clocks began and ended by
 
     def to_json(self) -> dict[str, Any]:
         """The form at rest."""
         parts = {"standing": dict(self.standing), "known": dict(self.known), "truth": dict(self.truth)}
-        return {"at": self.at, "made": self.made, **parts, "stale": sorted(self.stale)}
+        entries = [dataclasses.asdict(entry) for entry in self.entries]
+        return {"at": self.at, "made": self.made, **parts, "stale": sorted(self.stale), "entries": entries}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Seal:
         """The seal of a form at rest."""
-        return cls(data["at"], data["made"], data["standing"], data["known"], data["truth"], data["stale"])
+        entries = [Entered(**{**e, "what": What(e["what"]), "clocks": tuple(e["clocks"])}) for e in data["entries"]]
+        return cls(data["at"], data["made"], data["standing"], data["known"], data["truth"], data["stale"], entries)
 
 
 def fold(happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None) -> Lead:
@@ -95,6 +103,7 @@ class _Fold:
         self._flipping: set[str] = set()  # stages whose condition time alone may turn
         self._readers: dict[str, set[str]] = {}  # fact → stages whose condition reads it
         self._lead = Lead()
+        self._working: Working | None = None  # on the lead since it was handed over last
         self._from = -HORIZON
         if seal is not None:
             self._from = seal.at
@@ -108,12 +117,13 @@ class _Fold:
                     **seal.standing,
                     "status": Standing(status) if status is not None else None,
                     "channels": tuple(seal.standing["channels"]),
+                    "entries": list(seal.entries),
                 }
             )
 
     def seal(self, at: int, made: int) -> Seal:
         """All that is known at ``at``, up to where it ran."""
-        return Seal(at, made, self._lead.standing(), self._known, self._truth, sorted(self._stale))
+        return Seal(at, made, self._lead.standing(), self._known, self._truth, sorted(self._stale), self._lead.entries)
 
     def run(self, happenings: list[Happening], until: int) -> Lead:
         i, last = 0, self._from
@@ -180,17 +190,32 @@ class _Fold:
 
     def _happen(self, happening: Happening) -> set[str]:
         """Let it happen to the facts; the stages whose conditions read what it may have changed."""
-        lead = self._lead
-        if happening.act is not None and attempted.counts(happening.act, happening.at, lead):
-            lead.attempts += 1
-            lead.channels = attempted.channels(happening.act, lead)
-            self._tell()
+        if happening.act is not None and happening.act.kind in facts.OURS | {"reply"}:
+            self._work(happening)
         changed = facts.apply(self._known, happening)
         stages: set[str] = set()
         for path in changed:
             stages |= self._readers.get(path, set())
         self._stale |= stages
         return stages
+
+    def _work(self, happening: Happening) -> None:
+        """Count what was done about a lead that is with sales."""
+        lead = self._lead
+        if lead.status not in OPEN or lead.handed_at is None or happening.at < lead.handed_at:
+            return
+        if self._working is None:
+            self._working = Working(
+                OWED,
+                attempts=lead.attempts,
+                channels=lead.channels,
+                machine=lead.by_machine,
+                contact_at=lead.reached_at,
+            )
+        self._working.take(touch_of(happening))
+        lead.attempts, lead.channels = self._working.attempts, self._working.channels
+        lead.by_machine, lead.reached_at = self._working.machine, self._working.contact_at
+        self._tell()
 
     # --- by conditions ------------------------------------------------------------------------------------------------
 
@@ -266,6 +291,7 @@ class _Fold:
         if move.stage is not None and move.stage.name != lead.stage:
             self._step(What.STAGE, lead.stage, move.stage.name, move)
             lead.stage, lead.since, lead.reason = move.stage.name, moment, move.why
+            self._entered(What.STAGE, move.stage.name, moment)
         if standing is not None and standing is not lead.status:
             self._step(What.STATUS, lead.status, standing, move)
             self._stand(standing, move)
@@ -280,6 +306,7 @@ class _Fold:
             lead.requalified += lead.recycled > 0
             lead.handed_at, lead.accepted_at, lead.given_reason, lead.rest_until = moment, None, None, None
             lead.attempts, lead.channels, lead.offered = 0, (), None
+            lead.by_machine, lead.reached_at, self._working = 0, None, None
         elif standing in OPEN:
             lead.accepted_at = moment if lead.accepted_at is None else lead.accepted_at
             lead.handed_at = moment if lead.handed_at is None else lead.handed_at
@@ -289,6 +316,20 @@ class _Fold:
             lead.given_reason = move.reason
             lead.rest_until = moment + move.rest if move.rest is not None else None
         lead.status, lead.status_since = standing, moment
+        self._entered(What.STATUS, standing, moment)
+
+    def _entered(self, what: What, name: str, moment: int) -> None:
+        """Keep what clocks begin and end by, where the agreement has any."""
+        if self._version is None or self._version.agreement.promises is None:
+            return
+        agreement = self._version.agreement
+        clocks: tuple[str, ...] = ()
+        if what is What.STAGE and agreement.promises is not None:
+            of_stage = [c.name for c in agreement.promises.sla.clocks.values() if c.begins == name]
+            held = agreement.clocks
+            clocks = tuple(n for n in of_stage if n not in held or held[n].holds(self._known, moment))
+        owner = self._known.get("contact.owner_email")
+        self._lead.entries.append(Entered(moment, what, str(name), agreement.digest, owner, clocks))
 
     def _flag(self, flag: str, judgement: Judgement, moment: int, by: str) -> None:
         lead = self._lead
@@ -323,6 +364,14 @@ class _Fold:
         agreement = self._version.agreement
         self._lead.persona = _first(agreement.personas, self._known, until)
         self._lead.profile = _first(agreement.profiles, self._known, until)
+
+
+def touch_of(happening: Happening) -> Touch:
+    """An engagement as attempts are counted by.  Raises ValueError for what is none."""
+    act = happening.act
+    if act is None:
+        raise ValueError(f"no engagement: {happening.kind}")
+    return Touch("\0".join(happening.key), happening.at, act.kind, act.human, act.by, act.channel, act.outcome)
 
 
 def _first(of: Iterable[Who], known: Mapping[str, Any], now: int) -> str | None:

@@ -15,10 +15,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.agreement import facts
+from app.agreement import facts, promises
 from app.agreement.conditions import Condition, Wrong, compiled
 from app.agreement.conditions import Kind as FactKind
 from app.agreement.grammar import FileSpec, HandoverSpec, RejectionSpec, keys_of, model_at
+from app.agreement.promises import Promises
 from app.agreement.words import Team
 from app.core.errors import ConfigError
 from app.core.fields import Type
@@ -84,6 +85,8 @@ class Agreement:
     profiles: tuple[Who, ...] = field(repr=False)
     programmes: tuple[Who, ...] = field(repr=False)
     names: Mapping[str, Stage] = field(repr=False)  # former names included
+    promises: Promises | None = field(default=None, repr=False)  # what each side owes; None: nothing is said
+    clocks: Mapping[str, Condition] = field(default_factory=dict, repr=False)  # which leads have a clock; else all
 
     @property
     def title(self) -> str:
@@ -110,6 +113,7 @@ class Agreement:
             yield from (c for c in (stage.when, stage.provided, stage.again) if c is not None)
         for who in (*self.personas, *self.profiles, *self.programmes):
             yield who.when
+        yield from self.clocks.values()
 
 
 def load(path: Path, customs: Mapping[str, Type] | None = None) -> Agreement:
@@ -162,10 +166,26 @@ class _Builder:
         personas = self._who("personas", {n: (w.means, w.when, None) for n, w in spec.personas.items()}, "when")
         profiles = self._who("profiles", {n: (w.means, w.when, None) for n, w in spec.profiles.items()}, "when")
         programmes = self._who("programmes", {n: (p.means, p.who, p.tag) for n, p in spec.programmes.items()}, "who")
+        owed, clocks = self._promises()
         if self._problems:
             raise MappingError(self._problems)
         digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]
-        return Agreement(digest, self._text, spec, stages, reasons, personas, profiles, programmes, by_name)
+        return Agreement(
+            digest, self._text, spec, stages, reasons, personas, profiles, programmes, by_name, owed, clocks
+        )
+
+    def _promises(self) -> tuple[Promises | None, dict[str, Condition]]:
+        """What each side owes, and the conditions of its clocks."""
+        if not self._spec.sla and not self._spec.calendars:
+            return None, {}
+        owed, problems = promises.read(self._source, tuple(self._spec.stages))
+        self._problems += problems
+        clocks = {}
+        for clock in owed.sla.clocks.values() if owed is not None else ():
+            condition = self._condition(("sla", "clocks", clock.name, "when"), clock.when)
+            if condition is not None:
+                clocks[clock.name] = condition
+        return owed, clocks
 
     def _problem(self, path: tuple[str | int, ...], message: str, valid: Iterable[str] = ()) -> None:
         self._problems.append(self._source.problem(path, message, tuple(valid)))

@@ -29,6 +29,8 @@ from app.agreement.terms import Terms as ClockTerms
 from app.sync._mapping_grammar import keys_of, maybe
 from app.sync._mapping_yaml import MappingError, Problem, Source, parse
 
+ACCEPTED: Final = "accepted"
+"""By the standing of the lead, whatever its stage."""
 ENDS: Final = (FIRST_TOUCH, CONTACT, ATTEMPTS, DISPOSITION)
 
 _T = TypeVar("_T")
@@ -91,7 +93,7 @@ class QuotaSpec(_Model):
     counts: _Name = Field(description="the stage that a lead has to reach in the period")
     per: Literal["week", "month", "quarter"] = Field(description="the period")
     at_least: int | str = Field(description="how many leads; with `accepted`, what share of them, as 60%")
-    accepted: _Name | None = Field(None, description="the stage by which sales accepts")
+    accepted: _Name | None = Field(None, description="the stage by which sales accepts, or the word accepted")
 
 
 class SlaSpec(_Model):
@@ -298,7 +300,7 @@ class _Build:
             if least is None or least < 1:
                 self._wrong((*at, "at_least"), "has to be a number of leads; a share needs `accepted`, too", ("120",))
         else:
-            self._stage((*at, "accepted"), about.accepted)
+            self._stage((*at, "accepted"), about.accepted, (ACCEPTED,))
             least = self._try((*at, "at_least"), percent, str(about.at_least))
             if least is not None and not 1 <= least <= 100:
                 self._wrong((*at, "at_least"), "has to be a share from 1% to 100%")

@@ -134,6 +134,18 @@ class Step:
     version: str = ""  # digest of the version by which it was judged
 
 
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A stage, or a standing, that the lead came to: what clocks begin and end by."""
+
+    at: int
+    what: What
+    name: str  # of the stage or standing
+    version: str  # digest of the version in force then
+    owner: str | None = field(default=None, repr=False)
+    clocks: tuple[str, ...] = ()  # of a stage: those that begin there for this lead
+
+
 class Finding(StrEnum):
     """What the agreement made of something that was said."""
 
@@ -173,11 +185,15 @@ class Lead:
     rest_until: int | None = None  # not handed over again before
     attempts: int = 0  # of sales, since the handover
     channels: tuple[str, ...] = ()
+    by_machine: int = 0  # attempts that a machine made since the handover; they count for nothing
+    reached_at: int | None = None  # when both sides spoke, since the handover
     turns_at: int | None = None  # when time alone may change something
     persona: str | None = None
     profile: str | None = None
     steps: list[Step] = field(default_factory=list, repr=False)
     judgements: dict[int, Judgement] = field(default_factory=dict, repr=False)
+    entries: list[Entered] = field(default_factory=list, repr=False)  # what starts and ends its clocks
+    overdue: str | None = None  # what sales owes and has not done in time, in words
 
     @property
     def team(self) -> Team:
@@ -186,6 +202,7 @@ class Lead:
 
     def standing(self) -> dict[str, Any]:
         """All but the history, JSON-able; for comparing."""
-        return {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in {"steps", "judgements"}
-        }
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _HISTORY}
+
+
+_HISTORY: Final = frozenset({"steps", "judgements", "entries", "overdue"})

@@ -75,6 +75,7 @@ class Lead(Base, table=True):
     recycled_at: int | None = big(null=True)
     rest_until: int | None = big(null=True)
     attempts: int = Field(default=0)
+    by_machine: int = Field(default=0)  # attempts of machines
     channels: list[str] | None = json(null=True)
     owner_email: str | None = words(null=True)
     persona: str | None = words(null=True)
@@ -141,3 +142,92 @@ class Refold(Base, table=True):
     contact_id: int = Field(primary_key=True, sa_type=BigInteger)
     gen: int = big()  # + 1 per change; done only if it is still the one that was worked from
     due_at: int = big()
+
+
+_OPEN: Any = {"sqlite_where": text("ended_at IS NULL"), "postgresql_where": text("ended_at IS NULL")}
+
+
+class Clock(Base, table=True):
+    """One round of one clock of a lead, as it stands since its last mark.  Computed from all that happened."""
+
+    __tablename__ = "clock"
+    __table_args__ = (
+        Index("uq_clock_round", "contact_id", "name", "started_at", unique=True),
+        Index("ix_clock_open", "rank_at", "id", **_OPEN),
+        Index("ix_clock_state", "state", "rank_at", "id"),
+        Index("ix_clock_owner", "owner", "rank_at", "id", **_OPEN),
+        Index("ix_clock_team", "team", "rank_at", "id", **_OPEN),
+    )
+    id: int = row_id()
+    contact_id: int = big()
+    name: str = words()
+    started_at: int = big()
+    round: int = Field(default=1)
+    owner: str | None = words(null=True)
+    team: str | None = words(null=True)
+    state: str = words()  # app.agreement.clocks.State
+    version: str = words()  # digest
+    calendar: str = words()
+    due_at: int | None = big(null=True)  # None = paused before it was due
+    rank_at: int = big()  # ``due_at``, or far in the future
+    next_at: int | None = big(null=True)  # when it changes by itself
+    breached_at: int | None = big(null=True)
+    ended_at: int | None = big(null=True)  # when it was met, or taken back
+    elapsed: int = big()  # ms of business time when it ended, else at its last mark
+    target: int = big()  # ms of business time
+    paused: int = big()  # ms of business time that pauses took
+    paused_for: list[str] | None = json(null=True)  # why it stands now
+
+
+class ClockNotice(Base, table=True):
+    """A moment of a clock of which somebody is to hear: once for each, whatever is worked out anew."""
+
+    __tablename__ = "clock_notice"
+    __table_args__ = (
+        Index(
+            *("uq_clock_notice_moment", "contact_id", "name", "started_at", "leg", "mark", "planned", "to"),
+            unique=True,
+        ),
+        Index("ix_clock_notice_at", "at"),
+    )
+    id: int = row_id()
+    contact_id: int = big()
+    name: str = words()
+    started_at: int = big()
+    leg: int = Field(default=1)
+    mark: str = words()  # app.agreement.clocks.Mark
+    planned: int = big()
+    to: str = words()  # who hears of it; "" = the owner
+    at: int = big()
+    owner: str | None = words(null=True)
+    reassign: int = Field(default=0)
+    stored_at: int = big()
+    void_at: int | None = big(null=True)  # later news showed that it never came to it
+
+
+class ClockWord(Base, table=True):
+    """What a named person did to the clocks of a lead: paused, resumed, or gave the lead to somebody else."""
+
+    __tablename__ = "clock_word"
+    __table_args__ = (Index("ix_clock_word_contact", "contact_id", "at"),)
+    id: int = row_id()
+    contact_id: int = big()
+    at: int = big()
+    what: str = words()  # paused, resumed, reassigned
+    clock: str | None = words(null=True)  # None = all of the lead
+    reason: str | None = words(null=True)
+    owner: str | None = words(null=True)  # the new one
+    by: str = words()
+
+
+class Brief(Base, table=True):
+    """A page for the joint meeting, as it was handed out: figures, colleagues; no contact but by number."""
+
+    __tablename__ = "brief"
+    __table_args__ = (Index("ix_brief_end", "end_at", "id"),)
+    id: int = row_id()
+    start_at: int = big()
+    end_at: int = big()  # belongs to the next one
+    made_at: int = big()
+    by: str = words()
+    body: dict[str, Any] = json()  # app.agreement.briefing.Body

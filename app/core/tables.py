@@ -11,7 +11,17 @@ from typing import Any, cast
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
 
-from app.core._tables_agreement import AgreementVersion, Disposition, Lead, LeadStep, Refold
+from app.core._tables_agreement import (
+    AgreementVersion,
+    Brief,
+    Clock,
+    ClockNotice,
+    ClockWord,
+    Disposition,
+    Lead,
+    LeadStep,
+    Refold,
+)
 from app.core._tables_base import Base, Big, big, json, row_id, words
 from app.core._tables_care import (
     Alias,
@@ -419,3 +429,7 @@ refold = _table(Refold)
 journey = _table(Journey)
 lead_round = _table(LeadRound)
 score = _table(Score)
+brief = _table(Brief)
+clock = _table(Clock)
+clock_notice = _table(ClockNotice)
+clock_word = _table(ClockWord)

@@ -32,7 +32,7 @@ class AlarmShown(Shape):
     id: int = Field(examples=[3])
     kind: str = Field(
         description="drift, read (an answer that was not whole), field, silence, freshness, webhook, access (a token "
-        "ends or was lost)",
+        "ends or was lost), sla (leads wait longer than agreed)",
         examples=["field"],
     )
     connection: str = Field(examples=["hubspot"])

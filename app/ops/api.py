@@ -19,6 +19,7 @@ from app.ops import problems
 from app.ops.alarms import alarms_api
 from app.ops.auth import protect
 from app.ops.brakes import brakes_api
+from app.ops.briefs import brief_api
 from app.ops.conflicts import conflicts_api
 from app.ops.connect import connect_api
 from app.ops.connections import connections_api
@@ -40,6 +41,7 @@ from app.ops.provenance import provenance_api
 from app.ops.replay import Replay
 from app.ops.replicas import replicas_api
 from app.ops.scorecards import scorecards_api
+from app.ops.sla import sla_api
 from app.ops.tombstones import tombstones_api
 from app.ops.undo import undo_api
 from app.repair.connecting import Connecting
@@ -156,6 +158,8 @@ def build_api(
     api.include_router(merges_api(database, connections, wake))
     api.include_router(matches_api(database, connections, wake))
     api.include_router(leads_api(database, connections, wake))
+    api.include_router(brief_api(database))
+    api.include_router(sla_api(database, connections, wake))
     api.include_router(tombstones_api(database, wake))
     api.include_router(scorecards_api(database, connections))
     api.include_router(erasures(database, connections, wake))

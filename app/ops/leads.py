@@ -49,6 +49,7 @@ class LeadShown(Shape):
     handed_at: Moment | None = Field(description="When marketing handed it over last.")
     accepted_at: Moment | None
     attempts: int = Field(description="Of sales to reach the person since the handover.", examples=[2])
+    by_machine: int = Field(description="Attempts that a machine made; they count for nothing.")
     channels: list[str] = Field(description="Those on which it was tried.", examples=[["email", "phone"]])
     flag: str | None = Field(description="Code of what is not as agreed.", examples=["no_reason"])
     flag_why: str | None = Field(description="The same in a sentence.")

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     SILENCE = "silence"  # no webhook for much longer than usual
     FRESHNESS = "freshness"  # changes land later than promised
     ACCESS = "access"  # a token ends, or was lost: somebody has to connect again
+    SLA = "sla"  # leads wait longer than sales and marketing agreed
     WEBHOOK = "webhook"  # the vendor's subscription is missing or switched off
 
 

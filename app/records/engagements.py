@@ -261,6 +261,12 @@ def old(db: Connection, before: int, limit: int) -> Sequence[int]:
     return db.execute(select(e.id).where(e.at < before).order_by(e.at, e.id).limit(limit)).scalars().all()
 
 
+def whose(db: Connection, ids: Sequence[int]) -> set[int]:
+    """The contacts of these acts."""
+    found = db.execute(select(e.contact_id).where(e.id.in_(ids), e.contact_id.is_not(None)).distinct()).scalars()
+    return set(found)
+
+
 def unclaimed(db: Connection, before: int, limit: int) -> Sequence[int]:
     """Rows that came before this moment and are still nobody's."""
     where = (e.contact_id.is_(None), e.received_at < before)

@@ -101,7 +101,11 @@ def prune(db: Db, retention: Retention, connections: Connections = NOBODY) -> Pr
         cutoff = now - retention.history * DAY_MS
         history = _history(db, connections, cutoff) + keeping.prune(db, connections, cutoff, BATCH)
     if retention.engagements is not None:
-        acts += _acts(db, engagements.old(db, now - retention.engagements * DAY_MS, BATCH))
+        cutoff = now - retention.engagements * DAY_MS
+        old = engagements.old(db, cutoff, BATCH)
+        # Or a lead would be judged anew as if nobody had ever called.
+        keeping.before(db, connections, engagements.whose(db, old), cutoff)
+        acts += _acts(db, old)
     return Pruned(events, deliveries, history, refusals, acts)
 
 

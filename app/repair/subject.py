@@ -177,6 +177,9 @@ def everything(database: Database, connections: Connections, address: str) -> di
             t.refold,
             t.journey,
             t.lead_round,
+            t.clock,
+            t.clock_notice,
+            t.clock_word,
         )
         found |= {str(table.name): _rows(db, table, table.c.contact_id.in_(ids)) for table in tables}
         found["merge"] = _rows(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))

@@ -140,6 +140,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "kind", "slice", name=op.f("pk_brake_count")),
     )
     op.create_table(
+        "brief",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("start_at", sa.BigInteger(), nullable=False),
+        sa.Column("end_at", sa.BigInteger(), nullable=False),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("body", JSON, nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_brief")),
+    )
+    op.create_index("ix_brief_end", "brief", ["end_at", "id"], unique=False)
+    op.create_table(
         "call_budget",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -153,6 +164,92 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_canary_contact")),
     )
+    op.create_table(
+        "clock",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("team", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("calendar", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("rank_at", sa.BigInteger(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=True),
+        sa.Column("breached_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("elapsed", sa.BigInteger(), nullable=False),
+        sa.Column("target", sa.BigInteger(), nullable=False),
+        sa.Column("paused", sa.BigInteger(), nullable=False),
+        sa.Column("paused_for", JSON, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clock")),
+    )
+    op.create_index(
+        "ix_clock_open",
+        "clock",
+        ["rank_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index(
+        "ix_clock_owner",
+        "clock",
+        ["owner", "rank_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index("ix_clock_state", "clock", ["state", "rank_at", "id"], unique=False)
+    op.create_index(
+        "ix_clock_team",
+        "clock",
+        ["team", "rank_at", "id"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index("uq_clock_round", "clock", ["contact_id", "name", "started_at"], unique=True)
+    op.create_table(
+        "clock_notice",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("leg", sa.Integer(), nullable=False),
+        sa.Column("mark", sa.Text(), nullable=False),
+        sa.Column("planned", sa.BigInteger(), nullable=False),
+        sa.Column("to", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("reassign", sa.Integer(), nullable=False),
+        sa.Column("stored_at", sa.BigInteger(), nullable=False),
+        sa.Column("void_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clock_notice")),
+    )
+    op.create_index("ix_clock_notice_at", "clock_notice", ["at"], unique=False)
+    op.create_index(
+        "uq_clock_notice_moment",
+        "clock_notice",
+        ["contact_id", "name", "started_at", "leg", "mark", "planned", "to"],
+        unique=True,
+    )
+    op.create_table(
+        "clock_word",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("clock", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clock_word")),
+    )
+    op.create_index("ix_clock_word_contact", "clock_word", ["contact_id", "at"], unique=False)
     op.create_table(
         "colleague",
         sa.Column("id", ID, autoincrement=True, nullable=False),
@@ -587,6 +684,7 @@ def upgrade() -> None:
         sa.Column("recycled_at", sa.BigInteger(), nullable=True),
         sa.Column("rest_until", sa.BigInteger(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("by_machine", sa.Integer(), nullable=False),
         sa.Column("channels", JSON, nullable=True),
         sa.Column("owner_email", sa.Text(), nullable=True),
         sa.Column("persona", sa.Text(), nullable=True),

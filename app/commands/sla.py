@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from sqlalchemy import Connection as Db
@@ -13,8 +13,10 @@ from app.agreement.clocks import Reading, State
 from app.agreement.leads import Known
 from app.commands.base import AsJson, By, ConfigFile, listed, named, print_json, print_table, whole
 from app.commands.look import Limit
-from app.main import Tandem
 from app.ops import sla as ops
+
+if TYPE_CHECKING:
+    from app.main import Tandem
 
 app = typer.Typer(no_args_is_help=True, help="What sales and marketing owe each other, and how it stands.")
 

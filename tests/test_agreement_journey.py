@@ -34,6 +34,14 @@ PROPERTIES = ("stage", "stage_since", "stage_reason", "lead_status", "lead_reaso
 FIELDS = ("STAGE", "STAGESINCE", "STAGEWHY", "LEADSTATUS", "LEADFLAG")  # SCORE is there
 
 
+def among_fields(text: str, lines: str) -> str:
+    """A mapping with more lines at the end of its fields, which other sections may follow."""
+    head, fields = text.split("\nfields:\n")
+    after = re.search(r"^(?:#.*\n)*[a-z]+:", fields, re.MULTILINE)
+    at = len(fields) if after is None else after.start()
+    return f"{head}\nfields:\n{fields[:at]}\n{lines}\n{fields[at:]}\n"
+
+
 def mappings(folder: Path) -> dict[str, Path]:
     """The shipped mappings with the lines of the page; a score comes from the marketing platform."""
     page = (ROOT / "docs" / "agreement.md").read_text(encoding="utf-8")
@@ -41,9 +49,9 @@ def mappings(folder: Path) -> dict[str, Path]:
     text = (ROOT / "mappings" / "hubspot.yaml").read_text(encoding="utf-8").split("\nexamples:")[0]
     text, taken = re.subn(r"^  (lifecycle_stage|lead_status): .*\n", "", text, flags=re.MULTILINE)
     assert taken == 2
-    made = {"hubspot": text + "\n" + hub}
+    made = {"hubspot": among_fields(text, hub)}
     text = (ROOT / "mappings" / "mailchimp.yaml").read_text(encoding="utf-8").split("\nexamples:")[0]
-    made["mailchimp"] = text + "\n" + chimp + "  lead_score: {theirs: merge_fields.SCORE, way: in}\n"
+    made["mailchimp"] = among_fields(text, chimp + "  lead_score: {theirs: merge_fields.SCORE, way: in}\n")
     for name, whole in made.items():
         (folder / f"{name}.yaml").write_text(whole, encoding="utf-8")
     return {name: folder / f"{name}.yaml" for name in made}
@@ -161,6 +169,8 @@ def test_an_mql_is_seen_rejected_and_recycled(tandem: Tandem, hs: httpx.Client, 
                 "connection": "hubspot",
                 "remote_id": str(n),
                 "contact_id": lead.contact_id,
+                "who_key": "id",
+                "who": "its record",
                 "kind": kind,
                 "by": f"k{n}",
             }

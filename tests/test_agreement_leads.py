@@ -79,6 +79,8 @@ def tried(world: World, *, contact: int = 1, count: int = 3) -> None:
                 "connection": "crm",
                 "remote_id": f"{kind}{n}",
                 "contact_id": contact,
+                "who_key": "id",
+                "who": f"of {contact}",
                 "kind": kind,
                 "human": 1,
                 "by": f"k{n}",
@@ -87,16 +89,12 @@ def tried(world: World, *, contact: int = 1, count: int = 3) -> None:
 
 
 def test_both_vendors_see_stage_status_and_reason(world: World) -> None:
-    """A score makes an MQL; both sides show it, and why."""
+    """A score makes an MQL; both sides show it, and why, and that nobody has touched it in time."""
     ann(world)
     for vendor in SIDES:
-        assert held(world, vendor) == {
-            "stage": "mql",
-            "status": "new",
-            "because": None,
-            "flag": None,
-            "why": "lead score: 72",
-        }
+        shown = held(world, vendor)
+        assert shown.pop("flag").startswith("first_touch overdue since 2026-01-02 12:00 UTC; attempts overdue")
+        assert shown == {"stage": "mql", "status": "new", "because": None, "why": "lead score: 72"}
     (lead,) = world.rows(t.lead)
     assert (lead.stage, lead.status, lead.version) == ("mql", "new", shipped().digest)
     steps = [(s.what, s.before, s.after) for s in world.rows(t.lead_step)]
@@ -256,6 +254,8 @@ def _arrive(db: Any, n: int, begin: int) -> None:
                     "connection": "crm",
                     "remote_id": str(k),
                     "contact_id": 1,
+                    "who_key": "id",
+                    "who": "of 1",
                     "kind": kind,
                     "human": 1,
                     "by": f"k{k}",
@@ -268,6 +268,7 @@ def _arrive(db: Any, n: int, begin: int) -> None:
             number = db.execute(insert(t.deal).values(**deal).returning(t.deal.c.id)).scalar_one()
             db.execute(insert(t.deal_step).values(deal_id=number, at=begin + 30, status="open"))
             belongs = {"contact_id": 1, "kind": "deal", "object_id": number, "connection": "crm", "main": 1}
+            belongs |= {"remote_id": "d1", "who": "of 1"}
             db.execute(insert(t.belonging).values(**belongs, since=begin))
 
 

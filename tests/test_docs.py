@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
@@ -108,9 +110,15 @@ def said(program: str) -> list[tuple[str, list[str]]]:
     return found
 
 
+@functools.cache
+def whole_command() -> Any:
+    """The command line, made once: it takes a tenth of a second."""
+    return typer.main.get_command(app)
+
+
 def unknown(words: list[str]) -> str | None:
     """Why these words are no call of the command line."""
-    command, rest = typer.main.get_command(app), words[1:]
+    command, rest = whole_command(), words[1:]
     # Typer has brought its own click for a while, so a group is known by what it has, not by its class.
     while (commands := getattr(command, "commands", None)) is not None and rest and not rest[0].startswith("-"):
         if rest[0] in {"COMMAND", "[OPTIONS]"}:  # of a usage line

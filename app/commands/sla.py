@@ -53,8 +53,10 @@ def sla_board(
         return
     names = ("contact_id", "clock", "state", "owner", "team", "due_at", "breached_at")
     print_table("sales", names, listed(rows, names), empty="no such clock")
-    names = ("promise", "period", "judgement", "so_far", "target", "leads", "accepted", "decided", "low", "high")
-    print_table("marketing", names, listed(owed, names), empty="the agreement in force names no promise of marketing")
+    columns = ("promise", "period", "judgement", "so_far", "target", "leads", "accepted", "decided", "low", "high")
+    print_table(
+        "marketing", columns, listed(owed, columns), empty="the agreement in force names no promise of marketing"
+    )
 
 
 @app.command("show")

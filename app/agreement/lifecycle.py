@@ -100,6 +100,7 @@ class _Fold:
         self._known: dict[str, Any] = facts.beginning()
         self._truth: dict[str, bool] = {}
         self._stale: set[str] = set()  # stages whose condition has to be looked at again
+        self._flipping: set[str] = set()  # stages whose condition time alone may turn
         self._readers: dict[str, set[str]] = {}  # fact → stages whose condition reads it
         self._lead = Lead()
         self._working: Working | None = None  # on the lead since it was handed over last
@@ -170,7 +171,7 @@ class _Fold:
         if version is not self._version:
             self._under(version)
         elif version is not None:
-            self._stale |= {s.name for s in version.agreement.stages if _flips(s)}
+            self._stale |= self._flipping
         rest = self._lead.rest_until
         if rest is not None and rest <= moment and version is not None:
             self._stale.add(version.agreement.handover.at)
@@ -185,6 +186,7 @@ class _Fold:
                 for path in _paths(stage.when, stage.again):
                     self._readers.setdefault(path, set()).add(stage.name)
             self._stale = {s.name for s in version.agreement.stages}
+            self._flipping = {s.name for s in version.agreement.stages if _flips(s)}
 
     def _happen(self, happening: Happening) -> set[str]:
         """Let it happen to the facts; the stages whose conditions read what it may have changed."""

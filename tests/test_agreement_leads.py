@@ -21,7 +21,8 @@ from app.repair import erasing, splitting, subject
 from app.repair.prune import DAY_MS, Retention, everything
 from app.sync import governing, uniting
 from connectors.contract import Side
-from tests.agreed import changed, shipped
+from tests.agreed import changed
+from tests.agreed import untimed as shipped
 from tests.world import MAPPING, World
 
 SIDES = {"crm": Side.CRM, "mkt": Side.MARKETING}

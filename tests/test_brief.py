@@ -69,7 +69,8 @@ def api(database: Database) -> Api:
 
 def rows(body: Body, name: str) -> list[list[Any]]:
     (section,) = [s for s in body["sections"] if s["name"] == name]
-    return section["rows"]
+    found: list[list[Any]] = section["rows"]
+    return found
 
 
 def test_the_figures_of_a_period(api: Api) -> None:

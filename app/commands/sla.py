@@ -53,9 +53,9 @@ def sla_board(
         return
     names = ("contact_id", "clock", "state", "owner", "team", "due_at", "breached_at")
     print_table("sales", names, listed(rows, names), empty="no such clock")
-    owed_names = ("promise", "period", "judgement", "so_far", "target", "leads", "accepted", "decided", "low", "high")
+    columns = ("promise", "period", "judgement", "so_far", "target", "leads", "accepted", "decided", "low", "high")
     print_table(
-        "marketing", owed_names, listed(owed, owed_names), empty="the agreement in force names no promise of marketing"
+        "marketing", columns, listed(owed, columns), empty="the agreement in force names no promise of marketing"
     )
 
 

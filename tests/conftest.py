@@ -34,6 +34,14 @@ for _name in [n for n in os.environ if n.startswith("TANDEM_") and not n.startsw
 DIALECTS = os.environ.get("TANDEM_TEST_DATABASES", "sqlite postgresql").replace(",", " ").split()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is heavy is slow with PostgreSQL: the way through the engine is run there by others, too."""
+    for item in items:
+        if item.get_closest_marker("heavy") is not None and "postgresql" in item.name:
+            item.add_marker(pytest.mark.slow)
+
+
 class Network(Exception):
     """A test called out of this machine."""
 

@@ -20,6 +20,8 @@ from tests import test_journey
 from tests.test_espocrm_journey import ANN, mail
 from tests.test_journey import SECONDS, until
 
+pytestmark = pytest.mark.heavy
+
 CONFIG = """
 connections:
   - name: espocrm

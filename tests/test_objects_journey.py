@@ -17,6 +17,8 @@ from app.main import MAPPINGS, Tandem
 from sandbox.serve import Sandbox
 from tests import sandboxed
 
+pytestmark = pytest.mark.heavy
+
 running, sandbox, hs, mc, members = (
     sandboxed.running,
     sandboxed.sandbox,

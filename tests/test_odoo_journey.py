@@ -19,6 +19,8 @@ from tests import test_journey
 from tests.test_espocrm_journey import mail
 from tests.test_journey import SECONDS, until
 
+pytestmark = pytest.mark.heavy
+
 CONFIG = """
 connections:
   - name: odoo

@@ -20,6 +20,8 @@ from sandbox.serve import Sandbox
 from tests import test_journey
 from tests.test_journey import SECONDS, until
 
+pytestmark = pytest.mark.heavy
+
 # The brake would hold half of so small a crowd as a mass change.
 CONFIG = """
 connections:

@@ -22,6 +22,8 @@ from app.records import scores as kept
 from bench.agreement_data import BEGIN, DAY, END, Invented
 from tests.scoring import NOBODY, NOW, WHOLE, Store, invented
 
+pytestmark = pytest.mark.heavy
+
 TODAY = NOW // DAY
 COUNT = 150
 

@@ -21,6 +21,8 @@ from tests.apihelp import Api
 from tests.scoring import Store, invented
 from tests.test_cli import Shell, shell, store
 
+pytestmark = pytest.mark.heavy
+
 __all__ = ["shell", "store"]
 DAY = 86_400_000
 SINCE, UNTIL = "2024-11-01", "2026-10-31"

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import Table, delete, func, select
 
-from app.agreement import keeping
+from app.agreement import keeping, scores
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
@@ -103,8 +103,10 @@ def prune(db: Db, retention: Retention, connections: Connections = NOBODY) -> Pr
     if retention.engagements is not None:
         cutoff = now - retention.engagements * DAY_MS
         old = engagements.old(db, cutoff, BATCH)
-        # Or a lead would be judged anew as if nobody had ever called.
-        keeping.before(db, connections, engagements.whose(db, old), cutoff)
+        # Or a lead would be judged anew as if nobody had ever called, and the scorecard would forget what brought it.
+        whose = engagements.whose(db, old)
+        keeping.before(db, connections, whose, cutoff)
+        scores.shorten(db, whose, cutoff)
         acts += _acts(db, old)
     return Pruned(events, deliveries, history, refusals, acts)
 

@@ -22,7 +22,7 @@ pytest.register_assert_rewrite("tests.conformance", "tests.promise", "tests.worl
 from app import logs  # noqa: E402
 from app.core.db import Database  # noqa: E402
 from app.records.migrate import upgrade  # noqa: E402
-from tests import postgres  # noqa: E402
+from tests import emptied, postgres  # noqa: E402
 
 settings.register_profile("tandem", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tandem")
@@ -95,8 +95,8 @@ def postgres_url() -> Iterator[str]:
     try:
         with postgres.server() as url:
             with psycopg.connect(f"{url}/postgres", autocommit=True) as db:
-                db.execute("CREATE DATABASE template_tandem")
-            database = Database(f"{url}/template_tandem", pool=1)
+                db.execute(f"CREATE DATABASE {emptied.TEMPLATE}")
+            database = Database(f"{url}/{emptied.TEMPLATE}", pool=1)
             upgrade(database)
             database.close()
             yield url
@@ -124,6 +124,13 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def postgres_shape(postgres_url: str) -> str:
+    """What the migration makes of a database."""
+    with psycopg.connect(f"{postgres_url}/{emptied.TEMPLATE}", autocommit=True) as db:
+        return emptied.shape_of(db)
+
+
 @contextmanager
 def fresh(dialect: str, request: pytest.FixtureRequest) -> Iterator[Database]:
     """An empty, migrated database of one kind."""
@@ -139,16 +146,14 @@ def fresh(dialect: str, request: pytest.FixtureRequest) -> Iterator[Database]:
             made.close()
         return
     url = request.getfixturevalue("postgres_url")
-    name = f"t{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(f"{url}/postgres", autocommit=True) as db:
-        db.execute(f'CREATE DATABASE "{name}" TEMPLATE template_tandem')
+    shape = request.getfixturevalue("postgres_shape")
+    name = emptied.take(url)
     made = Database(f"{url}/{name}")
     try:
         yield made
     finally:
         made.close()
-        with psycopg.connect(f"{url}/postgres", autocommit=True) as db:
-            db.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        emptied.give(url, name, shape)
 
 
 def _count() -> Iterator[int]:

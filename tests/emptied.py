@@ -25,17 +25,18 @@ SELECT md5(string_agg(line, ';' ORDER BY line)) FROM (
     WHERE relnamespace = 'public'::regnamespace
     UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     UNION ALL SELECT tgname::text FROM pg_trigger
+    UNION ALL SELECT version_num FROM alembic_version
 ) shape
 """
 _EMPTY = """
 DO $$
-DECLARE name text; filled text[] := '{}'; some boolean;
+DECLARE name text; filled text[] := '{}'; has boolean;
 BEGIN
     FOR name IN SELECT quote_ident(tablename) FROM pg_tables
         WHERE schemaname = 'public' AND tablename <> 'alembic_version'
     LOOP
-        EXECUTE 'SELECT EXISTS (SELECT 1 FROM ' || name || ')' INTO some;
-        IF some THEN filled := filled || name; END IF;
+        EXECUTE 'SELECT EXISTS (SELECT 1 FROM ' || name || ')' INTO has;
+        IF has THEN filled := filled || name; END IF;
     END LOOP;
     IF array_length(filled, 1) > 0 THEN
         EXECUTE 'TRUNCATE ' || array_to_string(filled, ', ');
@@ -67,7 +68,7 @@ def give(url: str, name: str, shape: str) -> None:
                 db.execute(_EMPTY)
                 _empty.append(name)
                 return
-    except psycopg.Error:
+    except (psycopg.OperationalError, psycopg.errors.UndefinedTable):  # held on to, gone with its server, taken apart
         pass
     with psycopg.connect(f"{url}/postgres", autocommit=True) as db:
         db.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

@@ -275,7 +275,7 @@ GOOD = FILE.format(hubspot=NOWHERE, mailchimp=f"{NOWHERE}/3.0", list_id="abc")
         ("work", GOOD.replace(f"{NOWHERE}/3.0", "http://example.com/3.0"), "base_url must be https"),
         ("migrate", "database: mysql://u:geheim@h/db", "'mysql' is not supported"),
         ("migrate", "database: nonsense", "the URL makes no sense"),
-        ("init --connector acme", None, "no connector 'acme'; there are: brevo, espocrm, hubspot"),
+        ("init --connector acme", None, "no connector 'acme'; there are: activecampaign, brevo"),
         ("init /dev/null/here", None, "/dev/null/here: Not a directory"),
         ("connector new acme", None, "there is no directory `connectors` in it; say where with --root"),
         ("mapping check --against-connection acme", GOOD, "no connection 'acme'; there are: hubspot, mailchimp"),

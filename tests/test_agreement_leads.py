@@ -90,12 +90,16 @@ def tried(world: World, *, contact: int = 1, count: int = 3) -> None:
 
 
 def test_both_vendors_see_stage_status_and_reason(world: World) -> None:
-    """A score makes an MQL; both sides show it, and why, and that nobody has touched it in time."""
+    """A score makes an MQL; both sides show it, and why."""
     ann(world)
     for vendor in SIDES:
-        shown = held(world, vendor)
-        assert shown.pop("flag").startswith("first_touch overdue since 2026-01-02 12:00 UTC; attempts overdue")
-        assert shown == {"stage": "mql", "status": "new", "because": None, "why": "lead score: 72"}
+        assert held(world, vendor) == {
+            "stage": "mql",
+            "status": "new",
+            "because": None,
+            "flag": None,
+            "why": "lead score: 72",
+        }
     (lead,) = world.rows(t.lead)
     assert (lead.stage, lead.status, lead.version) == ("mql", "new", shipped().digest)
     steps = [(s.what, s.before, s.after) for s in world.rows(t.lead_step)]

@@ -66,6 +66,7 @@ def give(url: str, name: str, shape: str) -> None:
             db.execute("SET lock_timeout = '5s'")
             if shape_of(db) == shape:
                 db.execute(_EMPTY)
+                db.execute("SELECT pg_stat_reset()")
                 _empty.append(name)
                 return
     except (psycopg.OperationalError, psycopg.errors.UndefinedTable):  # held on to, gone with its server, taken apart

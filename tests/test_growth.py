@@ -55,7 +55,7 @@ def day(crowd: Crowd) -> None:
         leases.renew(db, "test", 60_000)
         tombstones.bury(db, reason="deleted", actor="hub", now=1, key_hash=None, connection="hub", remote_id="nobody")
         long_ago = 1  # nothing is that old; deliveries are left out, which need to know all that waits
-        assert prune._events(db, long_ago) == prune._history(db, long_ago) == 0
+        assert prune._events(db, long_ago) == prune._history(db, prune.NOBODY, long_ago) == 0
     w.poll.step()
     assert (w.fetch.step(), w.push.step(), w.erase.step()) == (0, 0, 0), "an idle look finds nothing, and is no work"
 

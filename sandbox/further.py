@@ -38,97 +38,23 @@ class Start:
 class Further:
     """A vendor on request.
 
-    ``secrets``: option → (default, what it is).  ``make``: the simulator, without people.  ``opens``: what a connection
-    needs as its credentials.
+    ``secrets``: option, as ``kind`` names it too → (default, what it is).  ``kind``: makes the simulator.  ``opens``:
+    what a connection needs as its credentials.
     """
 
     title: str
     side: str  # crm, marketing
     secrets: Mapping[str, tuple[str, str]]
-    make: Callable[[Start], Simulator]
+    kind: Callable[..., Simulator]
     fill: Callable[[Any, Sequence[Person]], None]
     opens: Callable[[Any], Mapping[str, str]]
     told: str = ""  # what is special about its webhooks
+    takes: tuple[str, ...] = ("retry_span",)  # of ``Start``, besides what all simulators take
 
-
-def _brevo(start: Start) -> Simulator:
-    return brevo.BrevoSim(
-        key=start.secrets["key"],
-        secret=start.secrets["secret"],
-        webhook=start.webhook,
-        limits=start.limits,
-        retry_span=start.retry_span,
-        seed=start.seed,
-    )
-
-
-def _activecampaign(start: Start) -> Simulator:
-    return activecampaign.CampaignSim(
-        key=start.secrets["key"],
-        secret=start.secrets["secret"],
-        webhook=start.webhook,
-        limits=start.limits,
-        retry_span=start.retry_span,
-        seed=start.seed,
-    )
-
-
-def _espocrm(start: Start) -> Simulator:
-    return espocrm.EspoSim(
-        key=start.secrets["key"],
-        secret=start.secrets["secret"],
-        webhook=start.webhook,
-        retry_span=start.retry_span,
-        seed=start.seed,
-    )
-
-
-def _klaviyo(start: Start) -> Simulator:
-    return klaviyo.KlaviyoSim(
-        key=start.secrets["key"],
-        secret=start.secrets["secret"],
-        webhook=start.webhook,
-        limits=start.limits,
-        retry_span=start.retry_span,
-        seed=start.seed,
-    )
-
-
-def _mautic(start: Start) -> Simulator:
-    return mautic.MauticSim(
-        user=start.secrets["user"],
-        password=start.secrets["password"],
-        secret=start.secrets["secret"],
-        webhook=start.webhook,
-        retry_span=start.retry_span,
-        seed=start.seed,
-    )
-
-
-def _salesforce(start: Start) -> Simulator:
-    return salesforce.SalesforceSim(
-        token=start.secrets["token"],
-        secret=start.secrets["secret"],
-        webhook=start.webhook,
-        retry_span=start.retry_span,
-        seed=start.seed,
-    )
-
-
-def _odoo(start: Start) -> Simulator:
-    return odoo.OdooSim(
-        key=start.secrets["key"], secret=start.secrets["secret"], webhook=start.webhook, seed=start.seed
-    )
-
-
-def _pipedrive(start: Start) -> Simulator:
-    return pipedrive.PipedriveSim(
-        token=start.secrets["token"],
-        password=start.secrets["password"],
-        webhook=start.webhook,
-        retry_span=start.retry_span,
-        seed=start.seed,
-    )
+    def make(self, start: Start) -> Simulator:
+        """The simulator, without people."""
+        taken = {name: getattr(start, name) for name in self.takes}
+        return self.kind(**start.secrets, webhook=start.webhook, seed=start.seed, **taken)
 
 
 FURTHER: Final[Mapping[str, Further]] = {
@@ -136,9 +62,10 @@ FURTHER: Final[Mapping[str, Further]] = {
         "Brevo",
         "marketing",
         {"key": (brevo.KEY, "API key"), "secret": (brevo.SECRET, "bearer token of its webhooks")},
-        _brevo,
+        brevo.BrevoSim,
         brevo.fill,
         lambda sim: {"api_key": sim.key, "webhook_secrets": sim.secret},
+        takes=("limits", "retry_span"),
     ),
     "activecampaign": Further(
         "ActiveCampaign",
@@ -147,16 +74,17 @@ FURTHER: Final[Mapping[str, Further]] = {
             "key": (activecampaign_account.KEY, "API key"),
             "secret": (activecampaign.SECRET, "what its webhooks' URL ends in"),
         },
-        _activecampaign,
+        activecampaign.CampaignSim,
         activecampaign.fill,
         lambda sim: {"api_key": sim.key, "webhook_secret": sim.secret, "list_id": activecampaign.LIST},
         "; ?secret= is added",
+        takes=("limits", "retry_span"),
     ),
     "espocrm": Further(
         "EspoCRM",
         "crm",
         {"key": (espocrm.KEY, "API key"), "secret": (espocrm.SECRET, "secret key of its webhooks")},
-        _espocrm,
+        espocrm.EspoSim,
         espocrm.fill,
         lambda sim: {"api_key": sim.key, "webhook_secrets": sim.secret},
         "; ?event= is added",
@@ -165,9 +93,10 @@ FURTHER: Final[Mapping[str, Further]] = {
         "Klaviyo",
         "marketing",
         {"key": (klaviyo_account.KEY, "private API key"), "secret": (klaviyo.SECRET, "what signs its webhooks")},
-        _klaviyo,
+        klaviyo.KlaviyoSim,
         klaviyo.fill,
         lambda sim: {"api_key": sim.key, "webhook_secret": sim.secret},
+        takes=("limits", "retry_span"),
     ),
     "mautic": Further(
         "Mautic",
@@ -177,7 +106,7 @@ FURTHER: Final[Mapping[str, Further]] = {
             "password": (mautic.PASSWORD, "the user's password"),
             "secret": (mautic.SECRET, "secret of its webhooks"),
         },
-        _mautic,
+        mautic.MauticSim,
         mautic.fill,
         lambda sim: {"username": sim.user, "password": sim.password, "webhook_secrets": sim.secret},
     ),
@@ -188,7 +117,7 @@ FURTHER: Final[Mapping[str, Further]] = {
             "token": (salesforce.TOKEN, "access token"),
             "secret": (salesforce.SECRET, "goes as ?secret= into the URL of its outbound messages"),
         },
-        _salesforce,
+        salesforce.SalesforceSim,
         salesforce.fill,
         lambda sim: {"access_token": sim.token, "webhook_secrets": sim.secret, "org_id": salesforce_org.ORG},
         "; ?secret= is added",
@@ -197,16 +126,17 @@ FURTHER: Final[Mapping[str, Further]] = {
         "Odoo",
         "crm",
         {"key": (odoo.KEY, "API key"), "secret": (odoo.SECRET, "secret in the URL of its webhooks")},
-        _odoo,
+        odoo.OdooSim,
         odoo.fill,
         lambda sim: {"api_key": sim.key, "webhook_secrets": sim.secret},
         "; ?secret= is added",
+        takes=(),
     ),
     "pipedrive": Further(
         "Pipedrive",
         "crm",
         {"token": (pipedrive.TOKEN, "API token"), "password": (pipedrive.PASSWORD, "password of its webhooks")},
-        _pipedrive,
+        pipedrive.PipedriveSim,
         pipedrive.fill,
         lambda sim: {"api_token": sim.token, "webhook_password": sim.password},
     ),

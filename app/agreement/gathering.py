@@ -23,7 +23,7 @@ from app.core.fields import Type
 from app.core.words import Channel, Entry
 from app.records import leads, ledger
 from app.records.contacts import Contact, chunks
-from app.records.engagements import NOT_YET
+from app.records.engagements import HAPPENED
 from app.sync import consent
 from app.sync.connection import Connections
 from app.sync.governing import WORDS
@@ -143,8 +143,7 @@ def _said(row: RowMapping, first: int) -> Happening:
 def _acts(db: Db, wanted: Wanted, contact: int) -> list[Happening]:
     query = (
         select(g.connection, g.remote_id, g.kind, g.at, g.human, g.by, g.campaign, g.channel, g.outcome, g.detail)
-        .where(g.contact_id == contact, g.kind.in_(sorted(wanted.acts)))
-        .where(g.outcome.is_(None) | g.outcome.not_in(sorted(NOT_YET)))
+        .where(g.contact_id == contact, g.kind.in_(sorted(wanted.acts)), HAPPENED)
         .order_by(g.at.desc(), g.id.desc())
         .limit(MOST)
     )

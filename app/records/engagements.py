@@ -21,6 +21,8 @@ e, n = t.engagement.c, t.engagement_sum.c
 
 NOT_YET: Final = frozenset({Ending.PLANNED, Ending.CANCELLED, Ending.OPEN, Ending.FAILED})
 """Acts that end so did not happen: they are stored and shown, and do not count."""
+HAPPENED: Final = e.outcome.is_(None) | e.outcome.not_in(sorted(NOT_YET))
+"""The same as a condition on rows."""
 
 UNSAID: Final = -1
 """In the sums: whether a person or a machine did it is not said."""
@@ -173,7 +175,7 @@ def _recount(db: Connection, contacts: Collection[int]) -> None:
         human = func.coalesce(e.human, UNSAID)
         query = (
             select(e.kind, human.label("human"), func.count().label("number"), func.min(e.at), func.max(e.at))
-            .where(e.contact_id == contact, e.outcome.is_(None) | e.outcome.not_in(sorted(NOT_YET)))
+            .where(e.contact_id == contact, HAPPENED)
             .group_by(e.kind, human)
         )
         rows = [

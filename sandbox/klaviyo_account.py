@@ -209,12 +209,14 @@ class Account:
         # The whole URL is not shown.
         about |= {"endpoint_url": f"{made['endpoint_url'][:24]}...", "created_at": stamp(0), "updated_at": stamp(0)}
         topics = [{"type": "webhook-topic", "id": topic} for topic in made["topics"]]
+        here = _self("webhooks", id_)
+        links = {"self": f"{here}relationships/webhook-topics/", "related": f"{here}webhook-topics/"}
         return {
             "type": "webhook",
             "id": id_,
             "attributes": about,
-            "relationships": {"webhook-topics": {"data": topics, "links": {"self": "", "related": ""}}},
-            "links": {"self": _self("webhooks", id_)},
+            "relationships": {"webhook-topics": {"data": topics, "links": links}},
+            "links": {"self": here},
         }
 
 

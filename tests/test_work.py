@@ -135,6 +135,23 @@ def test_withdrawals_travel_first(database: Database) -> None:
     mark(database, 3, lane=0)
     mark(database, 3, lane=1)
     assert lease(database, 1)[1] == [3]
+    mark(database, 2, lane=0)
+    assert lease(database, 10)[1] == [2]  # by itself: others in the batch would have to be planned first
+    assert lease(database, 10)[1] == [1]
+
+
+def test_withdrawals_wait_for_no_other_connection_and_no_pace(database: Database) -> None:
+    """Where several connections have work, the one with a withdrawal comes first, even while it paces itself."""
+    with database.write() as db:
+        state.ensure(db, ["a", "b"])
+        work.mark(db, "a", {1: 1})
+        work.mark(db, "b", {1: 1})
+        work.pace(db, "b", HOUR)
+        assert work.pick(db, ["a", "b"]) == "a"
+        work.mark(db, "b", {2: 1}, lane=0)
+        assert work.pick(db, ["a", "b"]) == "b"
+        state.pause(db, "b", "test")
+        assert work.pick(db, ["a", "b"]) == "a"
 
 
 def test_the_oldest_change_counts_for_freshness(database: Database) -> None:

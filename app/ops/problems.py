@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import ParamTypes
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -96,16 +99,20 @@ def invalid(where: str, name: str, detail: str) -> RequestValidationError:
 async def known_query(request: Request) -> None:
     """Dependency: refuse a misspelt parameter, which would otherwise widen what was asked for to everything.
 
-    What an operation knows is what the OpenAPI document says of it.
+    What an operation knows is what its own dependencies declare.
     """
     if not request.query_params:
         return
-    document: dict[str, Any] = request.app.openapi()
-    operation = document["paths"][request.scope["route"].path][request.method.lower()]
-    known = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+    known = _query_names(request.scope["route"])
     for name in request.query_params:
         if name not in known:
             raise invalid("query", "?", f"an unknown parameter; known: {', '.join(known) if known else 'none'}")
+
+
+def _query_names(route: APIRoute) -> tuple[str, ...]:
+    """The names of the query parameters of an operation, in the order of the OpenAPI document."""
+    fields = get_flat_params(route.dependant)
+    return tuple(f.alias for f in fields if getattr(f.field_info, "in_", None) is ParamTypes.query)
 
 
 def install(api: FastAPI) -> None:

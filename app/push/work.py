@@ -125,16 +125,16 @@ def let(db: Connection, connection: str, contacts: Collection[int], kind: Writes
 def pick(db: Connection, names: Collection[str]) -> str | None:
     """The connection that waited longest among those with due work, not paused and not pacing itself; or None.
 
-    Its row is not locked: several workers may lease from one connection at a time, each other rows.
+    Work of the first lane goes before all other work and does not wait for the pace.  The connection's row is not
+    locked: several workers may lease from one connection at a time, each other rows.
     """
-    due = exists().where(w.connection == s.name, w.lane.in_(LANES), w.due_at <= NOW)
-    query = (
-        select(s.name)
-        .where(s.name.in_(sorted(names)), s.paused == 0, s.next_at <= NOW, due)
-        .order_by(s.next_at)
-        .limit(1)
-    )
-    return db.execute(query).scalar()
+    for lane in LANES:
+        due = exists().where(w.connection == s.name, w.lane == lane, w.due_at <= NOW)
+        query = select(s.name).where(s.name.in_(sorted(names)), s.paused == 0, due).order_by(s.next_at).limit(1)
+        name: str | None = db.execute(query if lane == LANES[0] else query.where(s.next_at <= NOW)).scalar()
+        if name is not None:
+            return name
+    return None
 
 
 def alone(db: Connection, connection: str) -> None:
@@ -148,13 +148,15 @@ def pace(db: Connection, connection: str, gap_ms: int) -> None:
 
 
 def lease(db: Connection, connection: str, holder: str, limit: int, ttl_ms: int) -> tuple[str, list[Leased]]:
-    """Lease up to ``limit`` due rows of a connection for ``ttl_ms``; the fencing token and the rows by contact id."""
+    """Lease up to ``limit`` due rows of a connection for ``ttl_ms``; the fencing token and the rows by contact id.
+
+    All of one lane: planning hundreds of ordinary changes along with a withdrawal would make it wait for them.
+    """
     token = f"{holder}:{uuid.uuid4().hex}"
-    rows: list[Leased] = []
     for lane in LANES:
-        if len(rows) < limit:
-            rows += _take(db, connection, lane, token, limit - len(rows), ttl_ms)
-    return token, sorted(rows, key=lambda r: r.contact_id)
+        if rows := _take(db, connection, lane, token, limit, ttl_ms):
+            return token, sorted(rows, key=lambda r: r.contact_id)
+    return token, []
 
 
 def _take(db: Connection, connection: str, lane: int, token: str, limit: int, ttl_ms: int) -> list[Leased]:

@@ -8,12 +8,12 @@ entity definitions of github.com/espocrm/espocrm (``Modules/Crm/Resources/metada
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from connectors import _espocrm_walk as walk
+from connectors._cursor import Turns
 from connectors._espocrm_calls import CONCURRENCY, REFUSALS, Found, Records
 from connectors._espocrm_wire import CREATED, MODIFIED, is_id, refusal, time
 from connectors._receipts import together
@@ -92,36 +92,21 @@ def _user(found: Record) -> Record:
 # --- activities -------------------------------------------------------------------------------------------------------
 
 
+_TURNS: Final = Turns("espocrm", ACTIVITIES, walk.Poll)
+
+
 def acts(kinds: Mapping[str, Records], entity: str, cursor: str | None) -> ActPage:
     """One page of one kind of activity; the kinds take turns until none has more.  ``entity``: whose acts."""
-    turn, states = _load(cursor)
-    name = list(ACTIVITIES)[turn]
+    name, states = _TURNS.load(cursor)
     records = kinds[name]
-    state = walk.begin(walk.Poll(**states[name]) if name in states else walk.Poll(walk.stamp(None)))
+    state = walk.begin(states[name] if name in states else walk.Poll(walk.stamp(None)))
     where, order = walk.query(state)
     found: Found = records.page(where, order)
     following, more = walk.advance(state, found.records, full=found.full, now=found.at)
     fresh = walk.fresh(state, found.records)
     told = together(lambda r: _of(records, name, entity, r), fresh, CONCURRENCY)
-    states = {**states, name: asdict(following)}
-    turn = turn if more else (turn + 1) % len(ACTIVITIES)
-    cursor = json.dumps([turn, states], separators=(",", ":"))
-    return ActPage(tuple(act for of in told for act in of), cursor, more=more or turn != 0)
-
-
-def _load(cursor: str | None) -> tuple[int, dict[str, dict[str, Any]]]:
-    if cursor is None:
-        return 0, {}
-    try:
-        turn, states = json.loads(cursor)
-        states = {n: {**s, "edge": tuple(s["edge"])} for n, s in states.items() if n in ACTIVITIES}
-        if turn not in range(len(ACTIVITIES)):
-            raise ValueError
-        for state in states.values():
-            walk.Poll(**state)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise Refused("espocrm: this cursor was not made here; start again without one", code="cursor") from None
-    return turn, states
+    cursor, more = _TURNS.dump(name, {**states, name: following}, more=more)
+    return ActPage(tuple(act for of in told for act in of), cursor, more=more)
 
 
 def _of(records: Records, name: str, entity: str, found: Record) -> list[Act]:

@@ -9,14 +9,14 @@ Sources: github.com/espocrm/documentation, ``docs/development/api-search-params.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from connectors._cursor import Cursor
 from connectors._espocrm_wire import MODIFIED, STAMP, time
-from connectors.contract import NeedsHuman, Record, Refused, TryLater
+from connectors.contract import NeedsHuman, Record, TryLater
 
 OVERLAP: Final = timedelta(minutes=5)  # re-read at each poll: a transaction may commit after the time it set; ours
 _FIRST: Final = "1970-01-01 00:00:00"
@@ -50,21 +50,8 @@ class Poll:
     edge: tuple[str, ...] = ()  # ids of the second ``start`` that were handed out already
 
 
-def load(cursor: str) -> Listing | Poll:
-    """A cursor's text back into its state; Refused for a text that is not ours."""
-    try:
-        state = json.loads(cursor)
-        if "poll" in state:
-            poll = Poll(**state["poll"])
-            return replace(poll, edge=tuple(poll.edge))
-        return Listing(**state["list"])
-    except (ValueError, TypeError, KeyError):
-        raise Refused("espocrm: this cursor was not made here; start again without one", code="cursor") from None
-
-
-def dump(state: Listing | Poll) -> str:
-    """The state as text."""
-    return json.dumps({"poll" if isinstance(state, Poll) else "list": asdict(state)}, separators=(",", ":"))
+_CURSOR: Final = Cursor("espocrm", Listing, Poll)
+load, dump = _CURSOR.load, _CURSOR.dump
 
 
 def stamp(moment: datetime | None) -> str:

@@ -8,13 +8,12 @@ of April 2026), "Associate records" (type ids).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from connectors import _hubspot_around as around
 from connectors import _hubspot_walk as walk
+from connectors._cursor import Turns
 from connectors._hubspot_calls import REFUSALS, Contacts
 from connectors._hubspot_wire import fault_of, problem, time
 from connectors.contract import (
@@ -77,35 +76,21 @@ _MAILS: Final[Mapping[str, Ending]] = {
 }
 
 
+_TURNS: Final = Turns("hubspot", PROPERTIES, walk.Poll)
+
+
 def acts(kinds: Mapping[str, Contacts], cursor: str | None) -> ActPage:
     """One page of one kind of activity; the kinds take turns until none has more."""
-    turn, states = _load(cursor)
-    name = list(PROPERTIES)[turn]
-    state = walk.begin(walk.Poll(**states[name]) if name in states else walk.Poll(0))
+    name, states = _TURNS.load(cursor)
+    state = walk.begin(states[name] if name in states else walk.Poll(0))
     records = kinds[name]
     found = records.search(walk.query(state, records.modified), limit=walk.PAGE)
     following, more = walk.advance(state, found.records, full=found.full, now=found.at)
     fresh = [r for r in walk.fresh(state, found.records) if not _ours(r)]
     people = around.associated(records, name, "contacts", [r.id for r in fresh]) if fresh else {}
     told = [act for r in fresh for tie in people.get(r.id, ()) if (act := _act(name, r, tie.id)) is not None]
-    states = {**states, name: asdict(following)}
-    turn = turn if more else (turn + 1) % len(PROPERTIES)
-    return ActPage(tuple(told), json.dumps([turn, states], separators=(",", ":")), more=more or turn != 0)
-
-
-def _load(cursor: str | None) -> tuple[int, dict[str, dict[str, Any]]]:
-    if cursor is None:
-        return 0, {}
-    try:
-        turn, states = json.loads(cursor)
-        states = {n: {**s, "edge": tuple(s["edge"])} for n, s in states.items() if n in PROPERTIES}
-        if turn not in range(len(PROPERTIES)):
-            raise ValueError
-        for state in states.values():
-            walk.Poll(**state)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise Refused("hubspot: this cursor was not made here; start again without one", code="cursor") from None
-    return turn, states
+    cursor, more = _TURNS.dump(name, {**states, name: following}, more=more)
+    return ActPage(tuple(told), cursor, more=more)
 
 
 def _act(name: str, found: Record, contact: str) -> Act | None:

@@ -10,14 +10,14 @@ github.com/airbytehq/airbyte/issues/43317.  Pure: no I/O, no clock.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from connectors._cursor import Cursor
 from connectors._hubspot_wire import MODIFIED, OTHERS_MODIFIED, millis, time
-from connectors.contract import Kind, Record, Refused, TryLater
+from connectors.contract import Kind, Record, TryLater
 
 PAGE = 200  # rows of one search, "CRM search": at most 200
 OVERLAP = 300_000  # ms re-read at each poll: new changes take "a few moments" to show in searches; ours
@@ -48,21 +48,8 @@ class Poll:
     edge: tuple[str, ...] = ()  # ids at the time ``start`` that were handed out already
 
 
-def load(cursor: str) -> Listing | Poll:
-    """A cursor's text back into its state; Refused for a text that is not ours."""
-    try:
-        state = json.loads(cursor)
-        if "poll" in state:
-            poll = Poll(**state["poll"])
-            return replace(poll, edge=tuple(poll.edge))
-        return Listing(**state["list"])
-    except (ValueError, TypeError, KeyError):
-        raise Refused("hubspot: this cursor was not made here; start again without one", code="cursor") from None
-
-
-def dump(state: Listing | Poll) -> str:
-    """The state as text."""
-    return json.dumps({"poll" if isinstance(state, Poll) else "list": asdict(state)}, separators=(",", ":"))
+_CURSOR: Final = Cursor("hubspot", Listing, Poll)
+load, dump = _CURSOR.load, _CURSOR.dump
 
 
 def begin(state: Poll) -> Poll:

@@ -11,14 +11,14 @@ github.com/mautic/developer-documentation-new, ``docs/rest_api/stats.rst`` (tabl
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from connectors._cursor import Cursor
 from connectors._mautic_wire import STAMP, time
-from connectors.contract import NeedsHuman, Refused
+from connectors.contract import NeedsHuman
 
 OVERLAP: Final = timedelta(minutes=5)  # read again at each poll: a transaction may commit after the time it set; ours
 FIRST: Final = "1970-01-01 00:00:00"
@@ -50,23 +50,8 @@ class Poll:
     after: int = 0  # the last id of this phase
 
 
-def load(cursor: str) -> Listing | Poll:
-    """A cursor's text back into its state; Refused for a text that is not ours."""
-    try:
-        state = json.loads(cursor)
-        said = state["poll"] if "poll" in state else state["list"]
-        if not isinstance(said["since"], str) or not isinstance(said.get("after", 0), int):
-            raise TypeError
-        if said.get("phase", CHANGED) not in _PHASES:
-            raise ValueError
-        return Poll(**said) if "poll" in state else Listing(**said)
-    except (ValueError, TypeError, KeyError):
-        raise Refused("mautic: this cursor was not made here; start again without one", code="cursor") from None
-
-
-def dump(state: Listing | Poll) -> str:
-    """The state as text."""
-    return json.dumps({"poll" if isinstance(state, Poll) else "list": asdict(state)}, separators=(",", ":"))
+_CURSOR: Final = Cursor("mautic", Listing, Poll, lambda state: isinstance(state, Listing) or state.phase in _PHASES)
+load, dump = _CURSOR.load, _CURSOR.dump
 
 
 def stamp(moment: datetime | None) -> str:

@@ -11,14 +11,14 @@ Sources: github.com/NangoHQ/integration-templates/pull/598 (rows that share a ti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from connectors._cursor import Cursor
 from connectors._odoo_wire import MODIFIED, STAMP, time
-from connectors.contract import NeedsHuman, Refused
+from connectors.contract import NeedsHuman
 
 # Read again at each poll: write_date is when the transaction began, and a worker may take limit_time_real (120 s by
 # default) until it commits; ours.
@@ -48,23 +48,10 @@ class Poll:
     after: int = 0  # the last id of this phase
 
 
-def load(cursor: str) -> Listing | Poll:
-    """A cursor's text back into its state; Refused for a text that is not ours."""
-    try:
-        state = json.loads(cursor)
-        said = state["poll"] if "poll" in state else state["list"]
-        if not isinstance(said["since"], str) or not isinstance(said.get("after", 0), int):
-            raise TypeError
-        if said.get("phase", WRITTEN) not in {WRITTEN, OBJECTED}:
-            raise ValueError
-        return Poll(**said) if "poll" in state else Listing(**said)
-    except (ValueError, TypeError, KeyError):
-        raise Refused("odoo: this cursor was not made here; start again without one", code="cursor") from None
-
-
-def dump(state: Listing | Poll) -> str:
-    """The state as text."""
-    return json.dumps({"poll" if isinstance(state, Poll) else "list": asdict(state)}, separators=(",", ":"))
+_CURSOR: Final = Cursor(
+    "odoo", Listing, Poll, lambda state: isinstance(state, Listing) or state.phase in {WRITTEN, OBJECTED}
+)
+load, dump = _CURSOR.load, _CURSOR.dump
 
 
 def stamp(moment: datetime | None) -> str:

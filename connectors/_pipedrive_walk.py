@@ -10,14 +10,13 @@ Source: the vendor's OpenAPI document of API v2, ``GET /persons``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from connectors._cursor import Cursor
 from connectors._pipedrive_wire import time
-from connectors.contract import Refused
 
 OVERLAP: Final = timedelta(minutes=5)  # re-read at each poll: a change may become visible late; ours
 RESTARTS: Final = 3  # how often a walk starts again before a person is asked; ours
@@ -46,22 +45,16 @@ class Poll:
     restarts: int = 0
 
 
+_CURSOR: Final = Cursor("pipedrive", Listing, Poll)
+dump = _CURSOR.dump
+
+
 def load(cursor: str | None) -> Listing | Poll:
-    """A cursor's text back into its state; Refused for a text that is not ours."""
+    """Where to go on; Refused for a text that is not ours."""
     if cursor is None:
         return Listing()
-    try:
-        state = json.loads(cursor)
-        if "poll" in state:
-            return begin(Poll(**state["poll"]))
-        return Listing(**state["list"])
-    except (ValueError, TypeError, KeyError):
-        raise Refused("pipedrive: this cursor was not made here; start again without one", code="cursor") from None
-
-
-def dump(state: Listing | Poll) -> str:
-    """The state as text."""
-    return json.dumps({"poll" if isinstance(state, Poll) else "list": asdict(state)}, separators=(",", ":"))
+    state = _CURSOR.load(cursor)
+    return begin(state) if isinstance(state, Poll) else state
 
 
 def begin(state: Poll) -> Poll:

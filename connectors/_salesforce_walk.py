@@ -10,14 +10,14 @@ github.com/bruin-data/ingestr/issues/695.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from connectors._cursor import Cursor
 from connectors._salesforce_wire import CONTACT, ENTITIES, LEAD, MODIFIED, Row, quoted, stamp, time
-from connectors.contract import Refused, TryLater
+from connectors.contract import TryLater
 
 OVERLAP: Final = timedelta(minutes=5)  # re-read at each poll: a transaction may commit after the time it set; ours
 FEED: Final = timedelta(days=14)  # how far back the delete feed is asked; it keeps 15 days ("Get Deleted")
@@ -46,21 +46,8 @@ class Poll:
     began: str | None = None  # the server's clock at its first answer
 
 
-def load(cursor: str) -> Listing | Poll:
-    """A cursor's text back into its state; Refused for a text that is not ours."""
-    try:
-        state = json.loads(cursor)
-        found = Poll(**state["poll"]) if "poll" in state else Listing(**state["list"])
-        if found.entity not in range(len(ENTITIES)):
-            raise ValueError("no such object")
-    except (ValueError, TypeError, KeyError):
-        raise Refused("salesforce: this cursor was not made here; start again without one", code="cursor") from None
-    return found
-
-
-def dump(state: Listing | Poll) -> str:
-    """The state as text."""
-    return json.dumps({"poll" if isinstance(state, Poll) else "list": asdict(state)}, separators=(",", ":"))
+_CURSOR: Final = Cursor("salesforce", Listing, Poll, lambda state: state.entity in range(len(ENTITIES)))
+load, dump = _CURSOR.load, _CURSOR.dump
 
 
 def listing(state: Listing) -> tuple[str, str, str]:

@@ -62,13 +62,10 @@ def shared(
             found = _good(db, name, refused) if token is not None else None
         if token is not None:
             try:
-                with leases.using(token):
+                with leases.holding(database, _right(name), token):
                     return found if found is not None else _land(database, name, token, work())
             except LeaseLost:
                 continue  # somebody else got a newer one
-            finally:
-                with database.write() as db:
-                    leases.give_back(db, _right(name), token)
         if waited * 1000 > 2 * lease_ms:
             raise Busy(f"{name}: another process has been at it for {waited:.0f} s; try again later")
         sleep(LOOK)

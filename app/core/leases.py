@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import Database, now_ms, upsert
 from app.core.errors import LeaseLost
 
 RESTS = "rests"  # the token of a right that nobody has for a while
@@ -78,6 +78,17 @@ def using(token: str) -> Iterator[None]:
         yield
     finally:
         _used.discard(token)
+
+
+@contextmanager
+def holding(database: Database, name: str, token: str) -> Iterator[None]:
+    """As ``using``, and the right is given back at the end."""
+    try:
+        with using(token):
+            yield
+    finally:
+        with database.write() as db:
+            give_back(db, name, token)
 
 
 def renew(db: Connection, holder: str, ttl_ms: int) -> None:

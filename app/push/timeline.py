@@ -59,12 +59,8 @@ class Timeline:
                 if token is None:
                     continue
                 rows, ids = self._take(db, connection)
-            try:
-                with leases.using(token):
-                    return self._write(connection, rows, ids)
-            finally:
-                with self._database.write() as db:
-                    leases.give_back(db, lease, token)
+            with leases.holding(self._database, lease, token):
+                return self._write(connection, rows, ids)
         return 0
 
     def _take(self, db: Any, connection: Connection) -> tuple[Sequence[RowMapping], dict[int, str]]:

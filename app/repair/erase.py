@@ -55,14 +55,11 @@ class Erase:
         if token is None:
             return 0
         try:
-            with leases.using(token):
+            with leases.holding(self._database, "erase", token):
                 return self._call(token) or self._close()
         except LeaseLost:
             log.warning("erase.lease_lost")
             return 0
-        finally:
-            with self._database.write() as db:
-                leases.give_back(db, "erase", token)
 
     def _leave(self, db: Db) -> None:
         """What was to be asked of a connection that is gone or only observes by now is left to a person."""

@@ -69,12 +69,8 @@ class Poll:
                     continue
                 read_at: int = db.execute(select(NOW)).scalar_one()
                 cursor = db.execute(select(s.cursor).where(s.name == name)).scalar()
-            try:
-                with leases.using(token):
-                    return self._page(connection, token, cursor, read_at)
-            finally:
-                with self._database.write() as db:
-                    leases.give_back(db, f"poll:{name}", token)
+            with leases.holding(self._database, f"poll:{name}", token):
+                return self._page(connection, token, cursor, read_at)
         return 0
 
     def _due(self, db: Db) -> list[str]:

@@ -97,14 +97,11 @@ class Reconcile:
             return 0
         try:
             self._paged_at = now
-            with leases.using(token):
+            with leases.holding(self._database, KIND, token):
                 return self._go_on(ready[0], token)
         except LeaseLost:
             log.warning("reconcile.lease_lost", run=ready[0])
             return 0
-        finally:
-            with self._database.write() as db:
-                leases.give_back(db, KIND, token)
 
     def _waits(self, db: Db, name: str, now: int) -> bool:
         """Live changes go first; a page is taken all the same once they have kept it waiting for long enough."""

@@ -70,12 +70,8 @@ class Rounds:
                 if token is None:
                     continue
                 row = surveys.one(db, name, kind)
-            try:
-                with leases.using(token):
-                    return self._page(self._connections[name], kind, row, lease, token)
-            finally:
-                with self._database.write() as db:
-                    leases.give_back(db, lease, token)
+            with leases.holding(self._database, lease, token):
+                return self._page(self._connections[name], kind, row, lease, token)
         return 0
 
     def _page(self, connection: Connection, kind: str, row: RowMapping, lease: str, token: str) -> int:

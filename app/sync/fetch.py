@@ -85,12 +85,8 @@ class Fetch:
             taken = self._take(self._connections[name])
             if taken is None:
                 continue
-            try:
-                with leases.using(taken.token):
-                    self._process(self._connections[name], taken)
-            finally:
-                with self._database.write() as db:
-                    leases.give_back(db, f"sync:{name}", taken.token)
+            with leases.holding(self._database, f"sync:{name}", taken.token):
+                self._process(self._connections[name], taken)
             if taken.events or taken.others:
                 return len(taken.events) + len(taken.others)
         return 0

@@ -58,15 +58,8 @@ check: $(VENV)/dev ## Look at style, types, mappings, generated pages and the Do
 	"$(BIN)/python" -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_locks.py
 	@if [ -x "$(BIN)/hadolint" ]; then "$(BIN)/hadolint" Dockerfile; else echo "hadolint is not here: Dockerfile not checked"; fi
 
-bench: $(VENV)/dev ## Measure; JSON, each figure with a baseline of the same run
-	"$(BIN)/python" -m bench.ack
-	"$(BIN)/python" -m bench.sync latency
-	"$(BIN)/python" -m bench.sync burst
-	"$(BIN)/python" -m bench.match
-	"$(BIN)/python" -m bench.clocks
-	"$(BIN)/python" -m bench.scorecard
-	"$(BIN)/python" -m bench.drain
-	"$(BIN)/python" -m bench.growth
+bench: $(VENV)/dev ## Measure all, each with a baseline of the same run; full=1 takes hours and fills docs/performance.md
+	"$(BIN)/python" -m bench $(if $(full),--full)
 
 docs: $(VENV)/dev ## Write the generated pages anew
 	"$(BIN)/python" -m docs.generate

@@ -1,8 +1,8 @@
 """Write the pages that the code itself knows: ``python -m docs.generate``, or ``--check`` to compare only.
 
-In: the commands, the connectors, and the grammar of mappings.  Out: ``docs/cli.md``, ``docs/vendors/README.md`` and
-``mappings/schema.json``.  With ``--check``
-nothing is written, and the exit code is 1 where a page is out of date.
+In: the commands, the connectors, the grammar of mappings, and what was measured.  Out: ``docs/cli.md``,
+``docs/vendors/README.md``, ``docs/performance.md`` and ``mappings/schema.json``.  With ``--check`` nothing is written,
+and the exit code is 1 where a page is out of date.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.cli import documentation
 from app.sync.mapping import write_schema
-from docs import _vendors
+from docs import _performance, _vendors
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +29,7 @@ def _schema() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "docs/cli.md": documentation,
     "docs/vendors/README.md": _vendors.page,
+    "docs/performance.md": _performance.page,
     "mappings/schema.json": _schema,
 }
 

@@ -9,7 +9,6 @@ https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#serializable-isolation-sa
 from __future__ import annotations
 
 import sqlite3
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from tenacity import (
 )
 
 from app.core.errors import ConfigError
+from app.core.turnstile import Turnstile
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ class Database:
             raise ConfigError(f"database: {self.dialect!r} is not supported; use sqlite:///FILE or postgresql://…")
         self.url = parsed
         self.sender = uuid.uuid4().hex  # by whom a NOTIFY is, so that nobody is woken by himself
-        self._lock = threading.Lock()
+        self._turnstile = Turnstile()
         self._kept: Connection | None = None
         if self.dialect == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
@@ -197,12 +197,15 @@ class Database:
         return self._writer
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One write transaction: committed at the end of the block, rolled back when it raises."""
+    def write(self, *, first: bool = False) -> Iterator[Connection]:
+        """One write transaction: committed at the end of the block, rolled back when it raises.
+
+        ``first``: on SQLite, before all others of this process that wait for theirs.
+        """
         if self.dialect == "sqlite":
             # An application-side queue is fair; SQLite's busy handler sleeps, and its p99 is three times as long.
             # One connection, kept: to take it out of its pool and put it back takes as long as a small commit.
-            with self._lock:
+            with self._turnstile.through(first=first):
                 connection = self._hold()
                 with connection.begin():
                     yield connection
@@ -224,10 +227,13 @@ class Database:
             self._kept = self._writer.connect()
         return self._kept
 
-    def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in one write transaction; after a lost race (unique key, deadlock) again in a fresh one."""
+    def transact(self, work: Callable[[Connection], T], *, first: bool = False) -> T:
+        """Run ``work`` in one write transaction; after a lost race (unique key, deadlock) again in a fresh one.
+
+        ``first``: as ``write`` has it.
+        """
         try:  # nearly always the only try: the machinery for others costs as much as a row
-            with self.write() as connection:
+            with self.write(first=first) as connection:
                 return work(connection)
         except Exception as error:
             if not _lost_race(error):
@@ -238,7 +244,7 @@ class Database:
             wait=wait_random_exponential(multiplier=0.02, max=0.5),
             reraise=True,
         ):
-            with attempt, self.write() as connection:
+            with attempt, self.write(first=first) as connection:
                 return work(connection)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -251,7 +257,7 @@ class Database:
         """
         if self.dialect != "sqlite":
             return True
-        with self._lock:
+        with self._turnstile.through():
             cursor = self._hold().connection.cursor()
             cursor.execute("PRAGMA temp_store = FILE")  # the copy may be larger than the memory
             try:
@@ -269,7 +275,7 @@ class Database:
         """The driver's connection that writes to an SQLite file, outside a transaction and for one thread alone."""
         if self.dialect != "sqlite":
             raise TypeError("only SQLite has a file")
-        with self._lock:
+        with self._turnstile.through():
             raw = self._hold().connection.driver_connection
             if not isinstance(raw, sqlite3.Connection):
                 raise TypeError("not an SQLite connection")

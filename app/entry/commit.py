@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from sqlalchemy import Connection
+
 from app.core.db import Database
 from app.entry import inbox
 from app.entry.inbox import Arrived
@@ -65,21 +67,32 @@ class GroupCommit:
             if first is None:
                 return
             group = [first]
-            while len(group) < GROUP:
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if item is None:
-                    stopping = True
-                    break
-                group.append(item)
-            self._commit(group)
+            stopping = self._commit(group)
 
-    def _commit(self, group: Sequence[_Waiting]) -> None:
+    def _gather(self, group: list[_Waiting]) -> bool:
+        """Add all that waits by now; whether it was the last."""
+        while len(group) < GROUP:
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return False
+            if item is None:
+                return True
+            group.append(item)
+        return False
+
+    def _commit(self, group: list[_Waiting]) -> bool:
+        """Store the group and what came while it waited for its turn; whether it was the last."""
         problem: Exception | None = None
+        last = False
+
+        def work(db: Connection) -> None:
+            nonlocal last
+            last = last or self._gather(group)
+            inbox.accept(db, [a for a, _, _ in group])
+
         try:
-            self._database.transact(lambda db: inbox.accept(db, [a for a, _, _ in group]))
+            self._database.transact(work, first=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, no waiting delivery may be acknowledged
             problem = error
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
@@ -92,6 +105,7 @@ class GroupCommit:
                 continue
         if problem is None:
             self._wake()
+        return last
 
 
 def _settle(futures: Sequence[asyncio.Future[None]], problem: Exception | None) -> None:

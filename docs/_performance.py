@@ -1,0 +1,93 @@
+"""The page of measurements, made of what ``python -m bench`` kept.  In: ``bench/results.json``.  Out: Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from bench.__main__ import BENCHES, RESULTS
+
+_INTRO: Final = """# Performance
+
+<!-- Written by `make docs` from bench/results.json, which `make bench` writes. -->
+
+What Tandem reaches, measured by `make bench` (quick) or `make bench full=1` (the sizes that are spoken of here; hours).
+Every bench measures its baseline in the same run, so that a ratio holds on other machines, too. A machine that does
+other work at the same time spoils the figures: the load before each run is told. Bars are what we mean to reach; those
+that are missed stand here as well.
+
+`python -m bench --list` says what there is, `python -m bench --only ack` measures one anew.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    parts = [_INTRO]
+    missing = []
+    for bench in BENCHES:
+        entry = kept.get(bench.name)
+        if entry is None:
+            missing.append(f"`{' '.join(bench.command(full=True))}`")
+            continue
+        parts.append("\n".join(_section(bench.name, entry)))
+    if missing:
+        parts.append("## Not measured yet\n\n" + "\n".join(f"- {command}" for command in missing))
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _section(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
+    yield f"## {name}: {entry['about']}"
+    yield ""
+    where = f"{entry['cores']} cores, {entry['memory_gb']} GB, Python {entry['python']}, {entry['system']}"
+    when = f"{entry['at'][:10]}, {entry['seconds']} s, load before {entry['load_before']}"
+    yield f"`{entry['command']}`: {when}; {where}."
+    if "failed" in entry:
+        yield ""
+        yield f"**It failed: {entry['failed']}.**"
+    bars, figures = [], []
+    for path, value in _flat(entry.get("found")):
+        (bars if "bars" in path or path[-1].startswith("bar") else figures).append((path, value))
+    if figures:
+        yield ""
+        yield "| figure | value |"
+        yield "|---|---|"
+        for path, value in figures:
+            yield f"| {_words(path)} | {_shown(value)} |"
+    if bars:
+        yield ""
+        for path, value in bars:
+            said = (
+                {True: "reached", False: "**not reached**"}.get(value, _shown(value))
+                if isinstance(value, bool)
+                else _shown(value)
+            )
+            yield f"- {_words([p for p in path if p != 'bars'])}: {said}"
+
+
+def _flat(found: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Leaves of nested objects, with their names; short lists are one value."""
+    if isinstance(found, Mapping):
+        for name, value in found.items():
+            if name not in {"bench", "what"}:
+                yield from _flat(value, (*path, str(name)))
+    elif isinstance(found, list) and any(isinstance(one, Mapping) for one in found):
+        for n, value in enumerate(found, 1):
+            yield from _flat(value, (*path, str(n)))
+    else:
+        yield path, found
+
+
+def _words(path: Any) -> str:
+    return " · ".join(str(part).replace("_", " ").replace("|", "\\|") for part in path)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) if value else "–"
+    return "–" if value is None else str(value).replace("|", "\\|")

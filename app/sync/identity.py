@@ -67,17 +67,27 @@ class Likely:
     """What one batch knows of whom its records may be."""
 
     evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of contacts
-    said: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of claims, by their id()
     keyed: dict[int, dict[str, int]] = field(default_factory=dict, repr=False)  # of claims: key -> as it is filed
     near: dict[int, list[int]] = field(default_factory=dict)  # of claims: whom to compare, while nobody was learnt
     under: dict[int, list[int]] = field(default_factory=dict)  # key -> contacts, the newest first
     apart: set[tuple[int, int]] = field(default_factory=set)  # pairs that a person said are two people
+    # What was worked out already: a claim, the contact made of it and what is filed are mostly the same values.
+    worked: dict[str, tuple[Evidence, dict[str, int]]] = field(default_factory=dict, repr=False)
+
+    def of(self, values: Mapping[str, Value]) -> tuple[Evidence, dict[str, int]]:
+        """The evidence in these values, and their keys: key -> as it is filed."""
+        said = repr([(name, values[name]) for name in FIELDS if name in values])
+        found = self.worked.get(said)
+        if found is None:
+            e = evidence(values)
+            found = self.worked[said] = e, hashed(e)
+        return found
 
     def learn(self, contact: int, values: Mapping[str, Value]) -> None:
         """A contact that this batch made or changed: later records of the batch may be the same person."""
         self.near.clear()
-        self.evidence[contact] = evidence(values)
-        for key in hashed(self.evidence[contact]).values():
+        self.evidence[contact], keyed = self.of(values)
+        for key in keyed.values():
             having = self.under.setdefault(key, [])
             if contact not in having:
                 having.insert(0, contact)
@@ -115,8 +125,7 @@ def gather(db: Db, claims: Sequence[Claim]) -> Likely:
     """Everything that deciding about these claims may need; two statements, however many they are."""
     found = Likely()
     for claim in claims:
-        found.said[id(claim)] = evidence(claim)
-        found.keyed[id(claim)] = hashed(found.said[id(claim)])
+        found.keyed[id(claim)] = found.of(claim)[1]
     wanted = {key for of in found.keyed.values() for key in of.values()}
     if not wanted:
         return found
@@ -130,12 +139,7 @@ def gather(db: Db, claims: Sequence[Claim]) -> Likely:
 
 def decide(claim: Claim, likely: Likely, weights: Weights | None = None) -> Verdict:
     """Link only on strong evidence without contradiction; otherwise ask, or make somebody new."""
-    mine = likely.said.get(id(claim))
-    if mine is None:
-        mine = evidence(claim)
-    keyed = likely.keyed.get(id(claim))
-    if keyed is None:
-        keyed = hashed(mine)
+    mine, keyed = likely.of(claim)
     shared = likely.near.get(id(claim))
     if shared is None:
         shared = likely.shared(keyed.values())

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection as Db
 
-from app.core.words import Claim, Likeness
+from app.core.words import Claim, Likeness, Value
 from app.match.score import Score
 from app.records import blocks, proposals
 from app.records import contacts as people
@@ -67,10 +67,16 @@ def file(db: Db, state: Batch, final: Mapping[int, int]) -> None:
             continue
         was, now = state.before[old], contact.values()
         if any(was.get(n) != now.get(n) for n in identity.READ):
-            before[contact.id] = identity.filed(was) if old not in final else frozenset()
-            after[contact.id] = identity.filed(now)
+            before[contact.id] = _filed(state, was) if old not in final else frozenset()
+            after[contact.id] = _filed(state, now)
     blocks.refile(db, before, after)
     proposals.propose(db, [identity.proposal(older.id, newer.id, score) for older, newer, score in state.proposed])
+
+
+def _filed(state: Batch, values: Mapping[str, Value]) -> frozenset[int]:
+    if state.likely is None:
+        return identity.filed(values)
+    return frozenset(state.likely.of(values)[1].values())
 
 
 def paired_elsewhere(db: Db, state: Batch, connection: Connection, contact: Contact) -> Link | None:

@@ -33,7 +33,7 @@ from connectors.contract import Action, Kind, NeedsHuman, Record, Refused, Tie, 
 
 log = structlog.get_logger(__name__)
 
-BATCH = 200  # events taken together; on SQLite the door waits as long as they take to be stored
+BATCH = 500  # events taken together
 # A record that an event names but the vendor does not show yet: read-after-write is not promised by any of them, and
 # some send their webhook before they commit.
 MISSING_DELAYS_MS = (2_000, 15_000, 60_000)

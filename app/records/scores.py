@@ -163,6 +163,16 @@ def of_value(db: Connection, dimension: str, value: str, since: int, until: int)
     return {indicator: int(n) for indicator, n in db.execute(query)}
 
 
+def named(
+    db: Connection, dimensions: Collection[str], values: Collection[str], indicators: Collection[str], since: int
+) -> dict[tuple[str, str, str], int]:
+    """Sums of these counters from a day on: (dimension, value, indicator) → n."""
+    where = (s.dimension.in_(sorted(dimensions)), s.value.in_(sorted(values)), s.indicator.in_(sorted(indicators)))
+    query = select(s.dimension, s.value, s.indicator, func.sum(s.n)).where(*where, s.day >= since)
+    query = query.group_by(s.dimension, s.value, s.indicator)
+    return {(row[0], row[1], row[2]): int(row[3]) for row in db.execute(query)}
+
+
 def daily(
     db: Connection, dimension: str, value: str, since: int, until: int, indicators: Collection[str]
 ) -> Iterator[tuple[str, int, int]]:

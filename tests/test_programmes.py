@@ -19,7 +19,7 @@ from app.agreement.effects import Verdict, difference, effect
 from app.agreement.enrolling import held_out
 from app.agreement.leads import Known
 from app.agreement.lifecycle import Seal, fold, sealed
-from app.agreement.load import MappingError
+from app.agreement.load import MappingError, loads
 from app.agreement.words import Happening, Kind, Membership, Team, Word
 from app.cli import app
 from app.core import tables as t
@@ -83,6 +83,13 @@ def test_who_is_in_which_programme(
 ) -> None:
     """Enrolled when the condition becomes true; out by its end, its days, or a withdrawal."""
     assert days(fold(of, versions(), at(until)).memberships) == expected
+
+
+def test_nobody_is_enrolled_before_they_are_known_here() -> None:
+    """What nobody could deliver was no programme: an old record begins when it arrives, and has all its days."""
+    lead = fold(COLD, versions(), at(1), since=at(300))
+    assert (lead.memberships, lead.turns_at) == ((), at(300))
+    assert days(fold(COLD, versions(), at(500), since=at(300)).memberships) == [("warm_up", 300, 480)]
 
 
 def test_every_membership_says_why() -> None:
@@ -259,15 +266,21 @@ CHOSEN = next(i for i in range(1, 100) if held_out("warm_up", i, 0.1))
 @pytest.fixture
 def world(database: Database) -> World:
     made = World(database, SIDES, mapping_text=MAPPED)
+    endless = loads(untimed().text.replace("    days: 180\n", ""))
     with database.write() as db:
         for team in Team:
-            acting.sign(db, untimed(), {}, team, f"Kim of {team}", since=LONG_AGO)
+            acting.sign(db, endless, {}, team, f"Kim of {team}", since=LONG_AGO)
+        db.execute(update(t.agreement_version).values(sales_at=LONG_AGO, marketing_at=LONG_AGO))
     return made
 
 
 def cold(world: World, **fields: Any) -> None:
-    """Somebody who has been known for long, and shows no interest."""
+    """Somebody who has been known here for long, and shows no interest."""
     world.vendors["mkt"].put(None, {"mail": "ann@example.org", "last": "Lee", "since": "2024-01-01", **fields})
+    world.settle()
+    with world.database.write() as db:
+        db.execute(update(t.contact).values(created_at=LONG_AGO))
+        rows.mark(db, [1])
     world.settle()
 
 
@@ -376,6 +389,7 @@ def member(contact: int, *, out: bool, reached: bool, began: int, known: int) ->
     return {
         "contact_id": contact,
         "programme": "warm_up",
+        "round": 1,
         "version": shipped().digest,
         "enrolled_at": began,
         "why": "lead stage: prospect",

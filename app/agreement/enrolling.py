@@ -28,9 +28,14 @@ GONE: Final = "the agreement has no such programme any more"
 
 
 class Enrolling:
-    """The programmes of one person while the fold runs.  ``kept``: go on from there (``seal``)."""
+    """The programmes of one person while the fold runs.
 
-    def __init__(self, kept: Mapping[str, Any] | None = None) -> None:
+    ``since``: nobody is enrolled before: what nobody could deliver then was no programme.  ``kept``: go on from there
+    (``seal``).
+    """
+
+    def __init__(self, since: int = 0, kept: Mapping[str, Any] | None = None) -> None:
+        self._since = since
         data = kept if kept is not None else {}
         self.memberships: list[Membership] = [Membership(**one) for one in data.get("memberships", ())]
         self._fits: dict[str, bool] = dict(data.get("fits", {}))  # at the last look
@@ -70,6 +75,8 @@ class Enrolling:
         """The moments later than ``after`` at which time alone may change something."""
         if self._agreement is None:
             return
+        if self._since > after:
+            yield self._since
         held = {m.programme: m for m in self._open()}
         for one in self._agreement.programmes:
             for condition in (one.when, one.ends):
@@ -99,7 +106,7 @@ class Enrolling:
 
     def look(self, known: Mapping[str, Any], moment: int) -> None:
         """Enrol whom a programme fits now, and let go whom it does not."""
-        if not self._stale:
+        if not self._stale or moment < self._since:
             return
         programmes = {p.name: p for p in self._agreement.programmes} if self._agreement is not None else {}
         for n, member in enumerate(self.memberships):

@@ -103,7 +103,12 @@ class Known:
         rows = [row for row in leads.versions(db) if row["in_force"] is not None]
         key = tuple((row["digest"], row["in_force"]) for row in rows)
         if self._judges is None or self._judges[0] != key:
-            versions = Versions(Version(self.agreement(dict(row)), row["in_force"], row["id"]) for row in rows)
+            versions = Versions(
+                Version(
+                    self.agreement(dict(row)), row["in_force"], row["id"], max(row["sales_at"], row["marketing_at"])
+                )
+                for row in rows
+            )
             customs = {name: Type(kind) for row in rows for name, kind in row["customs"].items()}
             self._judges = (key, Judges(versions, customs))
         return self._judges[1]
@@ -130,7 +135,9 @@ def refold(db: Db, connections: Connections, judges: Judges, ids: Collection[int
     leads.mark(db, {merges.standing_for(db, i) for i in lost} - set(roots))
     happened = gathered(db, connections, judges, roots)
     seals = _seals(db, roots)
-    found = {i: fold(happened[i], judges.versions, now, seals.get(i)) for i in roots}
+    found = {
+        i: fold(happened[i], judges.versions, now, seals.get(i), since=_since(judges, c)) for i, c in roots.items()
+    }
     timing.keep(db, judges.versions, roots, found, happened, {i: s.at for i, s in seals.items()}, now)
     memberships.keep(db, judges.versions, found, now)
     _keep(db, connections, judges.versions, roots, found, now)
@@ -144,7 +151,14 @@ def fold_all(
     """How these contacts' leads stand now, kept nowhere."""
     happened = gathered(db, connections, judges, contacts)
     seals = _seals(db, contacts)
-    return {i: fold(happened[i], judges.versions, now, seals.get(i)) for i in contacts}
+    return {
+        i: fold(happened[i], judges.versions, now, seals.get(i), since=_since(judges, c)) for i, c in contacts.items()
+    }
+
+
+def _since(judges: Judges, contact: Contact) -> int:
+    """From when on a contact can be in programmes: it is known here, and both teams have signed."""
+    return max(contact.created_at, judges.versions.signed)
 
 
 def looked(
@@ -152,7 +166,8 @@ def looked(
 ) -> tuple[Lead, Mapping[str, Any], list[Happening]]:
     """How a contact's lead stands now, the facts by which it does, and what happened; kept nowhere."""
     happened = gathered(db, connections, judges, {contact.id: contact})[contact.id]
-    lead, facts = known_at(happened, judges.versions, now, _seals(db, [contact.id]).get(contact.id))
+    seal_ = _seals(db, [contact.id]).get(contact.id)
+    lead, facts = known_at(happened, judges.versions, now, seal_, since=_since(judges, contact))
     return lead, facts, happened
 
 
@@ -175,7 +190,10 @@ def seal(db: Db, connections: Connections, judges: Judges, ids: Collection[int],
     contacts = {i: c for i, c in people.load(db, ids, lock=True).items() if c.merged_into is None}
     happened = gathered(db, connections, judges, contacts)
     seals = _seals(db, contacts)
-    rows = {i: sealed(happened[i], judges.versions, at, now, seals.get(i)).to_json() for i in contacts}
+    rows = {
+        i: sealed(happened[i], judges.versions, at, now, seals.get(i), since=_since(judges, c)).to_json()
+        for i, c in contacts.items()
+    }
     leads.seal(db, rows)
 
 

@@ -58,34 +58,44 @@ class Seal:
         return cls(data["at"], data["made"], *parts, entries, data["programmes"])
 
 
-def fold(happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None) -> Lead:
+def fold(
+    happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None, *, since: int = 0
+) -> Lead:
     """How the lead stands at ``until`` (ms since 1970), and every step on the way.
 
     ``Lead.turns_at`` is the next moment at which it may stand otherwise although nothing happens.  ``seal``: go on from
     there; what is older counts no more, but for what a field holds, for consent, and for words that came here after it
-    was made.
+    was made.  ``since``: nobody is enrolled in a programme before.
     """
-    done = _Fold(versions, seal)
+    done = _Fold(versions, seal, since)
     lead = done.run(_ordered(happenings, seal), until)
     done.describe(until)
     return lead
 
 
 def known_at(
-    happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None
+    happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None, *, since: int = 0
 ) -> tuple[Lead, Mapping[str, Any]]:
     """How the lead stands at ``until``, and the facts that conditions ask for, as they are then."""
-    done = _Fold(versions, seal)
+    done = _Fold(versions, seal, since)
     lead = done.run(_ordered(happenings, seal), until)
     done.describe(until)
     return lead, done.known
 
 
-def sealed(happenings: Iterable[Happening], versions: Versions, at: int, made: int, seal: Seal | None = None) -> Seal:
+def sealed(
+    happenings: Iterable[Happening],
+    versions: Versions,
+    at: int,
+    made: int,
+    seal: Seal | None = None,
+    *,
+    since: int = 0,
+) -> Seal:
     """All that is known of a moment at ``made``.  An earlier seal stays where the moment is before it."""
     if seal is not None and seal.at >= at:
         return seal
-    done = _Fold(versions, seal)
+    done = _Fold(versions, seal, since)
     done.run(_ordered(happenings, seal), at)
     return done.seal(at, made)
 
@@ -109,7 +119,7 @@ def _ordered(happenings: Iterable[Happening], seal: Seal | None) -> list[Happeni
 
 
 class _Fold:
-    def __init__(self, versions: Versions, seal: Seal | None = None) -> None:
+    def __init__(self, versions: Versions, seal: Seal | None = None, since: int = 0) -> None:
         self._versions = versions
         self._version: Version | None = None
         self._known: dict[str, Any] = facts.beginning()
@@ -119,7 +129,7 @@ class _Fold:
         self._readers: dict[str, set[str]] = {}  # fact → stages whose condition reads it
         self._lead = Lead()
         self._working: Working | None = None  # on the lead since it was handed over last
-        self._enrolling = Enrolling(seal.programmes if seal is not None else None)
+        self._enrolling = Enrolling(since, seal.programmes if seal is not None else None)
         self._from = -HORIZON
         if seal is not None:
             self._from = seal.at

@@ -191,8 +191,10 @@ _SAYS = {
 
 
 def _says(got: Arm, left: Arm, verdict: Verdict) -> str:
+    if verdict is Verdict.NOTHING and left.enrolled == 0:
+        return "nobody is left without it, so there is nothing to compare with"
     if verdict is Verdict.NOTHING:
-        return "nothing to compare with: the time of nobody who was left without it is over"
+        return "nothing to compare with yet: the time of nobody who was left without it is over"
     return f"{got.reached} of {got.measured} with it, {left.reached} of {left.measured} without: {_SAYS[verdict]}"
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, in
 from app.core import tables as t
 from app.core.db import upsert
 from app.records.contacts import chunks
+from app.records.engagements import HAPPENED
 
 s, j, r, b, x, p, g = (
     t.score.c,
@@ -100,10 +101,10 @@ def remove(db: Connection, contacts: Collection[int]) -> None:
 
 
 def acts(db: Connection, contacts: Collection[int], kinds: Collection[str] | None = None) -> Iterator[RowMapping]:
-    """Engagements of these contacts."""
+    """Engagements of these contacts that took place."""
     columns = (g.contact_id, g.kind, g.at, g.human, g.channel, g.campaign, g.variant, g.outcome)
     for chunk in chunks(sorted(contacts)):
-        query = select(*columns).where(g.contact_id.in_(chunk))
+        query = select(*columns).where(g.contact_id.in_(chunk), HAPPENED)
         yield from db.execute(query if kinds is None else query.where(g.kind.in_(sorted(kinds)))).mappings()
 
 

@@ -127,7 +127,7 @@ LIVES = st.lists(st.one_of(happenings(), CONSENTS, CREATED), max_size=30)
 def test_any_order_of_arrival_gives_the_same_membership() -> None:
     """And going on from a seal gives the same as starting over."""
 
-    @examples(120)
+    @examples(60)
     @given(LIVES, st.randoms(use_true_random=False), st.integers(1, 730))
     def check(lives: list[Happening], chance: random.Random, day: int) -> None:
         whole = fold(lives, BOTH, at(731)).memberships
@@ -160,7 +160,7 @@ def never_without_consent(tries: int) -> None:
 
 def test_nobody_is_in_a_programme_against_their_will() -> None:
     """Whatever happens around it."""
-    never_without_consent(120)
+    never_without_consent(60)
 
 
 def test_a_fold_that_ignores_consent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,6 +209,9 @@ def test_what_makes_no_sense_is_refused(database: Database, query: str) -> None:
 
 def test_exports_hold_what_is_stored(filled: Store, tmp_path: Path) -> None:
     """CSV over HTTP and from the function are the same; Parquet keeps types and values; no address is in any."""
+    with filled.database.write() as db:
+        member = {"contact_id": 1, "programme": "warm_up", "version": "1", "why": "", "enrolled_at": 1, "stored_at": 1}
+        db.execute(insert(t.programme_member).values(**member, until=2))
     with filled.database.read() as db:
         found = exporting.export(db, tmp_path / "csv", "csv")
         again = exporting.export(db, tmp_path / "parquet", "parquet")

@@ -184,9 +184,13 @@ def tags(versions: Versions, lead: Lead, contact: int, now: int) -> tuple[frozen
     if version is None:
         return frozenset(), every
     named = _tags(version.agreement)
-    members = [m for m in lead.memberships if m.ended_at is None and m.programme in named]
-    mine = (m for m in members if not held_out(m.programme, contact, share_of(versions, m)))
-    return frozenset(named[m.programme] for m in mine), every
+    return frozenset(named[name] for name in getting(versions, lead, contact) if name in named), every
+
+
+def getting(versions: Versions, lead: Lead, contact: int) -> list[str]:
+    """The programmes that a person has now: those in which they are, and of which they are not left out."""
+    members = [m for m in lead.memberships if m.ended_at is None]
+    return [m.programme for m in members if not held_out(m.programme, contact, share_of(versions, m))]
 
 
 def _tags(agreement: Agreement) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from app.agreement import acting, enrolling, leads
 from app.agreement.effects import Verdict, difference, effect
-from app.agreement.enrolling import held_out
+from app.agreement.enrolling import final, held_out
 from app.agreement.leads import Known
 from app.agreement.lifecycle import Seal, fold, sealed
 from app.agreement.load import MappingError, loads
@@ -136,7 +136,9 @@ def test_any_order_of_arrival_gives_the_same_membership() -> None:
         assert fold(mixed, BOTH, at(731)).memberships == whole
         moment = at(day + 0.25)
         seal = Seal.from_json(orjson.loads(orjson.dumps(sealed(lives, BOTH, moment, moment).to_json())))
-        assert fold([h for h in lives if h.at > moment], BOTH, at(731), seal).memberships == whole
+        rest = fold([h for h in lives if h.at > moment], BOTH, at(731), seal).memberships
+        left = [m for m in whole if m.at > moment or not final(m.ended_at, m.until, m.reached_at, moment)]
+        assert list(rest) == left
 
     check()
 
@@ -364,7 +366,18 @@ def test_a_merge_retention_an_export_and_an_erasure_cover_it(world: World) -> No
     assert world.rows(t.programme_member) == [before]
     shown = subject.everything(world.database, world.connections, "ann@example.org")["programme_member"]
     assert [(m["programme"], m["enrolled_at"][-1]) for m in shown] == [("warm_up", "Z")]
+
+    world.vendors["mkt"].put("mkt1", {"mailing": "no"})
+    world.settle()
+    assert ended(world) == [("warm_up", "consent to e-mail: withdrawn")]
+    for _ in range(2):  # what was over long ago goes, and does not come back
+        everything(world.database, Retention(history=30), world.connections)
+        with world.database.write() as db:
+            rows.mark(db, [1])
+        world.settle()
+        assert world.rows(t.programme_member) == []
     with world.database.write() as db:
+        db.execute(insert(t.programme_member).values(**member(1, out=False, reached=True, began=1, known=1)))
         erasing.start(db, world.connections, "ann@example.org", "Kim")
     world.settle()
     assert world.rows(t.programme_member) == []

@@ -39,15 +39,17 @@ class Enrolling:
         data = kept if kept is not None else {}
         self.memberships: list[Membership] = [Membership(**one) for one in data.get("memberships", ())]
         self._fits: dict[str, bool] = dict(data.get("fits", {}))  # at the last look
+        self._rounds: dict[str, int] = dict(data.get("rounds", {}))  # how often, so far
         self._stale: set[str] = set(data.get("stale", ()))
         self._agreement: Agreement | None = None
         self._readers: dict[str, set[str]] = {}  # fact → programmes that read it
         self._flipping: frozenset[str] = frozenset()  # that time alone may turn
 
-    def seal(self) -> dict[str, Any]:
-        """The form at rest."""
-        held = [dataclasses.asdict(m) for m in self.memberships]
-        return {"memberships": held, "fits": dict(self._fits), "stale": sorted(self._stale)}
+    def seal(self, at: int) -> dict[str, Any]:
+        """The form at rest: what may still change after ``at``."""
+        held = [dataclasses.asdict(m) for m in self.memberships if not final(m.ended_at, m.until, m.reached_at, at)]
+        more = {"fits": dict(self._fits), "rounds": dict(self._rounds), "stale": sorted(self._stale)}
+        return {"memberships": held, **more}
 
     def under(self, agreement: Agreement | None, *, again: bool = False) -> None:
         """Go by this version from now on; ``again``: it is the one that held when this was sealed."""
@@ -139,14 +141,19 @@ class Enrolling:
                 self.memberships[member] = replace(held, ended_at=moment, ended_why=why)
         elif fits and not self._fits.get(one.name, False) and self._agreement is not None:
             why = judging.told(one.when.because(known, moment))
-            rounds = sum(m.programme == one.name for m in self.memberships)
+            number = self._rounds[one.name] = self._rounds.get(one.name, 0) + 1
             until = moment + one.within if one.stage is not None else None
             digest = self._agreement.digest
-            self.memberships.append(Membership(one.name, rounds + 1, digest, moment, why, stage=one.stage, until=until))
+            self.memberships.append(Membership(one.name, number, digest, moment, why, stage=one.stage, until=until))
         self._fits[one.name] = fits
 
     def _open(self) -> list[Membership]:
         return [m for m in self.memberships if m.ended_at is None]
+
+
+def final(ended_at: int | None, until: int | None, reached_at: int | None, at: int) -> bool:
+    """Whether nothing later than ``at`` can change a membership: it is over, and so is what it is measured by."""
+    return ended_at is not None and ended_at <= at and (until is None or until <= at or reached_at is not None)
 
 
 def forbidden(known: Mapping[str, Any]) -> bool:

@@ -138,8 +138,9 @@ def refold(db: Db, connections: Connections, judges: Judges, ids: Collection[int
     found = {
         i: fold(happened[i], judges.versions, now, seals.get(i), since=_since(judges, c)) for i, c in roots.items()
     }
-    timing.keep(db, judges.versions, roots, found, happened, {i: s.at for i, s in seals.items()}, now)
-    memberships.keep(db, judges.versions, found, now)
+    kept = {i: s.at for i, s in seals.items()}
+    timing.keep(db, judges.versions, roots, found, happened, kept, now)
+    memberships.keep(db, judges.versions, found, kept, now)
     _keep(db, connections, judges.versions, roots, found, now)
     scores.keep(db, judges.versions, list(roots))
     return found

@@ -155,7 +155,7 @@ class _Fold:
     def seal(self, at: int, made: int) -> Seal:
         """All that is known at ``at``, up to where it ran."""
         parts = (self._lead.standing(), self._known, self._truth, sorted(self._stale))
-        return Seal(at, made, *parts, self._lead.entries, self._enrolling.seal())
+        return Seal(at, made, *parts, self._lead.entries, self._enrolling.seal(at))
 
     def run(self, happenings: list[Happening], until: int) -> Lead:
         i, last = 0, self._from

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, and_, delete, func, select
+from sqlalchemy import Connection, RowMapping, and_, delete, func, or_, select
 
 from app.core import tables as t
 from app.core.db import upsert
@@ -45,6 +45,13 @@ def forget(db: Connection, contacts: Collection[int]) -> None:
     """These contacts are in no programme: another one stands for them, or they are gone."""
     for chunk in chunks(sorted(contacts)):
         db.execute(delete(t.programme_member).where(m.contact_id.in_(chunk)))
+
+
+def over(db: Connection, cutoff: int, limit: int) -> dict[int, int]:
+    """Memberships of which nothing can change after ``cutoff`` (ms since 1970), the oldest first: number → contact."""
+    done = or_(m.until.is_(None), m.until <= cutoff, m.reached_at.is_not(None))
+    query = select(m.id, m.contact_id).where(m.ended_at <= cutoff, done).order_by(m.id).limit(limit)
+    return {row.id: row.contact_id for row in db.execute(query)}
 
 
 def members(db: Connection, programme: str, *, current: bool, before: int | None, limit: int) -> Sequence[RowMapping]:

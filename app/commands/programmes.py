@@ -80,7 +80,7 @@ def programmes_members(
     ```
     """
     with whole(config) as tandem, tandem.database.read() as db:
-        ops.one(db, tandem.connections, Known(), name)
+        ops.required(db, Known(), name)
         found, following = ops.members(db, name, current=not ever, before=before, limit=limit)
     rows = [member.model_dump(mode="json") for member in found]
     if as_json:

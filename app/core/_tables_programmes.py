@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlmodel import Field
 
 from app.core._tables_base import Base, big, row_id, words
@@ -15,6 +15,13 @@ class ProgrammeMember(Base, table=True):
     __table_args__ = (
         Index("uq_programme_member", "contact_id", "programme", "round", unique=True),
         Index("ix_programme_member_programme", "programme", "id"),
+        Index(
+            "ix_programme_member_current",
+            "programme",
+            "id",
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
     )
     id: int = row_id()
     contact_id: int = big()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -98,44 +99,53 @@ class MemberShown(Shape):
 def listed(db: Db, connections: Connections, known: Known) -> list[ProgrammeShown]:
     """All programmes of the agreement in force, and those that it no longer has but that had members."""
     now: int = db.execute(select(now_ms())).scalar_one()
-    version = known.versions(db).versions.at(now)
-    arms = programmes.arms(db, now)
-    held = {p.name: p for p in version.agreement.programmes} if version is not None else {}
-    former = sorted({name for name, _ in arms} - set(held))
-    takes, keeps = _delivering(connections)
-    found = []
-    for name in (*held, *former):
-        one = held.get(name)
-        got, left = arms.get((name, False), Arm()), arms.get((name, True), Arm())
-        sent = one is not None and one.tag is not None
-        found.append(
-            ProgrammeShown(
-                name=name,
-                in_force=one is not None,
-                means=one.means if one is not None else None,
-                when=one.when.text if one is not None else None,
-                ends=one.ends.text if one is not None and one.ends is not None else None,
-                days=one.days if one is not None else None,
-                tag=one.tag if one is not None else None,
-                hold_out=one.hold_out if one is not None else 0.0,
-                members=got.now,
-                delivered_by=takes if sent else [],
-                stuck_at=keeps if sent else [],
-                effect=_effect(one, got, left),
-            )
-        )
-    return found
+    held, arms = _held(db, known, now), programmes.arms(db, now)
+    names = [*held, *sorted({name for name, _ in arms} - set(held))]
+    return [_shown(connections, name, held.get(name), arms) for name in names]
 
 
 def one(db: Db, connections: Connections, known: Known, name: str) -> ProgrammeShown:
     """One of them.  Raises NotFound."""
-    found = listed(db, connections, known)
-    for programme in found:
-        if programme.name == name:
-            return programme
-    names = ", ".join(p.name for p in found)
-    raise NotFound(
-        f"there is no programme {name!r}; there are: {names if names else 'none, in the agreement in force'}"
+    now: int = db.execute(select(now_ms())).scalar_one()
+    programme = required(db, known, name)
+    return _shown(connections, name, programme, programmes.arms(db, now, name))
+
+
+def required(db: Db, known: Known, name: str) -> Programme | None:
+    """The programme of a name; None where the agreement in force no longer has it.  Raises NotFound."""
+    now: int = db.execute(select(now_ms())).scalar_one()
+    held = _held(db, known, now)
+    if name not in held and not programmes.known(db, name):
+        names = ", ".join(held)
+        raise NotFound(
+            f"there is no programme {name!r}; there are: {names if names else 'none, in the agreement in force'}"
+        )
+    return held.get(name)
+
+
+def _held(db: Db, known: Known, now: int) -> dict[str, Programme]:
+    version = known.versions(db).versions.at(now)
+    return {p.name: p for p in version.agreement.programmes} if version is not None else {}
+
+
+def _shown(
+    connections: Connections, name: str, one: Programme | None, arms: Mapping[tuple[str, bool], Arm]
+) -> ProgrammeShown:
+    got, left = arms.get((name, False), Arm()), arms.get((name, True), Arm())
+    takes, keeps = _delivering(connections) if one is not None and one.tag is not None else ([], [])
+    return ProgrammeShown(
+        name=name,
+        in_force=one is not None,
+        means=one.means if one is not None else None,
+        when=one.when.text if one is not None else None,
+        ends=one.ends.text if one is not None and one.ends is not None else None,
+        days=one.days if one is not None else None,
+        tag=one.tag if one is not None else None,
+        hold_out=one.hold_out if one is not None else 0.0,
+        members=got.now,
+        delivered_by=takes,
+        stuck_at=keeps,
+        effect=_effect(one, got, left),
     )
 
 
@@ -220,7 +230,7 @@ def programmes_api(database: Database, connections: Connections) -> APIRouter:
         """List who is in a programme, the newest first, and why."""
         position = paging.decode("members", after, 1)
         with database.read() as db:
-            one(db, connections, known, name)
+            required(db, known, name)
             found, following = members(
                 db, name, current=current, before=position[0] if position is not None else None, limit=limit
             )

@@ -76,8 +76,16 @@ class Arm:
     reached: int = 0  # of the measured: came to the stage in time
 
 
-def arms(db: Connection, now: int) -> dict[tuple[str, bool], Arm]:
-    """Programme, held out → figures.  One pass over all memberships: not for the hot path."""
+def known(db: Connection, programme: str) -> bool:
+    """Whether anybody is, or was, in a programme of this name."""
+    return db.execute(select(m.id).where(m.programme == programme).limit(1)).first() is not None
+
+
+def arms(db: Connection, now: int, programme: str | None = None) -> dict[tuple[str, bool], Arm]:
+    """Programme, held out → figures; ``programme``: only of this one.
+
+    One pass over its memberships: not for the hot path.
+    """
     first = m.round == 1
     timely = and_(first, m.until.is_not(None), m.stored_at - m.enrolled_at <= HINDSIGHT)
     over = and_(timely, m.until <= now)
@@ -91,6 +99,8 @@ def arms(db: Connection, now: int) -> dict[tuple[str, bool], Arm]:
         _count(and_(first, m.until.is_not(None), m.stored_at - m.enrolled_at > HINDSIGHT)).label("late"),
         _count(and_(over, m.reached_at.is_not(None))).label("reached"),
     ).group_by(m.programme, m.held_out)
+    if programme is not None:
+        query = query.where(m.programme == programme)
     return {
         (row.programme, bool(row.held_out)): Arm(
             row.enrolled, row.now, row.measured, row.waiting, row.late, row.reached

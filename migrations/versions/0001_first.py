@@ -866,6 +866,14 @@ def upgrade() -> None:
         sa.Column("stored_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_programme_member")),
     )
+    op.create_index(
+        "ix_programme_member_current",
+        "programme_member",
+        ["programme", "id"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
     op.create_index("ix_programme_member_programme", "programme_member", ["programme", "id"], unique=False)
     op.create_index("uq_programme_member", "programme_member", ["contact_id", "programme", "round"], unique=True)
     op.create_table(

@@ -19,9 +19,11 @@ from app.agreement.journey import Done, Owed, Passed, Round, Sale, travel
 from app.agreement.words import Team
 from app.core import tables as t
 from app.core.db import Database
+from app.core.objects import NOT_YET
 from app.records import scores as kept
 from app.repair import freshness
 from bench.agreement_data import BEGIN
+from connectors.contract import Ending
 from tests.apihelp import Api
 from tests.scoring import Store, invented
 from tests.test_cli import Shell, shell, store
@@ -266,6 +268,7 @@ def test_on_the_command_line(shell: Shell, store: Database, tmp_path: Path) -> N
 
 def test_what_did_not_happen_counts_nowhere(database: Database) -> None:
     """A planned call, a cancelled meeting, a mailing that failed: no attempt, no variant, nothing that is kept."""
+    assert {str(Ending(outcome)) for outcome in NOT_YET} == NOT_YET
     made = Store(database)
     day_ = BEGIN + 3 * DAY
     email = {"email": {"v": "ann@example.org", "s": "hub", "t": BEGIN, "r": "first", "e": None}}

@@ -22,7 +22,7 @@ from typing import Any, Final
 from app.agreement.attribution import Touch
 from app.agreement.facts import OURS
 from app.agreement.words import Team
-from app.records.engagements import NOT_YET
+from app.core.objects import NOT_YET
 
 TOUCHING: Final = frozenset({"click", "reply", "form", "page_visit", "survey", "event"})
 """What a person does by which they come closer."""

@@ -153,7 +153,8 @@ class Enrolling:
 
 def final(ended_at: int | None, until: int | None, reached_at: int | None, at: int) -> bool:
     """Whether nothing later than ``at`` can change a membership: it is over, and so is what it is measured by."""
-    return ended_at is not None and ended_at <= at and (until is None or until <= at or reached_at is not None)
+    measured = until is None or until <= at or (reached_at is not None and reached_at <= at)
+    return ended_at is not None and ended_at <= at and measured
 
 
 def forbidden(known: Mapping[str, Any]) -> bool:

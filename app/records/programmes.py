@@ -49,7 +49,7 @@ def forget(db: Connection, contacts: Collection[int]) -> None:
 
 def over(db: Connection, cutoff: int, limit: int) -> dict[int, int]:
     """Memberships of which nothing can change after ``cutoff`` (ms since 1970), the oldest first: number → contact."""
-    done = or_(m.until.is_(None), m.until <= cutoff, m.reached_at.is_not(None))
+    done = or_(m.until.is_(None), m.until <= cutoff, m.reached_at <= cutoff)
     query = select(m.id, m.contact_id).where(m.ended_at <= cutoff, done).order_by(m.id).limit(limit)
     return {row.id: row.contact_id for row in db.execute(query)}
 

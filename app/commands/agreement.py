@@ -183,7 +183,7 @@ def agreement_simulate(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show whose stage would be another one.
+    """Show whose stage would be another one, and how many would have each programme.
 
     As if the draft came into force now, or, where there is none yet, as if it had always held.  Nothing is changed.
 
@@ -208,6 +208,7 @@ def agreement_simulate(
         for (before, then), count in sorted(found.moves.items(), key=lambda m: -m[1])
     ]
     stages = [{"stage": s.name, "now": found.now[s.name], "then": found.then[s.name]} for s in draft.stages]
+    programmes = [{"programme": p, "now": found.members[p], "then": found.enrolled[p]} for p in _programmes(found)]
     if as_json:
         print_json(
             {
@@ -216,15 +217,21 @@ def agreement_simulate(
                 "handed_over": found.handed_over,
                 "stages": stages,
                 "moves": moves,
+                "programmes": programmes,
             }
         )
         return
     print_table("", ("stage", "now", "then"), [tuple(s.values()) for s in stages], empty="")
+    print_table("", ("programme", "now", "then"), [tuple(p.values()) for p in programmes], empty="nobody is enrolled")
     print_table("", ("from", "to", "contacts", "e.g. contact"), [_line(m) for m in moves], empty="nobody would move")
     typer.echo(
         f"{found.changed} of {found.contacts} contacts would be at another stage; "
         f"sales would get {found.handed_over} leads at once"
     )
+
+
+def _programmes(found: simulating.Simulated) -> list[str]:
+    return sorted(found.members.keys() | found.enrolled.keys())
 
 
 def _line(move: dict[str, Any]) -> tuple[Any, ...]:

@@ -43,7 +43,6 @@ from app.entry.door import PREFIX, Door
 from app.match import weights
 from app.match.weights import Weights
 from app.ops.api import build_api
-from app.ops.health import SILENT_MS
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.push import trust
@@ -66,7 +65,7 @@ from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
 from app.sync.summarising import Summarise
-from app.worker import Wake, Workers
+from app.worker import SILENT_MS, Wake, Workers
 from connectors._http import Http
 from connectors._oauth import Authority
 from connectors._oauth_facts import Client, grant_of
@@ -115,7 +114,8 @@ class Tandem:
         self.database = Database(database_url(settings, config), pool=4 + 2 * settings.workers)
         shared = settings.shared_budget
         self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
-        self.metrics = Metrics(self.database, [c.name for c in config.connections])
+        promises = {c.name: c.freshness / 1000 for c in config.connections if c.freshness is not None}
+        self.metrics = Metrics(self.database, [c.name for c in config.connections], promises=promises)
         self.clients: dict[str, Http] = {}
         self.access: dict[str, Access] = {}
         self.worker_id = leases.new_worker_id()
@@ -125,6 +125,7 @@ class Tandem:
             likeness=config.matching.likeness,
             weights=weights_of(config.matching.weights),
         )
+        self.metrics.calling(self.clients)
         self.wake = Wake()
         self.listener = Listener(self.database, self.wake)
         self.writer = GroupCommit(self.database, self.wake)
@@ -136,6 +137,7 @@ class Tandem:
             public_url=public,
             body_limit=settings.body_limit,
             count=self.metrics.delivery,
+            took=self.metrics.took,
         )
         schedule = Schedule(settings.retry_base_seconds, settings.retry_cap_seconds, settings.retry_hours)
         lease_ms = int(settings.lease_seconds * 1000)
@@ -200,6 +202,7 @@ class Tandem:
             },
             self.wake,
             lease_ms=lease_ms,
+            failed=self.metrics.failed,
         )
 
     def _connection(self, config: ConnectionConfig, env: Mapping[str, str]) -> Connection:

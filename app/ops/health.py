@@ -23,10 +23,9 @@ from app.ops.metrics import Metrics
 from app.ops.shapes import Moment, Shape, clock, moment
 from app.records import alarms, migrate
 from app.sync.connection import Connections
-from app.worker import BEAT
+from app.worker import SILENT_MS
 
 EVENT_AGE: Final = timedelta(minutes=5)  # an event that waits longer than this says that nobody works
-SILENT_MS: Final = int(6 * BEAT * 1000)  # a worker that missed this many signs of life is taken for dead
 WORKERS: Final = 200  # looked at, the last heard first
 
 State = Literal["ok", "paused", "failing"]

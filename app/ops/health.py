@@ -159,7 +159,8 @@ class Examiner:
         ]
         poor += [brakes.told(c.name, brake) for c in connections for brake in c.brakes]
         # Drift is measured and repaired by and by; what else raises an alarm makes the service worse right now.
-        open_ = [row for row in alarms.listed(db) if row["kind"] != alarms.Kind.DRIFT]
+        untold = {alarms.Kind.DRIFT, *alarms.SHOWN}  # the latter were said above
+        open_ = [row for row in alarms.listed(db) if row["kind"] not in untold]
         poor += [row["words"] for row in open_ if row["connection"] in self._connections]
         return Ready(
             status="down" if down else "degraded" if poor else "ok",

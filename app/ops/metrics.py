@@ -15,7 +15,7 @@ from app.repair import freshness
 
 # What counts for an objection are minutes: within a second is good, beyond an hour somebody was written to meanwhile.
 WITHDRAWAL_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
-# The door answers within milliseconds; vendors give up after a second (Klaviyo 5 s, HubSpot 5 s), some after three.
+# The door answers within milliseconds, and vendors wait for some seconds at most.
 DOOR_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 
@@ -69,6 +69,9 @@ class Metrics:
             buckets=WITHDRAWAL_BUCKETS,
             registry=self.registry,
         )
+        self.messages = Counter(
+            "tandem_alarm_messages", "Messages about alarms, by outcome", ["sink", "outcome"], registry=self.registry
+        )
         self.failures = Counter(
             "tandem_step_failures",
             "Steps of a station that ended in an error that nobody expected",
@@ -97,6 +100,10 @@ class Metrics:
         if door is None:  # see above
             door = self._doors_seconds[connection] = self.door.labels(connection)
         door.observe(seconds)
+
+    def message(self, sink: str, outcome: str) -> None:
+        """Count a message about alarms: ``sent`` or ``failed``."""
+        self.messages.labels(sink, outcome).inc()
 
     def failed(self, station: str) -> None:
         """Count a step that failed."""

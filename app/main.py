@@ -37,14 +37,16 @@ from app.core.settings import (
     load_config,
     variable_of,
 )
-from app.core.words import Only, Waits
+from app.core.words import Mode, Only, Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.match import weights
 from app.match.weights import Weights
+from app.ops import sinks
 from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
+from app.ops.telling import Telling
 from app.push import trust
 from app.push.push import Push
 from app.push.refilter import Refilter
@@ -114,8 +116,17 @@ class Tandem:
         self.database = Database(database_url(settings, config), pool=4 + 2 * settings.workers)
         shared = settings.shared_budget
         self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
-        promises = {c.name: c.freshness / 1000 for c in config.connections if c.freshness is not None}
-        self.metrics = Metrics(self.database, [c.name for c in config.connections], promises=promises)
+        observed = {c.name for c in config.connections if c.mode is Mode.OBSERVE}
+        self.metrics = Metrics(
+            self.database,
+            [c.name for c in config.connections],
+            promises={
+                c.name: c.freshness / 1000
+                for c in config.connections
+                if c.freshness is not None and c.name not in observed
+            },
+            observed=observed,
+        )
         self.clients: dict[str, Http] = {}
         self.access: dict[str, Access] = {}
         self.worker_id = leases.new_worker_id()
@@ -177,6 +188,17 @@ class Tandem:
         self.leads = Leads(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
         self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public, access=self.access)
         self.public_url = public
+        self.telling = Telling(
+            self.database,
+            sinks.of(config.alarms, env, [c.name for c in config.connections]),
+            self.worker_id,
+            lease_ms=lease_ms,
+            schedule=schedule,
+            repeat=config.alarms.repeat,
+            settle=config.alarms.settle,
+            where=public,
+            count=self.metrics.message,
+        )
         here = f"http://localhost:{settings.port}"  # RFC 8252 7.3: vendors take it for a browser on this machine
         self.connecting = Connecting(self.database, self.access, public_url=public if public is not None else here)
         retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
@@ -196,6 +218,7 @@ class Tandem:
                 "reconcile": (self.reconcile.step, 1),
                 "leads": (self.leads.step, 1),
                 "watch": (self.watch.step, 1),
+                "alarms": (self.telling.step, 1),
                 "undo": (self.undo.step, 1),
                 "erase": (self.erase.step, 1),
                 "prune": (self.prune.step, 1),
@@ -333,6 +356,7 @@ class Tandem:
         """Close the connections to vendors and to the store."""
         for client in self.clients.values():
             client.close()
+        self.telling.close()
         for access in self.access.values():
             access.authority.close()
         self.database.close()
@@ -359,6 +383,7 @@ class Tandem:
             lifespan=lifespan,
             worker_expected=workers,
             connecting=self.connecting,
+            telling=self.telling,
         )
         api.include_router(console(self.database, self.connections, demo=self.settings.demo))
         return _Beside(self.door, api)

@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana are given: every figure exists, every expression parses, and nothing grows with people."""
+"""What Prometheus and Grafana are given: every figure exists, every expression parses, nothing grows."""
 
 from __future__ import annotations
 
@@ -297,7 +297,9 @@ def test_commands_in_the_rules_exist() -> None:
     """Whoever is woken by a rule types what it says."""
     from tests.test_docs import unknown
 
-    said = [found for line in lines(RULES) for found in re.findall(r"tandem [a-z][a-z ]+", line.partition("action:")[2])]
+    said = [
+        found for line in lines(RULES) for found in re.findall(r"tandem [a-z][a-z ]+", line.partition("action:")[2])
+    ]
     assert len(said) > 10
     first = {" ".join(words.split()[:2]) for words in said}
     assert {call for call in first if unknown(call.split()) is not None} == set()

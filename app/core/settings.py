@@ -415,6 +415,14 @@ def connection_settings(config: ConnectionConfig, names: Mapping[str, bool], env
     return values
 
 
+def secret_of(owner: str, name: str, env: Mapping[str, str]) -> str | None:
+    """A secret that the environment, or a file it names, may hold; None where it does not.  Raises ConfigError."""
+    variable = variable_of(owner, name)
+    if f"{variable}_FILE" in env:
+        return _secret_file(f"{variable}_FILE", env[f"{variable}_FILE"])
+    return env.get(variable) or None  # set to nothing is not set
+
+
 def variable_of(connection: str, setting: str) -> str:
     """The environment variable of one setting of one connection."""
     return f"TANDEM_{connection}_{setting}".upper().replace("-", "_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Protocol
@@ -19,7 +19,7 @@ from app.core.db import Database, now_ms
 from app.core.words import Writes
 from app.entry import inbox
 from app.push import brake, work
-from app.records import alarms, clocks, drift, proposals, suspended
+from app.records import alarms, clocks, drift, notices, proposals, suspended
 from app.records import dead as dead_letters
 from app.repair import freshness
 from app.worker import SILENT_MS
@@ -77,8 +77,12 @@ class Clients(Collector):
 class Store(Collector):
     """Figures that are read from the store when they are asked for."""
 
-    def __init__(self, database: Database, connections: list[str], promises: Mapping[str, float]) -> None:
+    def __init__(
+        self, database: Database, connections: list[str], promises: Mapping[str, float], observed: Collection[str]
+    ) -> None:
+        """``observed``: connections that nothing is written to, so that nothing is late there."""
         self._database = database
+        self._observed = observed
         self._connections = connections
         self._promises = promises
 
@@ -106,7 +110,12 @@ class Store(Collector):
     def _workers(self) -> Iterator[Metric]:
         workers = GaugeMetricFamily("tandem_workers", "Worker processes: alive, or silent", labels=["state"])
         late = GaugeMetricFamily("tandem_sla_breached", "Clocks of leads that are over and not done", labels=["clock"])
+        deaf = GaugeMetricFamily(
+            "tandem_alarm_sink_failing", "1 while messages about alarms do not reach it", labels=["sink"]
+        )
         with self._database.read() as db:
+            for sink, (_, tries, _) in notices.standing(db).items():
+                deaf.add_metric([sink], int(tries > 0))
             w, now = t.worker.c, db.execute(select(now_ms())).scalar_one()
             beats = db.execute(select(w.beat_at)).scalars().all()
             for clock, n in clocks.breached(db).items():
@@ -114,7 +123,7 @@ class Store(Collector):
         alive = sum(now - beat <= SILENT_MS for beat in beats)
         workers.add_metric(["alive"], alive)
         workers.add_metric(["silent"], len(beats) - alive)
-        yield from (workers, late)
+        yield from (workers, late, deaf)
 
     def _waiting(self) -> Iterator[Metric]:
         dirty = GaugeMetricFamily("tandem_work_links", "Links with something to write", labels=["connection"])
@@ -155,7 +164,8 @@ class Store(Collector):
             count, received = events.get(name, (0, None))
             dirty.add_metric([name], links)
             oldest.add_metric([name], 0 if since is None else max(0, now - since) / 1000)
-            objections.add_metric([name], max(0, now - objected.get(name, now)) / 1000)
+            if name not in self._observed:
+                objections.add_metric([name], max(0, now - objected.get(name, now)) / 1000)
             pending.add_metric([name], count)
             waits.add_metric([name], 0 if received is None else max(0, now - received) / 1000)
             dead.add_metric([name], letters.get(name, 0))

@@ -5,7 +5,7 @@ Counters and histograms are of this process; what lies in the store is read when
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
@@ -23,9 +23,17 @@ class Metrics:
     """The figures of this process and of the store."""
 
     def __init__(
-        self, database: Database, connections: Iterable[str], *, promises: Mapping[str, float] | None = None
+        self,
+        database: Database,
+        connections: Iterable[str],
+        *,
+        promises: Mapping[str, float] | None = None,
+        observed: Collection[str] = (),
     ) -> None:
-        """``promises``: connection → how soon changes have to land there, in seconds, where somebody promised it."""
+        """``promises``: connection → how soon changes have to land there, in seconds, where somebody promised it.
+
+        ``observed``: connections that nothing is written to.
+        """
         self.registry = CollectorRegistry()
         self.recorder = freshness.Recorder()  # the same for all processes together, by way of the store
         self._doors: dict[tuple[str, int], Counter] = {}
@@ -80,7 +88,7 @@ class Metrics:
         )
         self._clients = Clients()
         self.registry.register(self._clients)
-        self.registry.register(Store(database, list(connections), promises if promises is not None else {}))
+        self.registry.register(Store(database, list(connections), promises if promises is not None else {}, observed))
         ProcessCollector(registry=self.registry)
 
     def calling(self, clients: Mapping[str, Calling]) -> None:

@@ -42,6 +42,7 @@ class Notice:
     since: int  # ms since 1970
     over_at: int | None = None
     attempts: int = 0  # that failed
+    told_at: int | None = None  # the last time: tells a repetition from another try
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ def plan(db: Connection, wishes: Iterable[Wish], limit: int) -> dict[str, list[N
         for key, row in open_.items():
             says = None if wish.kinds and key[0] not in wish.kinds else _says(known.get(key), wish, now)
             if says is not None:
-                attempts = known[key]["attempts"] if key in known else 0
-                wanted.append(Notice(key, says, row["words"], row["since"], attempts=attempts))
+                attempts, told_at = (known[key]["attempts"], known[key]["told_at"]) if key in known else (0, None)
+                wanted.append(Notice(key, says, row["words"], row["since"], None, attempts, told_at))
         gone = [k for k, row in known.items() if k not in open_ and row["told_at"] is not None and row["due_at"] <= now]
         for key in sorted(gone)[:limit]:
             last = _last(db, key)

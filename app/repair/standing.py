@@ -29,16 +29,16 @@ LATELY_MS: Final = 86_400_000  # dead letters older than this are known
 
 
 def judge(db: Db, connections: Connections) -> list[tuple[str, str]]:
-    """Raise and clear; (kind, connection) of what is new.  A connection's own words are not repeated: they may quote."""
+    """Raise and clear; (kind, connection) of what is new.  No vendor's words are repeated."""
     now: int = db.execute(select(NOW)).scalar_one()
     alarms.orphaned(db, connections)
     rows = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
     stopped: dict[str, dict[str, str]] = {}
-    for row in brake.listed(db):
-        name, kind = str(row["connection"]), str(row["kind"])
+    for on in brake.listed(db):
+        name, kind = str(on["connection"]), str(on["kind"])
         stopped.setdefault(name, {})[kind] = (
-            f"{name}: a brake is on for {kind}, {row['waiting']:,} links wait: look with `tandem brake show {name} {kind}`, "
-            "then release or discard"
+            f"{name}: a brake is on for {kind}, {on['waiting']:,} links wait: look with "
+            f"`tandem brake show {name} {kind}`, then release or discard"
         )
     waits, objected = inbox.backlog(db), work.objections(db)
     open_ = {(kind, name) for kind, name in alarms.counts(db)}
@@ -47,7 +47,7 @@ def judge(db: Db, connections: Connections) -> list[tuple[str, str]]:
         for row in db.execute(select(d.connection, func.count()).where(d.at > now - LATELY_MS).group_by(d.connection))
     }
     new: list[tuple[str, str]] = []
-    for name in connections:
+    for name, connection in connections.items():
         row = rows.get(name)
         resting = row is not None and row["paused"] == 1
         found: dict[Kind, dict[str, str]] = {kind: {} for kind in _KINDS}
@@ -62,24 +62,24 @@ def judge(db: Db, connections: Connections) -> list[tuple[str, str]]:
                 )
         if row is not None and row["failing_since"] is not None and now - row["failing_since"] > FAILING_MS:
             found[Kind.VENDOR][""] = (
-                f"{name}: the vendor has been failing for more than {FAILING_MS // 60_000} minutes; it is tried again by "
-                "itself, `tandem status` says how it fails"
+                f"{name}: the vendor has been failing for more than {FAILING_MS // 60_000} minutes; it is tried again "
+                "by itself, `tandem status` says how it fails"
             )
         since = waits.get(name, (0, now))[1]
         if not resting and now - since > WAITS_MS:
             found[Kind.BACKLOG][""] = (
-                f"{name}: events wait for more than {WAITS_MS // 60_000} minutes; `tandem status` shows whether workers "
-                "are alive"
+                f"{name}: events wait for more than {WAITS_MS // 60_000} minutes; `tandem status` shows whether "
+                "workers are alive"
             )
-        if now - objected.get(name, now) > WAITS_MS:
+        if connection.writes and now - objected.get(name, now) > WAITS_MS:
             found[Kind.WITHDRAWAL][""] = (
-                f"{name}: somebody objected more than {WAITS_MS // 60_000} minutes ago, and the vendor has not heard of "
-                "it; send nothing from there until `tandem status` shows that it goes on"
+                f"{name}: somebody objected more than {WAITS_MS // 60_000} minutes ago, and the vendor has not heard "
+                "of it; send nothing from there until `tandem status` shows that it goes on"
             )
         if name in given_up:
             found[Kind.DEAD][""] = (
-                f"{name}: {given_up[name]:,} given up within a day; `tandem dead list --connection {name}` says why and "
-                "what to do"
+                f"{name}: {given_up[name]:,} given up within a day; `tandem dead list --connection {name}` says why "
+                "and what to do"
             )
         for kind, words in found.items():
             new += [(str(kind), name) for _ in alarms.kept(db, kind, name, words)]

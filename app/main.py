@@ -42,7 +42,7 @@ from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.match import weights
 from app.match.weights import Weights
-from app.ops import sinks
+from app.ops import sinks, tracing
 from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
@@ -130,6 +130,8 @@ class Tandem:
         self.clients: dict[str, Http] = {}
         self.access: dict[str, Access] = {}
         self.worker_id = leases.new_worker_id()
+        public = config.public_url if config.public_url is not None else settings.public_url
+        self.trace = tracing.of(config.traces, env, self.worker_id, public)
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
             erasure_key=settings.erasure_key,
@@ -139,8 +141,7 @@ class Tandem:
         self.metrics.calling(self.clients)
         self.wake = Wake()
         self.listener = Listener(self.database, self.wake)
-        self.writer = GroupCommit(self.database, self.wake)
-        public = config.public_url if config.public_url is not None else settings.public_url
+        self.writer = GroupCommit(self.database, self.wake, trace=self.trace)
         self.door = Door(
             {c.name: c.connector for c in self.connections.values()},
             self.writer,
@@ -159,6 +160,7 @@ class Tandem:
             lease_ms=lease_ms,
             schedule=schedule,
             observe=self.metrics.record,
+            trace=self.trace,
         )
         self.push = Push(
             self.database,
@@ -169,6 +171,7 @@ class Tandem:
             landed=self.metrics.landed,
             withdrawn=self.metrics.withdrawn,
             count=self.metrics.receipt,
+            trace=self.trace,
         )
         self.poll = Poll(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
@@ -297,8 +300,10 @@ class Tandem:
         return self.access[config.name]
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
-        def count(method: str, _family: str, status: int, seconds: float) -> None:
+        def count(method: str, family: str, status: int, seconds: float) -> None:
             self.metrics.call(config.name, method, status, seconds)
+            if self.trace.on:
+                self.trace.call(config.name, method, family, status, seconds)
 
         return Http(
             base_url=kind.base_url(values),
@@ -357,6 +362,7 @@ class Tandem:
         for client in self.clients.values():
             client.close()
         self.telling.close()
+        self.trace.close()
         for access in self.access.values():
             access.authority.close()
         self.database.close()

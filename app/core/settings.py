@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.core._lengths import Span
 from app.core._settings_alarms import AlarmsConfig
+from app.core._settings_traces import TracesConfig
 from app.core.errors import ConfigError
 from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Only, Watch, Writes
 
@@ -216,6 +217,7 @@ class Config(BaseModel):
     matching: MatchingConfig = MatchingConfig()
     agreement: Path | None = None  # what sales and marketing agreed; None = the shipped mappings/agreement.yaml
     alarms: AlarmsConfig = AlarmsConfig()  # whom alarms are told
+    traces: TracesConfig | None = None  # where they go; None = nowhere, at no cost
     connections: tuple[ConnectionConfig, ...] = ()
 
     @field_validator("connections")

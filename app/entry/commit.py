@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from app.core.db import Database
+from app.core.trace import OFF, Trace
 from app.entry import inbox
 from app.entry.inbox import Arrived
 
@@ -29,7 +30,8 @@ class Full(Exception):
 class GroupCommit:
     """The door's writer.  ``wake`` is called after each commit that stored something."""
 
-    def __init__(self, database: Database, wake: Callable[[], None], *, depth: int = 4096) -> None:
+    def __init__(self, database: Database, wake: Callable[[], None], *, depth: int = 4096, trace: Trace = OFF) -> None:
+        self._trace = trace
         self._database = database
         self._wake = wake
         # SimpleQueue costs the event loop a third of what Queue does, but has no limit of its own.
@@ -78,8 +80,9 @@ class GroupCommit:
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
         problem: Exception | None = None
+        stored: list[tuple[int, str, int]] = []
         try:
-            self._database.transact(lambda db: inbox.accept(db, [a for a, _, _ in group]))
+            stored = self._database.transact(lambda db: inbox.accept(db, [a for a, _, _ in group]))
         except Exception as error:  # noqa: BLE001 - whatever it is, no waiting delivery may be acknowledged
             problem = error
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
@@ -92,6 +95,8 @@ class GroupCommit:
                 continue
         if problem is None:
             self._wake()
+            if self._trace.on:
+                self._trace.delivered(stored)
 
 
 def _settle(futures: Sequence[asyncio.Future[None]], problem: Exception | None) -> None:

@@ -23,7 +23,7 @@ from app.core.trace import OFF, Origin, Step, Trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Link, Span
+    from opentelemetry.trace import Span, SpanContext, SpanKind
 
 MS: Final = 1_000_000  # nanoseconds
 SECONDS: Final = 10  # for one hand-over to the collector
@@ -68,13 +68,13 @@ class Spans(Trace):
             self._first(origin, "delivery", SpanKind.SERVER, received_at * MS, _now(), said)
 
     def _first(
-        self, origin: Origin, name: str, kind: object, start: int, end: int, said: Mapping[str, str | int | float]
+        self, origin: Origin, name: str, kind: SpanKind, start: int, end: int, said: Mapping[str, str | int | float]
     ) -> None:
         from opentelemetry.context import Context
 
         token = _forced.set(self.ids(origin))
         try:
-            span = self._tracer.start_span(name, Context(), kind, dict(said), start_time=start)  # type: ignore[arg-type]
+            span = self._tracer.start_span(name, Context(), kind, dict(said), start_time=start)
         finally:
             _forced.reset(token)
         span.end(max(start, end))
@@ -103,20 +103,17 @@ class Spans(Trace):
         under_way, end = _batch.get(), _now()
         start = under_way[1] if under_way is not None else end
         for step in steps:
-            links = [
-                _link(trace.SpanContext(*_of(self.ids(o)), is_remote=True, trace_flags=_flags())) for o in step.others
-            ]
+            links = [trace.Link(self._context(other)) for other in step.others]
             if under_way is not None:
-                links.append(_link(under_way[0].get_span_context()))
+                links.append(trace.Link(under_way[0].get_span_context()))
             context = None
             if step.origin is not None:
-                ids = self.ids(step.origin)
                 if step.origin.delivery is None and name == "fetch" and step.origin.received_at is not None:
                     # A poll found it: nobody delivered it, so its trace begins here.
                     at = step.origin.received_at * MS
                     found = {"tandem.connection": step.origin.connection, "tandem.event": step.origin.event}
                     self._first(step.origin, "event", SpanKind.INTERNAL, at, at, found)
-                parent = trace.SpanContext(*_of(ids), is_remote=True, trace_flags=_flags())
+                parent = self._context(step.origin)
                 context = trace.set_span_in_context(trace.NonRecordingSpan(parent))
                 if under_way is not None:
                     under_way[0].add_link(parent)
@@ -125,6 +122,12 @@ class Spans(Trace):
             if not step.good:
                 span.set_status(Status(StatusCode.ERROR))
             span.end(end)
+
+    def _context(self, origin: Origin) -> SpanContext:
+        from opentelemetry.trace import SpanContext, TraceFlags
+
+        ids = self.ids(origin)
+        return SpanContext(ids.trace, ids.span, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
     def call(self, connection: str, method: str, family: str, status: int, seconds: float) -> None:
         """A span in the batch that made the call.  Without the URL: vendors put addresses into paths."""
@@ -151,22 +154,6 @@ class Spans(Trace):
 
 def _now() -> int:
     return clock.to_ms(clock.now()) * MS
-
-
-def _of(ids: _Ids) -> tuple[int, int]:
-    return ids.trace, ids.span
-
-
-def _flags() -> object:
-    from opentelemetry.trace import TraceFlags
-
-    return TraceFlags(TraceFlags.SAMPLED)
-
-
-def _link(context: object) -> Link:
-    from opentelemetry.trace import Link
-
-    return Link(context)  # type: ignore[arg-type]
 
 
 def provider_of(config: TracesConfig, instance: str) -> TracerProvider:

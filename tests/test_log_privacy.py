@@ -138,7 +138,7 @@ def test_a_journey_names_nobody(
     ) == [401, 401, 400, 404]
 
     # The API: what is looked for, what cannot be read, what a named operator decides, and a defect.
-    consent = {"channel": "email", "status": "withdrawn", "by": "Kim", "reason": ANN}
+    consent = {"channel": "email", "status": "withdrawn", "by": "Kim", "evidence": f"by mail from {ANN}"}
 
     def defect(*_: Any, **__: Any) -> Any:
         raise RuntimeError(f"{ANN} {PERSON['firstname']}")

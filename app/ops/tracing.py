@@ -19,7 +19,7 @@ from app.core import clock
 from app.core._settings_traces import TracesConfig
 from app.core.errors import ConfigError
 from app.core.settings import secret_of
-from app.core.trace import OFF, Origin, Step, Trace
+from app.core.trace import OFF, Origin, Said, Step, Trace
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -64,12 +64,10 @@ class Spans(Trace):
 
         for number, connection, received_at in stored:
             origin = Origin(connection, 0, number)
-            said = {"tandem.connection": connection, "tandem.delivery": number}
+            said: Said = {"tandem.connection": connection, "tandem.delivery": number}
             self._first(origin, "delivery", SpanKind.SERVER, received_at * MS, _now(), said)
 
-    def _first(
-        self, origin: Origin, name: str, kind: SpanKind, start: int, end: int, said: Mapping[str, str | int | float]
-    ) -> None:
+    def _first(self, origin: Origin, name: str, kind: SpanKind, start: int, end: int, said: Said) -> None:
         from opentelemetry.context import Context
 
         token = _forced.set(self.ids(origin))
@@ -111,7 +109,7 @@ class Spans(Trace):
                 if step.origin.delivery is None and name == "fetch" and step.origin.received_at is not None:
                     # A poll found it: nobody delivered it, so its trace begins here.
                     at = step.origin.received_at * MS
-                    found = {"tandem.connection": step.origin.connection, "tandem.event": step.origin.event}
+                    found: Said = {"tandem.connection": step.origin.connection, "tandem.event": step.origin.event}
                     self._first(step.origin, "event", SpanKind.INTERNAL, at, at, found)
                 parent = self._context(step.origin)
                 context = trace.set_span_in_context(trace.NonRecordingSpan(parent))

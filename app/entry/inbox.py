@@ -293,6 +293,20 @@ def postpone(db: Connection, ids: Collection[int], delay_ms: int, error: str, *,
     db.execute(update(t.inbox).where(i.id.in_(sorted(ids))).values(**values))
 
 
+def overdue(db: Connection, connection: str) -> int | None:
+    """Since when the first of the due events could have been processed (ms since 1970); None: none is due."""
+    due = [
+        db.execute(
+            select(i.due_at)
+            .where(i.connection == connection, i.status == "pending", i.lane == lane, i.due_at <= NOW)
+            .order_by(i.due_at)
+            .limit(1)
+        ).scalar()
+        for lane in LANES
+    ]
+    return min((at for at in due if at is not None), default=None)
+
+
 def origins(db: Connection, ids: Collection[int]) -> dict[int, Origin]:
     """Where these events came from, as far as they are still known."""
     found: dict[int, Origin] = {}

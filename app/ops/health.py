@@ -14,8 +14,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
-from app.core.words import LANES
+from app.core.db import Database
+from app.entry import inbox
 from app.ops import brakes
 from app.ops.auth import admits, allowed
 from app.ops.brakes import BrakeOn
@@ -30,7 +30,7 @@ WORKERS: Final = 200  # looked at, the last heard first
 
 State = Literal["ok", "paused", "failing"]
 
-i, w = t.inbox.c, t.worker.c
+w = t.worker.c
 
 
 class Live(Shape):
@@ -173,16 +173,8 @@ class Examiner:
 
     def _overdue_ms(self, db: Db, name: str, now: int) -> int:
         """How long ago the first pending event became due, one that waits for a retry or a replay counted from then."""
-        due = [
-            db.execute(
-                select(i.due_at)
-                .where(i.connection == name, i.status == "pending", i.lane == lane, i.due_at <= now_ms())
-                .order_by(i.due_at)
-                .limit(1)
-            ).scalar()
-            for lane in LANES
-        ]
-        return max(0, now - min((at for at in due if at is not None), default=now))
+        since = inbox.overdue(db, name)
+        return 0 if since is None else max(0, now - since)
 
 
 def health(examiner: Examiner, metrics: Metrics) -> APIRouter:

@@ -76,10 +76,8 @@ class Telling:
         with self._database.read() as db:  # look before writing: most looks find nothing
             if leases.held(db, NAME):
                 return 0
-            known = set(notices.standing(db))
-            if not known and not self._wishes:
-                return 0
-            if not notices.plan(db, self._wishes, 1) and known <= {s.name for s in self.sinks}:
+            owed = self._wishes and notices.plan(db, self._wishes, 1)
+            if not owed and not notices.untidy(db, [s.name for s in self.sinks]):
                 return 0
         with self._database.write() as db:
             token = leases.acquire(db, NAME, self._worker, self._lease_ms)

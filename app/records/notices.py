@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, and_, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, or_, select, update
 
 from app.core import tables as t
 from app.core.db import now_ms, upsert
@@ -127,13 +127,22 @@ def _keep(db: Connection, sink: str, key: Key, **values: Any) -> None:
     db.execute(new.on_conflict_do_update(index_elements=list(names), set_=values))
 
 
-def tidy(db: Connection, sinks: Collection[str]) -> int:
-    """Forget what is owed to nobody: sinks that are configured no more, alarms that were over before anybody heard."""
+def _owed_nobody(sinks: Collection[str]) -> ColumnElement[bool]:
+    """Rows of sinks that are configured no more, and of alarms that were over before anybody heard of them."""
     open_ = select(literal(1)).where(
-        and_(a.kind == n.kind, a.connection == n.connection, a.subject == n.subject, a.cleared_at.is_(None))
+        a.kind == n.kind, a.connection == n.connection, a.subject == n.subject, a.cleared_at.is_(None)
     )
-    mute = and_(n.told_at.is_(None), ~open_.exists())
-    return int(db.execute(delete(t.alarm_notice).where(n.sink.not_in(sorted(sinks)) | mute)).rowcount)
+    return or_(n.sink.not_in(sorted(sinks)), and_(n.told_at.is_(None), ~open_.exists()))
+
+
+def untidy(db: Connection, sinks: Collection[str]) -> bool:
+    """Whether ``tidy`` would find something."""
+    return db.execute(select(literal(1)).where(_owed_nobody(sinks)).limit(1)).first() is not None
+
+
+def tidy(db: Connection, sinks: Collection[str]) -> None:
+    """Forget what is owed to nobody."""
+    db.execute(delete(t.alarm_notice).where(_owed_nobody(sinks)))
 
 
 def standing(db: Connection) -> dict[str, tuple[int, int, str | None]]:

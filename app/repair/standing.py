@@ -40,7 +40,7 @@ def judge(db: Db, connections: Connections) -> list[tuple[str, str]]:
             f"{name}: a brake is on for {kind}, {on['waiting']:,} links wait: look with "
             f"`tandem brake show {name} {kind}`, then release or discard"
         )
-    waits, objected = inbox.backlog(db), work.objections(db)
+    objected = work.objections(db)
     open_ = {(kind, name) for kind, name in alarms.counts(db)}
     given_up = {
         str(row[0]): int(row[1])
@@ -65,8 +65,8 @@ def judge(db: Db, connections: Connections) -> list[tuple[str, str]]:
                 f"{name}: the vendor has been failing for more than {FAILING_MS // 60_000} minutes; it is tried again "
                 "by itself, `tandem status` says how it fails"
             )
-        since = waits.get(name, (0, now))[1]
-        if not resting and now - since > WAITS_MS:
+        since = None if resting else inbox.overdue(db, name)
+        if since is not None and now - since > WAITS_MS:
             found[Kind.BACKLOG][""] = (
                 f"{name}: events wait for more than {WAITS_MS // 60_000} minutes; `tandem status` shows whether "
                 "workers are alive"

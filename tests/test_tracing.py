@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -302,6 +303,21 @@ def test_a_collector_gets_them(database: Database) -> None:
     assert span.name == "delivery"
     assert {a.key: a.value.string_value for a in resource.resource.attributes}["service.instance.id"] == "w1"
     assert json.dumps(span.name)
+
+
+def test_the_stations_of_a_service_speak_to_one_trace(tmp_path: Path) -> None:
+    """Door, reading, writing and calls, put together as for a service; without a collector to none."""
+    from app.core.settings import Config, Settings
+    from app.main import Tandem
+
+    settings = Settings(_env_file=None, database=f"sqlite:///{tmp_path / 'tandem.db'}")
+    for config, on in (({}, False), ({"traces": {"endpoint": "http://127.0.0.1:1/v1/traces"}}, True)):
+        tandem = Tandem(settings, Config.model_validate(config), {})
+        assert tandem.trace.on is on
+        assert tandem.writer._trace is tandem.fetch._trace is tandem.push._trace is tandem.trace
+        assert tandem.door._took == tandem.metrics.took
+        assert tandem.workers._failed == tandem.metrics.failed
+        tandem.close()
 
 
 @pytest.mark.parametrize("broken", ["of its own", "forgotten"])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, SpanKind
 
 MS: Final = 1_000_000  # nanoseconds
-SECONDS: Final = 10  # for one hand-over to the collector
+SECONDS: Final = 5  # for one hand-over to the collector; so long the stop may wait for it
 KEPT: Final = 2048  # spans that wait for it; more are dropped, never waited for
 
 

@@ -78,7 +78,6 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         around.rounds,
         explain.explain,
         contacts.merges,
-        drift.alarms,
         drift.freshness,
         scorecard.flow,
         brief.brief,
@@ -104,6 +103,7 @@ app.add_typer(connect.keys, name="keys", rich_help_panel=_SET_UP)
 app.add_typer(agreement.app, name="agreement", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
+app.add_typer(drift.alarms, name="alarms", rich_help_panel=_LOOK)
 app.add_typer(scorecard.app, name="scorecard", rich_help_panel=_LOOK)
 app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
 app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)

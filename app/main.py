@@ -37,15 +37,16 @@ from app.core.settings import (
     load_config,
     variable_of,
 )
-from app.core.words import Only, Waits
+from app.core.words import Mode, Only, Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.match import weights
 from app.match.weights import Weights
+from app.ops import sinks, tracing
 from app.ops.api import build_api
-from app.ops.health import SILENT_MS
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
+from app.ops.telling import Telling
 from app.push import trust
 from app.push.push import Push
 from app.push.refilter import Refilter
@@ -66,7 +67,7 @@ from app.sync import mapping
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
 from app.sync.summarising import Summarise
-from app.worker import Wake, Workers
+from app.worker import SILENT_MS, Wake, Workers
 from connectors._http import Http
 from connectors._oauth import Authority
 from connectors._oauth_facts import Client, grant_of
@@ -115,20 +116,32 @@ class Tandem:
         self.database = Database(database_url(settings, config), pool=4 + 2 * settings.workers)
         shared = settings.shared_budget
         self.shares_budgets = shared if shared is not None else self.database.dialect == "postgresql"
-        self.metrics = Metrics(self.database, [c.name for c in config.connections])
+        observed = {c.name for c in config.connections if c.mode is Mode.OBSERVE}
+        self.metrics = Metrics(
+            self.database,
+            [c.name for c in config.connections],
+            promises={
+                c.name: c.freshness / 1000
+                for c in config.connections
+                if c.freshness is not None and c.name not in observed
+            },
+            observed=observed,
+        )
         self.clients: dict[str, Http] = {}
         self.access: dict[str, Access] = {}
         self.worker_id = leases.new_worker_id()
+        public = config.public_url if config.public_url is not None else settings.public_url
+        self.trace = tracing.of(config.traces, env, self.worker_id, public)
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
             erasure_key=settings.erasure_key,
             likeness=config.matching.likeness,
             weights=weights_of(config.matching.weights),
         )
+        self.metrics.calling(self.clients)
         self.wake = Wake()
         self.listener = Listener(self.database, self.wake)
-        self.writer = GroupCommit(self.database, self.wake)
-        public = config.public_url if config.public_url is not None else settings.public_url
+        self.writer = GroupCommit(self.database, self.wake, trace=self.trace)
         self.door = Door(
             {c.name: c.connector for c in self.connections.values()},
             self.writer,
@@ -136,6 +149,7 @@ class Tandem:
             public_url=public,
             body_limit=settings.body_limit,
             count=self.metrics.delivery,
+            took=self.metrics.took,
         )
         schedule = Schedule(settings.retry_base_seconds, settings.retry_cap_seconds, settings.retry_hours)
         lease_ms = int(settings.lease_seconds * 1000)
@@ -146,6 +160,7 @@ class Tandem:
             lease_ms=lease_ms,
             schedule=schedule,
             observe=self.metrics.record,
+            trace=self.trace,
         )
         self.push = Push(
             self.database,
@@ -156,6 +171,7 @@ class Tandem:
             landed=self.metrics.landed,
             withdrawn=self.metrics.withdrawn,
             count=self.metrics.receipt,
+            trace=self.trace,
         )
         self.poll = Poll(
             self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
@@ -175,6 +191,17 @@ class Tandem:
         self.leads = Leads(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
         self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public, access=self.access)
         self.public_url = public
+        self.telling = Telling(
+            self.database,
+            sinks.of(config.alarms, env, [c.name for c in config.connections]),
+            self.worker_id,
+            lease_ms=lease_ms,
+            schedule=schedule,
+            repeat=config.alarms.repeat,
+            settle=config.alarms.settle,
+            where=public,
+            count=self.metrics.message,
+        )
         here = f"http://localhost:{settings.port}"  # RFC 8252 7.3: vendors take it for a browser on this machine
         self.connecting = Connecting(self.database, self.access, public_url=public if public is not None else here)
         retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
@@ -194,12 +221,14 @@ class Tandem:
                 "reconcile": (self.reconcile.step, 1),
                 "leads": (self.leads.step, 1),
                 "watch": (self.watch.step, 1),
+                "alarms": (self.telling.step, 1),
                 "undo": (self.undo.step, 1),
                 "erase": (self.erase.step, 1),
                 "prune": (self.prune.step, 1),
             },
             self.wake,
             lease_ms=lease_ms,
+            failed=self.metrics.failed,
         )
 
     def _connection(self, config: ConnectionConfig, env: Mapping[str, str]) -> Connection:
@@ -271,8 +300,10 @@ class Tandem:
         return self.access[config.name]
 
     def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
-        def count(method: str, _family: str, status: int, seconds: float) -> None:
+        def count(method: str, family: str, status: int, seconds: float) -> None:
             self.metrics.call(config.name, method, status, seconds)
+            if self.trace.on:
+                self.trace.call(config.name, method, family, status, seconds)
 
         return Http(
             base_url=kind.base_url(values),
@@ -330,6 +361,8 @@ class Tandem:
         """Close the connections to vendors and to the store."""
         for client in self.clients.values():
             client.close()
+        self.telling.close()
+        self.trace.close()
         for access in self.access.values():
             access.authority.close()
         self.database.close()
@@ -356,6 +389,7 @@ class Tandem:
             lifespan=lifespan,
             worker_expected=workers,
             connecting=self.connecting,
+            telling=self.telling,
         )
         api.include_router(console(self.database, self.connections, demo=self.settings.demo))
         return _Beside(self.door, api)

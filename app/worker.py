@@ -21,6 +21,7 @@ IDLE_LEAST = 0.02  # seconds between looks right after work was found
 IDLE_MOST = 0.5  # seconds between looks after a while of nothing: other processes cannot wake us
 TROUBLE = 1.0  # seconds after an unexpected error, e.g. a database that is away
 BEAT = 5.0  # seconds between signs of life
+SILENT_MS = int(6 * BEAT * 1000)  # a worker that missed this many of them is taken for dead
 # For what the threads have in hand at the stop.  With the server's own grace before it (``app.serving``) it stays below
 # the 60 s that docs/operate.md, compose.yaml and deploy/kubernetes give a process before it is killed.
 STOP_SECONDS = 30.0
@@ -61,12 +62,17 @@ class Workers:
         wake: Wake,
         *,
         lease_ms: int,
+        failed: Callable[[str], None] = lambda _station: None,
     ) -> None:
-        """``stations``: name → (its step, how many threads); a step answers how much it did."""
+        """``stations``: name → (its step, how many threads); a step answers how much it did.
+
+        ``failed`` hears of a station whose step ended in an error that nobody expected.
+        """
         self._database = database
         self._worker = worker
         self._wake = wake
         self._lease_ms = lease_ms
+        self._failed = failed
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(name, step), name=f"{name}-{n}", daemon=True)
@@ -110,6 +116,7 @@ class Workers:
                 did = step()
             except Exception as error:  # noqa: BLE001 - the database may be away; the thread must live to see it return
                 log.error("worker.step_failed", station=name, error=type(error).__name__)
+                self._failed(name)
                 self._stop.wait(TROUBLE)
                 continue
             if did:

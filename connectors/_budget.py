@@ -56,6 +56,8 @@ class Counting(ABC):
         self._lock = threading.Lock()
         self._closed_until = -math.inf
         self.sharers = 1  # processes that call this account now, this one included, as far as it is known
+        self.waited = 0.0  # seconds that calls were held back, in all
+        self.refused = 0  # calls that found no room in time, in all
 
     def pause(self, span: timedelta) -> None:
         """No call for so long; a longer pause that is already in force stays."""
@@ -74,8 +76,12 @@ class Counting(ABC):
             # Waits are summed up, not read from the clock: with a sleep that does not sleep this still ends.
             waited += wait
             if waited > self._patience:
+                with self._lock:
+                    self.refused += 1
                 raise TryLater("call budget used up", after=timedelta(seconds=wait))
             self._sleep(wait)
+            with self._lock:
+                self.waited += wait
 
     @abstractmethod
     def _try(self, family: str, *, urgent: bool) -> float:

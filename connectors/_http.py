@@ -177,6 +177,11 @@ class Http:
         """How long the vendor has asked us to stay away, from now on."""
         return self._budget.paused_for
 
+    @property
+    def held_back(self) -> tuple[float, int]:
+        """Seconds for which the budget held calls back, and how many calls found no room in time; both in all."""
+        return self._budget.waited, self._budget.refused
+
     def pause(self, span: timedelta) -> None:
         """Let no call out for so long: where the vendor says it in its own way.  Retry-After is heeded without this."""
         self._budget.pause(min(span, LONGEST_WAIT))

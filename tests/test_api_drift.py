@@ -49,7 +49,7 @@ def test_drift_by_field_and_connection(database: Database) -> None:
     assert "Secretville" not in str(answer)
     assert api.get("/ops/drift/disagreements", connection="mail")["items"] == []
     text = metrics(made)
-    assert 'tandem_drift{connection="crm",field="city"} 0.25' in text
+    assert 'tandem_drift_ratio{connection="crm",field="city"} 0.25' in text
     assert 'tandem_drift_values{connection="crm",field="city"} 1.0' in text
     assert 'tandem_alarms{connection="crm",kind="drift"} 1.0' in text
     assert re.search(r'tandem_drift_compared_seconds\{connection="crm"\} \d', text)

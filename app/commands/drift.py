@@ -22,6 +22,7 @@ from app.commands.look import Connection, Limit
 from app.console import standing
 from app.ops import alarms as alarming
 from app.ops import drift as drifting
+from app.ops import sinking
 from app.ops.drift import ConnectionDrift, RunShown
 from app.repair import runs, schema
 
@@ -124,7 +125,14 @@ def _print(found: list[ConnectionDrift]) -> None:
     print_table("", columns, rows, empty="no connection")
 
 
-def alarms(
+alarms = typer.Typer(
+    invoke_without_command=True, help="List what a person should look at, and try whom alarms are told."
+)
+
+
+@alarms.callback()
+def alarms_list(
+    ctx: typer.Context,
     everything: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
     config: ConfigFile = None,
     limit: Limit = 50,
@@ -140,6 +148,8 @@ def alarms(
     tandem alarms --all --json
     ```
     """
+    if ctx.invoked_subcommand is not None:
+        return
     with whole(config) as tandem, tandem.database.read() as db:
         rows = alarming.listing(db, everything=everything, limit=limit).items
     if as_json:
@@ -148,6 +158,56 @@ def alarms(
         cells = [(r.kind, r.connection, r.subject, _time(r.since), _time(r.cleared_at), r.words) for r in rows]
         print_table("", ("kind", "connection", "about", "since", "over", "what to do"), cells, empty="no alarm")
     if any(row.cleared_at is None for row in rows):
+        raise typer.Exit(PROBLEM)
+
+
+@alarms.command("sinks")
+def alarms_sinks(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """List where alarms are told.
+
+    The part `alarms` of tandem.yml says where; docs/observability.md has examples.  Ends with 1 where the last message
+    to one of them did not get through.
+
+    ```console
+    tandem alarms sinks
+    tandem alarms sinks --json
+    ```
+    """
+    with whole(config) as tandem:
+        rows = sinking.sinks_of(tandem.database, tandem.telling)
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+    else:
+        cells = [(r.name, r.kind, r.host, ", ".join(r.kinds), r.knows, r.why) for r in rows]
+        columns = ("sink", "kind", "host", "alarms about", "knows of", "did not get through")
+        print_table("", columns, cells, empty="alarms are told nobody: docs/observability.md")
+    if any(row.failing for row in rows):
+        raise typer.Exit(PROBLEM)
+
+
+@alarms.command("test")
+def alarms_test(
+    sink: Annotated[str | None, typer.Option("--sink", help="This one only.", metavar="NAME")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a test to where alarms are told.
+
+    Says for each sink whether it was taken, and why not.  Ends with 1 where one was not, or there is none.
+
+    ```console
+    tandem alarms test
+    tandem alarms test --sink ops
+    ```
+    """
+    with whole(config) as tandem:
+        rows = sinking.tried(tandem.telling, sink)
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+    else:
+        cells = [(r.sink, r.kind, "sent" if r.sent else "not sent", r.why) for r in rows]
+        print_table("", ("sink", "kind", "test", "why"), cells, empty="alarms are told nobody: docs/observability.md")
+    if not rows or not all(row.sent for row in rows):
         raise typer.Exit(PROBLEM)
 
 

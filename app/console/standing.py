@@ -11,10 +11,11 @@ from sqlalchemy import select
 
 from app.core import tables as t
 from app.entry import inbox
-from app.ops.health import SILENT_MS, state_of
+from app.ops.health import state_of
 from app.ops.shapes import clock
 from app.push import brake, work
 from app.records import dead
+from app.worker import SILENT_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,20 @@ class Alarm(Base, table=True):
     words: str = words()  # what is wrong, and what to do
 
 
+class AlarmNotice(Base, table=True):
+    """What one sink was told about one alarm, or is to be told; gone when it was told that the alarm is over."""
+
+    __tablename__ = "alarm_notice"
+    sink: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(primary_key=True, sa_type=Text)
+    connection: str = Field(primary_key=True, sa_type=Text)
+    subject: str = Field(primary_key=True, sa_type=Text)
+    told_at: int | None = big(null=True)  # last; None: no message got through yet
+    attempts: int = Field(default=0)  # since the last one that got through
+    due_at: int = big()
+    error: str | None = words(null=True)
+
+
 class Suspended(Base, table=True):
     """A vendor's field that is neither read nor written until it is back, or a person says so."""
 

@@ -22,6 +22,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.core._lengths import Span
+from app.core._settings_alarms import AlarmsConfig
+from app.core._settings_traces import TracesConfig
 from app.core.errors import ConfigError
 from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Only, Watch, Writes
 
@@ -71,26 +74,6 @@ class BrakeConfig(BaseModel):
         return Brake(
             int(self.window_minutes * 60_000), {k: Limit(c.count, c.share) for k, c in limits.items() if c is not None}
         )
-
-
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
-_UNITS = {"ms": 1, "s": 1_000, "min": 60_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-def _span(value: Any) -> Any:
-    """``90s``, ``15min``, ``24h``, ``7d`` as ms; a bare number is seconds; ``off`` is None."""
-    if value is None or value is False or value == "off":
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return int(value * 1000)
-    found = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("a time is written like 90s, 15min, 24h or 7d; off for never")
-    return int(float(found[1]) * _UNITS[found[2]])
-
-
-Span = Annotated[Annotated[int, Field(ge=1_000, le=366 * 86_400_000)] | None, BeforeValidator(_span)]
-"""A length of time, in ms."""
 
 
 class EveryConfig(BaseModel):
@@ -233,6 +216,8 @@ class Config(BaseModel):
     database: str | None = None
     matching: MatchingConfig = MatchingConfig()
     agreement: Path | None = None  # what sales and marketing agreed; None = the shipped mappings/agreement.yaml
+    alarms: AlarmsConfig = AlarmsConfig()  # whom alarms are told
+    traces: TracesConfig | None = None  # where they go; None = nowhere, at no cost
     connections: tuple[ConnectionConfig, ...] = ()
 
     @field_validator("connections")
@@ -430,6 +415,14 @@ def connection_settings(config: ConnectionConfig, names: Mapping[str, bool], env
         elif variable in env:
             values[name] = env[variable]
     return values
+
+
+def secret_of(owner: str, name: str, env: Mapping[str, str]) -> str | None:
+    """A secret that the environment, or a file it names, may hold; None where it does not.  Raises ConfigError."""
+    variable = variable_of(owner, name)
+    if f"{variable}_FILE" in env:
+        return _secret_file(f"{variable}_FILE", env[f"{variable}_FILE"])
+    return env.get(variable) or None  # set to nothing is not set
 
 
 def variable_of(connection: str, setting: str) -> str:

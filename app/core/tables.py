@@ -55,6 +55,7 @@ from app.core._tables_tokens import Consenting, Token
 from app.core._tables_trust import Approval, CanaryContact
 from app.core._tables_watch import (
     Alarm,
+    AlarmNotice,
     Described,
     Disagreement,
     Drift,
@@ -404,6 +405,7 @@ meta = _table(Meta)
 erasure = _table(Erasure)
 erasure_step = _table(ErasureStep)
 alarm = _table(Alarm)
+alarm_notice = _table(AlarmNotice)
 suspended = _table(Suspended)
 described = _table(Described)
 disagreement = _table(Disagreement)

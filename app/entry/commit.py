@@ -15,6 +15,7 @@ from typing import TypeAlias
 from sqlalchemy import Connection
 
 from app.core.db import Database
+from app.core.trace import OFF, Trace
 from app.entry import inbox
 from app.entry.inbox import Arrived
 
@@ -31,7 +32,8 @@ class Full(Exception):
 class GroupCommit:
     """The door's writer.  ``wake`` is called after each commit that stored something."""
 
-    def __init__(self, database: Database, wake: Callable[[], None], *, depth: int = 4096) -> None:
+    def __init__(self, database: Database, wake: Callable[[], None], *, depth: int = 4096, trace: Trace = OFF) -> None:
+        self._trace = trace
         self._database = database
         self._wake = wake
         # SimpleQueue costs the event loop a third of what Queue does, but has no limit of its own.
@@ -84,15 +86,16 @@ class GroupCommit:
     def _commit(self, group: list[_Waiting]) -> bool:
         """Store the group and what came while it waited for its turn; whether it was the last."""
         problem: Exception | None = None
+        stored: list[tuple[int, str, int]] = []
         last = False
 
-        def work(db: Connection) -> None:
+        def work(db: Connection) -> list[tuple[int, str, int]]:
             nonlocal last
             last = last or self._gather(group)
-            inbox.accept(db, [a for a, _, _ in group])
+            return inbox.accept(db, [a for a, _, _ in group])
 
         try:
-            self._database.transact(work, first=True)
+            stored = self._database.transact(work, first=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, no waiting delivery may be acknowledged
             problem = error
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
@@ -105,6 +108,8 @@ class GroupCommit:
                 continue
         if problem is None:
             self._wake()
+            if self._trace.on:
+                self._trace.delivered(stored)
         return last
 
 

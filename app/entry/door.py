@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import structlog
 
-from app.core.clock import Now
+from app.core.clock import Now, monotonic
 from app.entry.commit import Full, GroupCommit
 from app.entry.inbox import Arrived
 from connectors.contract import Answer, Can, Connector, Delivery, Unreadable, Untrusted
@@ -41,14 +41,19 @@ class Door:
         public_url: str | None = None,
         body_limit: int = 2 * 1024 * 1024,
         count: Callable[[str, int], None] = lambda _connection, _status: None,
+        took: Callable[[str, float], None] = lambda _connection, _seconds: None,
     ) -> None:
-        """``public_url``: scheme and host as vendors call us, where a proxy changes them.  ``count``: for metrics."""
+        """``public_url``: scheme and host as vendors call us, where a proxy changes them.  ``count``: for metrics.
+
+        ``took``: seconds from the last byte of a delivery until it may be acknowledged; a slow sender is not our lag.
+        """
         self._connectors = connectors
         self._writer = writer
         self._now = now
         self._public = public_url.rstrip("/") if public_url else None
         self._limit = body_limit
         self._count = count
+        self._took = took
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = scope["path"][len(PREFIX) :].rstrip("/")
@@ -66,6 +71,7 @@ class Door:
         if body is None:
             await self._problem(send, name, 413, f"a delivery may have {self._limit} bytes")
             return
+        began = monotonic()
         delivery = Delivery(method, self._url(scope, headers), headers, body, self._now())
         try:
             received = connector.receive(delivery)
@@ -81,6 +87,7 @@ class Door:
         if received.events and not await self._stored(send, connector.busy, Arrived(name, delivery, received.events)):
             return
         self._count(name, received.answer.status)
+        self._took(name, monotonic() - began)
         await _send(send, received.answer)
 
     async def _stored(self, send: Send, busy: int, arrived: Arrived) -> bool:

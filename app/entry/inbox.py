@@ -17,6 +17,7 @@ from sqlalchemy import Connection, RowMapping, Text, bindparam, cast, delete, fu
 from app.core import tables as t
 from app.core.clock import to_ms
 from app.core.db import dumps, now_ms, ring, upsert, without_nul
+from app.core.trace import Origin
 from app.core.words import LANES
 from app.records.contacts import chunks
 from connectors.contract import Delivery, Event, Record
@@ -126,8 +127,8 @@ def _store(db: Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> int:
     return stored
 
 
-def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
-    """Store a group of deliveries in the caller's transaction."""
+def accept(db: Connection, arrived: Sequence[Arrived]) -> list[tuple[int, str, int]]:
+    """Store a group of deliveries in the caller's transaction; id, connection and time of those that were news."""
     events: dict[tuple[str, str], tuple[Any, ...]] = {}
     raw: dict[int, tuple[Any, ...]] = {}
     latest: dict[str, int] = {}
@@ -146,7 +147,7 @@ def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
             raw[delivery_id] = _raw(one, delivery_id, received)
             latest[one.connection] = max(received, latest.get(one.connection, 0))
     if not events:
-        return
+        return []
     # One order for everybody: two replicas that store copies of the same events cannot deadlock.
     stored = _store(db, "inbox", [events[key] for key in sorted(events)])
     deliveries = {values[2] for values in events.values()}
@@ -159,6 +160,7 @@ def accept(db: Connection, arrived: Sequence[Arrived]) -> None:
         for name, at in sorted(latest.items()):
             cursor.execute(_SEEN[db.dialect.name], (at, name))
         cursor.close()
+    return [raw[d][:3] for d in sorted(deliveries)]
 
 
 def _new(db: Connection, keys: Collection[tuple[str, str]], deliveries: Collection[int]) -> set[int]:
@@ -210,6 +212,7 @@ def _parked(one: Arrived, delivery_id: int, received: int) -> dict[str, Any]:
 _PENDING = (
     select(
         i.id,
+        i.delivery,
         i.kind,
         i.action,
         i.ref_key,
@@ -288,6 +291,29 @@ def postpone(db: Connection, ids: Collection[int], delay_ms: int, error: str, *,
     if failed:
         values |= {"attempts": i.attempts + 1, "first_failed_at": func.coalesce(i.first_failed_at, NOW)}
     db.execute(update(t.inbox).where(i.id.in_(sorted(ids))).values(**values))
+
+
+def overdue(db: Connection, connection: str) -> int | None:
+    """Since when the first of the due events could have been processed (ms since 1970); None: none is due."""
+    due = [
+        db.execute(
+            select(i.due_at)
+            .where(i.connection == connection, i.status == "pending", i.lane == lane, i.due_at <= NOW)
+            .order_by(i.due_at)
+            .limit(1)
+        ).scalar()
+        for lane in LANES
+    ]
+    return min((at for at in due if at is not None), default=None)
+
+
+def origins(db: Connection, ids: Collection[int]) -> dict[int, Origin]:
+    """Where these events came from, as far as they are still known."""
+    found: dict[int, Origin] = {}
+    for chunk in chunks(sorted(ids)):
+        query = select(i.id, i.connection, i.delivery, i.received_at).where(i.id.in_(chunk))
+        found |= {row.id: Origin(row.connection, row.id, row.delivery, row.received_at) for row in db.execute(query)}
+    return found
 
 
 def backlog(db: Connection) -> dict[str, tuple[int, int]]:

@@ -43,7 +43,9 @@ from app.ops.provenance import provenance_api
 from app.ops.replay import Replay
 from app.ops.replicas import replicas_api
 from app.ops.scorecards import scorecards_api
+from app.ops.sinking import sinks_api
 from app.ops.sla import sla_api
+from app.ops.telling import Telling
 from app.ops.tombstones import tombstones_api
 from app.ops.undo import undo_api
 from app.repair.connecting import Connecting
@@ -119,12 +121,14 @@ def build_api(
     worker_expected: bool,
     event_age: timedelta = EVENT_AGE,
     connecting: Connecting | None = None,
+    telling: Telling | None = None,
 ) -> FastAPI:
     """The app.
 
     ``wake`` is called after everything that gives the workers something to do.  ``token`` None: callers on this machine
     only.  ``worker_expected``: not ready without a live worker.  ``event_age``: not ready once an event waited longer.
     ``connecting``: of the connections that use OAuth; None: none does.
+    ``telling``: whom alarms are told; None: nobody.
     """
     api = Api(
         title="Tandem operations API",
@@ -150,6 +154,7 @@ def build_api(
     api.include_router(brakes_api(database, connections, wake))
     api.include_router(drift_api(database, connections, wake))
     api.include_router(alarms_api(database, connections, wake))
+    api.include_router(sinks_api(database, telling))
     api.include_router(plans_api(database, connections))
     api.include_router(contacts(database, connections))
     api.include_router(objects_api(database))

@@ -14,8 +14,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
-from app.core.words import LANES
+from app.core.db import Database
+from app.entry import inbox
 from app.ops import brakes
 from app.ops.auth import admits, allowed
 from app.ops.brakes import BrakeOn
@@ -23,15 +23,14 @@ from app.ops.metrics import Metrics
 from app.ops.shapes import Moment, Shape, clock, moment
 from app.records import alarms, migrate
 from app.sync.connection import Connections
-from app.worker import BEAT
+from app.worker import SILENT_MS
 
 EVENT_AGE: Final = timedelta(minutes=5)  # an event that waits longer than this says that nobody works
-SILENT_MS: Final = int(6 * BEAT * 1000)  # a worker that missed this many signs of life is taken for dead
 WORKERS: Final = 200  # looked at, the last heard first
 
 State = Literal["ok", "paused", "failing"]
 
-i, w = t.inbox.c, t.worker.c
+w = t.worker.c
 
 
 class Live(Shape):
@@ -160,7 +159,8 @@ class Examiner:
         ]
         poor += [brakes.told(c.name, brake) for c in connections for brake in c.brakes]
         # Drift is measured and repaired by and by; what else raises an alarm makes the service worse right now.
-        open_ = [row for row in alarms.listed(db) if row["kind"] != alarms.Kind.DRIFT]
+        untold = {alarms.Kind.DRIFT, *alarms.SHOWN}  # the latter were said above
+        open_ = [row for row in alarms.listed(db) if row["kind"] not in untold]
         poor += [row["words"] for row in open_ if row["connection"] in self._connections]
         return Ready(
             status="down" if down else "degraded" if poor else "ok",
@@ -173,16 +173,8 @@ class Examiner:
 
     def _overdue_ms(self, db: Db, name: str, now: int) -> int:
         """How long ago the first pending event became due, one that waits for a retry or a replay counted from then."""
-        due = [
-            db.execute(
-                select(i.due_at)
-                .where(i.connection == name, i.status == "pending", i.lane == lane, i.due_at <= now_ms())
-                .order_by(i.due_at)
-                .limit(1)
-            ).scalar()
-            for lane in LANES
-        ]
-        return max(0, now - min((at for at in due if at is not None), default=now))
+        since = inbox.overdue(db, name)
+        return 0 if since is None else max(0, now - since)
 
 
 def health(examiner: Examiner, metrics: Metrics) -> APIRouter:

@@ -12,10 +12,10 @@ from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.db import Database
 from app.ops.auth import allowed
-from app.ops.health import SILENT_MS
 from app.ops.problems import known_query
 from app.ops.shapes import Moment, Shape, clock, moment
 from app.records import budgets
+from app.worker import SILENT_MS
 
 
 class WorkerProcess(Shape):

@@ -18,9 +18,10 @@ from sqlalchemy import select
 from app.core import clock
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
+from app.core.trace import OFF, Trace
 from app.core.words import Brake, Waits, Writes
 from app.entry import inbox
-from app.push import brake, trust, withheld, work
+from app.push import brake, telling, trust, withheld, work
 from app.push.gather import Gathered, gather
 from app.push.plan import Held, Planned, objections, plan
 from app.push.settling import COMPLIANCE, Outcome, Settle
@@ -85,7 +86,9 @@ class Push:
         landed: Callable[[str, float], None] = lambda _connection, _seconds: None,
         withdrawn: Callable[[str, float], None] = lambda _connection, _seconds: None,
         count: Callable[[str, str], None] = lambda _connection, _outcome: None,
+        trace: Trace = OFF,
     ) -> None:
+        self._trace = trace
         self._database = database
         self._connections = connections
         self._worker = worker
@@ -129,9 +132,14 @@ class Push:
                 with self._database.write() as db:
                     work.release(db, batch.token)
                 raise
-        with until(ends):
-            receipts = self._protected(batch, self._send(batch))
-        self._database.transact(lambda db: self._finish(db, batch, receipts))
+        with self._trace.batch("push", name):
+            with until(ends):
+                receipts = self._protected(batch, self._send(batch))
+            self._database.transact(lambda db: self._finish(db, batch, receipts))
+            if self._trace.on:
+                with self._database.read() as db:
+                    steps = telling.steps(db, list(zip(batch.planned, receipts, strict=True)))
+                self._trace.steps("receipt", name, steps)
         return len(batch.rows)
 
     def _restored(self) -> bool:

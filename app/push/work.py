@@ -277,6 +277,12 @@ def complete(
     return frozenset(lost)
 
 
+def objections(db: Connection) -> dict[str, int]:
+    """Per connection that has any: since when the oldest withdrawal of consent waits there (ms since 1970)."""
+    query = select(w.connection, func.min(w.since)).where(w.lane == LANES[0], w.due_at < FAR).group_by(w.connection)
+    return {row[0]: row[1] for row in db.execute(query)}
+
+
 def still(db: Connection, connection: str, token: str, contacts: Collection[int]) -> frozenset[int]:
     """Those of the contacts whose rows this lease still holds; they are locked until the end of the transaction."""
     query = select(w.contact_id).where(w.connection == connection, w.lease == token, w.contact_id.in_(sorted(contacts)))

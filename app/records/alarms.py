@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import StrEnum
+from typing import Final
 
 from sqlalchemy import Connection, RowMapping, delete, select, update
 
@@ -29,6 +30,16 @@ class Kind(StrEnum):
     ACCESS = "access"  # a token ends, or was lost: somebody has to connect again
     SLA = "sla"  # leads wait longer than sales and marketing agreed
     WEBHOOK = "webhook"  # the vendor's subscription is missing or switched off
+    REST = "rest"  # a connection rests until a person mended something
+    VENDOR = "vendor"  # a vendor has been failing for a while
+    BRAKE = "brake"  # a mass change waits for a person
+    BACKLOG = "backlog"  # events wait, and nobody processes them
+    DEAD = "dead"  # something was given up lately
+    WITHDRAWAL = "withdrawal"  # somebody objected, and a vendor does not know it yet
+
+
+SHOWN: Final = frozenset({Kind.REST, Kind.VENDOR, Kind.BRAKE, Kind.BACKLOG, Kind.DEAD})
+"""Kinds that repeat what stands elsewhere, for those who look at nothing but alarms."""
 
 
 def raised(db: Connection, kind: Kind, connection: str, subject: str, words: str) -> bool:
@@ -61,6 +72,12 @@ def kept(db: Connection, kind: Kind, connection: str, found: dict[str, str]) -> 
     if over:
         cleared(db, kind, connection, over)
     return [subject for subject, words in sorted(found.items()) if raised(db, kind, connection, subject, words)]
+
+
+def orphaned(db: Connection, connections: Collection[str]) -> None:
+    """Clear alarms of connections that are configured no more: nobody would find them mended."""
+    mine = (a.cleared_at.is_(None), a.kind != str(Kind.SLA), a.connection.not_in(sorted(connections)))
+    db.execute(update(t.alarm).where(*mine).values(cleared_at=NOW))
 
 
 def listed(

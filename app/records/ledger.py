@@ -68,6 +68,15 @@ def of_addresses(db: Connection, addresses: Collection[str]) -> dict[str, list[E
     return found
 
 
+def newest_events(db: Connection, addresses: Collection[str]) -> dict[str, int]:
+    """Of each of these addresses the event that brought its last line, where one did."""
+    found: dict[str, int] = {}
+    for chunk in chunks(sorted(addresses)):
+        query = select(c.address, c.event).where(c.address.in_(chunk), c.event.is_not(None)).order_by(c.id)
+        found |= {row.address: row.event for row in db.execute(query)}
+    return found
+
+
 def newest(db: Connection, addresses: Collection[str], limit: int, before: int | None = None) -> list[RowMapping]:
     """Lines of these addresses as they are kept, the last stored first, below the number ``before``."""
     query = select(t.consent).where(c.address.in_(sorted(addresses))).order_by(c.id.desc()).limit(limit)

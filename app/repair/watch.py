@@ -20,7 +20,7 @@ from app.core.clock import monotonic
 from app.core.db import Database, now_ms, upsert
 from app.records import alarms, suspended
 from app.records.access import Access
-from app.repair import connecting, freshness
+from app.repair import connecting, freshness, standing
 from app.repair.freshness import Recorder
 from app.repair.hooks import Hooks
 from app.repair.rhythm import Rhythm
@@ -82,6 +82,8 @@ class Watch:
             self._database.transact(lambda db: freshness.judge(db, self._connections))
             for name in self._database.transact(lambda db: connecting.judge(db, self._access)):
                 log.warning("access.ends", connection=name)
+            for kind, name in self._database.transact(lambda db: standing.judge(db, self._connections)):
+                log.warning("alarm.raised", kind=kind, connection=name)
             self._describe.step()
             self._hooks.step()
         return 0

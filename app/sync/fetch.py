@@ -20,6 +20,7 @@ from app.core.clock import from_ms, monotonic
 from app.core.db import Database, now_ms, unwell
 from app.core.errors import LeaseLost
 from app.core.retry import Schedule
+from app.core.trace import OFF, Origin, Step, Trace
 from app.entry import inbox
 from app.records import contacts as people
 from app.records import dead, merges, state, tombstones
@@ -65,7 +66,9 @@ class Fetch:
         lease_ms: int,
         schedule: Schedule,
         observe: Callable[[str, str, int], None] = lambda _connection, _end, _n: None,
+        trace: Trace = OFF,
     ) -> None:
+        self._trace = trace
         self._database = database
         self._connections = connections
         self._worker = worker
@@ -85,7 +88,8 @@ class Fetch:
             taken = self._take(self._connections[name])
             if taken is None:
                 continue
-            with leases.holding(self._database, f"sync:{name}", taken.token):
+            right = leases.holding(self._database, f"sync:{name}", taken.token)
+            with right, self._trace.batch("fetch", name):
                 self._process(self._connections[name], taken)
             if taken.events or taken.others:
                 return len(taken.events) + len(taken.others)
@@ -223,6 +227,29 @@ class Fetch:
             n = sum(1 for r in results if r.end is end)
             if n:
                 self._observe(connection.name, end, n)
+        if self._trace.on:
+            self._traced(connection, taken, arrivals, results)
+
+    def _traced(
+        self, connection: Connection, taken: Taken, arrivals: Sequence[Arrival], results: Sequence[Result]
+    ) -> None:
+        ended = [
+            (row, str(result.end))
+            for arrival, result in zip(arrivals, results, strict=True)
+            for row in taken.of[arrival.record.id]
+        ]
+        name = connection.name
+        self._trace.steps(
+            "fetch",
+            name,
+            [
+                Step(
+                    Origin(name, row["id"], row["delivery"], row["received_at"]),
+                    {"tandem.event": row["id"], "tandem.action": row["action"], "tandem.end": end},
+                )
+                for row, end in ended
+            ],
+        )
 
     def _in_order(self, db: Db, connection: Connection, arrivals: Sequence[Arrival]) -> list[Result]:
         """Through the chain, what was merged into another record of the batch before that one; results as arrived."""

@@ -63,6 +63,18 @@ def upgrade() -> None:
         postgresql_where=sa.text("cleared_at IS NULL"),
     )
     op.create_table(
+        "alarm_notice",
+        sa.Column("sink", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("connection", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("told_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("sink", "kind", "connection", "subject", name=op.f("pk_alarm_notice")),
+    )
+    op.create_table(
         "alias",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),

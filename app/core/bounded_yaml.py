@@ -16,6 +16,9 @@ from app.core.errors import ConfigError
 MAX_BYTES: Final = 256 * 1024  # hundreds of connections
 MAX_DEPTH: Final = 12  # twice what the settings need
 MAX_VALUES: Final = 50_000  # with every alias written out
+MAX_DIGITS: Final = 100  # of a number: reading one costs the square of its length
+
+_NUMBERS: Final = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
 
 def load(text: str, file: str) -> Any:
@@ -61,6 +64,8 @@ def _count(node: yaml.Node, file: str, known: dict[int, int], open_: set[int]) -
         return known[id(node)]
     if id(node) in open_:
         raise ConfigError(f"{_at(file, node.start_mark)}: an alias stands inside what it stands for")
+    if node.tag in _NUMBERS and isinstance(node, yaml.ScalarNode) and len(node.value) > MAX_DIGITS:
+        raise ConfigError(f"{_at(file, node.start_mark)}: a number of more than {MAX_DIGITS} digits")
     open_.add(id(node))
     total = 1
     if isinstance(node, yaml.MappingNode):

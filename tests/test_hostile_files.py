@@ -69,8 +69,8 @@ HOSTILE = {
     "an alias of itself": "connections: &a [*a]\n",
     "a map in itself": "&a {connections: *a}\n",
     "an alias of nothing": "connections: *nobody\n",
-    "lists 2,000 deep": "[" * 2_000,
-    "maps 2,000 deep": '{"a":' * 2_000,
+    "lists 500 deep": "[" * 500,
+    "maps 500 deep": '{"a":' * 500,
     "blocks 900 deep": "".join(f"{' ' * n}a:\n" for n in range(900)),
     "dashes 900 deep": "- " * 900 + "x",
     "a tag that makes an object": "connections: !!python/object/apply:os.system [id]\n",
@@ -207,7 +207,7 @@ def test_a_key_that_stands_twice_is_named(tmp_path: Path) -> None:
         read_config("public_url: https://a.example\n\npublic_url: https://b.example\n", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["an alias of itself", "30 February", "a number of 5,000 digits", "lists 2,000 deep"])
+@pytest.mark.parametrize("name", ["an alias of itself", "30 February", "a number of 5,000 digits", "lists 500 deep"])
 def test_the_bounds_are_what_holds_them(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A saboteur: the library's own safe reader, with other exceptions, or a value that goes round in itself."""
     monkeypatch.setattr(bounded_yaml, "load", lambda text, _file: yaml.safe_load(text))

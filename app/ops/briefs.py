@@ -133,8 +133,12 @@ def brief_api(database: Database) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["brief"], dependencies=[Depends(allowed), Depends(known_query)])
     known = Known()
+    text: dict[str, Any] = {"schema": {"type": "string"}}
+    forms: dict[int | str, dict[str, Any]] = {
+        200: {"description": "As asked for by `form`.", "content": {"text/html": text, "text/markdown": text}}
+    }
 
-    @router.get("/brief", response_model=BriefShown)
+    @router.get("/brief", response_model=BriefShown, responses=forms)
     def show_brief(since: Since = None, until: Until = None, form: ByForm = Form.JSON) -> Response | BriefShown:
         """Make the brief of a period, without keeping it; without a period, since the last one that was kept."""
         try:
@@ -162,7 +166,7 @@ def brief_api(database: Database) -> APIRouter:
         following = (rows[-1]["id"],) if len(rows) == limit else None
         return Page(items=[line(row) for row in rows], next=paging.encode("briefs", following))
 
-    @router.get("/briefs/{brief_id}", response_model=BriefShown)
+    @router.get("/briefs/{brief_id}", response_model=BriefShown, responses=forms)
     def show_kept(brief_id: Id, form: ByForm = Form.JSON) -> Response | BriefShown:
         """Show a brief as it was handed out."""
         with database.read() as db:

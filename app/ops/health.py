@@ -185,6 +185,9 @@ class Examiner:
         return max(0, now - min((at for at in due if at is not None), default=now))
 
 
+_TEXT: Final = {"schema": {"type": "string"}}
+
+
 def health(examiner: Examiner, metrics: Metrics) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["health"])
@@ -216,7 +219,10 @@ def health(examiner: Examiner, metrics: Metrics) -> APIRouter:
         dependencies=[Depends(allowed)],
         response_class=Response,
         responses={
-            200: {"description": "The figures.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            200: {
+                "description": "The figures.",
+                "content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
+            },
         },
     )
     def figures(request: Request) -> Response:

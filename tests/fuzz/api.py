@@ -21,13 +21,13 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core import NotSet
 from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.python.asgi import ASGIClient
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
-from schemathesis.python.asgi import ASGIClient
 
 from tests.apihelp import LOCAL, Api
 from tests.fuzz.stocked import TOKEN, Shelf
@@ -178,11 +178,9 @@ class Fuzz:
             def validate_response(self, *_: Any, **__: Any) -> None:
                 """Done when it was sent."""
 
-        scenarios = max(1, number // CHAIN)
-        test = seeded(seed)(Machine.TestCase.runTest) if hasattr(Machine.TestCase, "runTest") else None
-        if test is None:
-            raise AssertionError("no chains can be made of this document")
-        Machine.run(settings=settings(_SETTINGS, max_examples=scenarios, stateful_step_count=CHAIN))
+        seeded(seed)(Machine)
+        how = settings(_SETTINGS, max_examples=max(1, number // CHAIN), stateful_step_count=CHAIN)
+        Machine.run(settings=how)
 
 
 def _skip() -> Any:

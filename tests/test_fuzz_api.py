@@ -26,11 +26,15 @@ def fuzz(shelf: Shelf) -> Iterator[Fuzz]:
     return Fuzz(shelf, 1)
 
 
-def only(fuzz: Fuzz, name: str, cases: int) -> Tally:
-    """The tally of one operation; empty searches must not pass."""
-    fuzz.operations = [one for one in fuzz.operations if one.label == name]
-    assert len(fuzz.operations) == 1
-    return fuzz.mixed(cases)
+def only(fuzz: Fuzz, names: set[str], each: int) -> Tally:
+    """The tally of some operations; empty searches must not pass."""
+    everything, fuzz.tally = fuzz.operations, Tally()
+    fuzz.operations = [one for one in everything if one.label in names]
+    assert len(fuzz.operations) == len(names)
+    try:
+        return fuzz.mixed(each * len(names))
+    finally:
+        fuzz.operations = everything
 
 
 def test_no_request_breaks_it(fuzz: Fuzz) -> None:
@@ -40,7 +44,7 @@ def test_no_request_breaks_it(fuzz: Fuzz) -> None:
     assert set(tally.cases) == {one.label for one in fuzz.operations}
     assert tally.total >= 1.5 * len(tally.cases)
     good = {name for name, status in tally.statuses if status < 300}
-    assert len(good) > len(fuzz.operations) / 2, "what is asked for is hardly ever there"
+    assert len(good) > len(fuzz.operations) / 3, "what is asked for is hardly ever there"
 
 
 @pytest.mark.slow
@@ -51,36 +55,32 @@ def test_no_request_breaks_it_on_postgresql(tmp_path: Path, postgres_url: str) -
     assert not tally.failures, "\n".join(tally.lines())
 
 
-def test_a_server_error_is_found(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_error_is_found(fuzz: Fuzz, monkeypatch: pytest.MonkeyPatch) -> None:
     """A saboteur: a cursor that is believed."""
 
     def trusting(_of: str, cursor: str | None, numbers: int) -> Any:
         return None if cursor is None else tuple(orjson.loads(cursor))[-numbers:]
 
-    broken = Fuzz(shelf, 1)
     monkeypatch.setattr(paging, "decode", trusting)
-    found = only(broken, "GET /ops/runs", 30).failures
+    found = only(fuzz, {"GET /ops/runs"}, 30).failures
     assert any("Server error" in title for _, title in found), found
 
 
-@pytest.mark.parametrize(
-    ("name", "spoil", "title"),
-    [
-        ("GET /contacts/{contact_id}", lambda o: o["responses"].pop("404"), "Undocumented HTTP status code"),
-        (
-            "GET /health/live",
-            lambda o: o["responses"]["200"]["content"]["application/json"].update(schema={"type": "array"}),
-            "Response violates schema",
-        ),
-    ],
-)
-def test_an_answer_that_is_not_described_is_found(shelf: Shelf, name: str, spoil: Any, title: str) -> None:
+def test_an_answer_that_is_not_described_is_found(shelf: Shelf) -> None:
     """Saboteurs: descriptions that say something else than what is answered."""
 
     def prepare(api: Any) -> None:
-        method, path = name.split(" ")
         if api.app.openapi_schema is None:
-            spoil(api.app.openapi()["paths"][path][method.lower()])
+            paths = api.app.openapi()["paths"]
+            del paths["/contacts/{contact_id}"]["get"]["responses"]["404"]
+            paths["/health/live"]["get"]["responses"]["200"]["content"] = {"application/xml": {}}
+            content = paths["/ops/replicas"]["get"]["responses"]["200"]["content"]
+            content["application/json"]["schema"] = {"type": "string"}
 
-    found = only(Fuzz(shelf, 1, prepare=prepare), name, 20).failures
-    assert any(title in said for _, said in found), found
+    names = {"GET /contacts/{contact_id}", "GET /health/live", "GET /ops/replicas"}
+    found = set(only(Fuzz(shelf, 1, prepare=prepare), names, 15).failures)
+    assert found == {
+        ("GET /contacts/{contact_id}", "Undocumented status code (404)"),
+        ("GET /health/live", "Undocumented Content-Type (200)"),
+        ("GET /ops/replicas", "Response violates schema (200)"),
+    }

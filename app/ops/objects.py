@@ -346,7 +346,7 @@ def objects_api(database: Database) -> APIRouter:
         with database.read() as db:
             return deal(db, deal_id)
 
-    @router.get("/engagements")
+    @router.get("/engagements", responses={404: {}})
     def list_engagements(contact: ByContact, limit: Limit = 50, after: After = None) -> Page[Engagement]:
         """List what a contact did and what was done with it, the newest first."""
         with database.read() as db:

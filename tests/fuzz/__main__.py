@@ -21,8 +21,9 @@ from tests.fuzz.stocked import Shelf
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     add = parser.add_argument
-    add("--cases", type=int, default=10_000, help="how many requests at least (default: %(default)s)")
+    add("--cases", type=int, default=10_000, help="how many requests to draw at least (default: %(default)s)")
     add("--seed", type=int, default=1, help="the same seed, the same requests (default: %(default)s)")
+    add("--sweep", action="store_true", help="before that, each bad value in each place")
     add("--only", default="", help="operations whose name holds this, e.g. 'GET /contacts'")
     add("--postgres", action="store_true", help="on a PostgreSQL server started for it instead of SQLite")
     args = parser.parse_args()
@@ -37,7 +38,9 @@ def main() -> int:
 def _run(shelf: Shelf, args: argparse.Namespace) -> int:
     fuzz = Fuzz(shelf, args.seed)
     fuzz.operations = [one for one in fuzz.operations if args.only in one.label]
-    tally = fuzz.run(args.cases)
+    if args.sweep:
+        fuzz.swept()
+    tally = fuzz.run(args.cases) if args.cases else fuzz.tally
     for line in tally.lines():
         sys.stdout.write(f"{line}\n")
     return int(bool(tally.failures))

@@ -84,3 +84,34 @@ def test_an_answer_that_is_not_described_is_found(shelf: Shelf) -> None:
         ("GET /health/live", "Undocumented Content-Type (200)"),
         ("GET /ops/replicas", "Response violates schema (200)"),
     }
+
+
+def _texts(document: dict[str, Any], schema: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The texts that a schema takes, with where they stand."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    for one in [*schema.get("anyOf", ()), *schema.get("allOf", ())]:
+        yield from _texts(document, one, name)
+    for key, one in schema.get("properties", {}).items():
+        yield from _texts(document, one, f"{name}.{key}")
+    if "items" in schema:
+        yield from _texts(document, schema["items"], f"{name}[]")
+    if schema.get("type") == "string":
+        yield name, schema
+
+
+def test_every_text_says_what_it_may_be(fuzz: Fuzz) -> None:
+    """PostgreSQL stores no NUL: a text has a pattern, a list of its values, or a format; a cursor is decoded first."""
+    seen, loose = 0, []
+    for path, operations in fuzz.document["paths"].items():
+        for method, operation in operations.items():
+            schemas = [(one["name"], one["schema"]) for one in operation.get("parameters", ())]
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                schemas.append(("body", content["schema"]))
+            for name, schema in schemas:
+                for where, text in _texts(fuzz.document, schema, name):
+                    seen += 1
+                    if where != "after" and not {"pattern", "enum", "const", "format"} & set(text):
+                        loose.append(f"{method} {path}: {where}")
+    assert seen > 100
+    assert loose == []

@@ -23,7 +23,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import invalid, known_query
-from app.ops.shapes import Asked, By, Id, Moment, Shape, Since, Until
+from app.ops.shapes import Asked, By, Id, LooseTime, Moment, Shape, Since, Until
 from app.records import briefs
 
 log = structlog.get_logger(__name__)
@@ -76,8 +76,8 @@ class BriefAsked(Asked):
     """That the brief of a period is to be kept."""
 
     by: By = Field(description="The operator's name; it is kept.", examples=["Kim"])
-    since: datetime | None = Field(default=None, description="Without it: the end of the last one.")
-    until: datetime | None = Field(default=None, description="Without it: now.")
+    since: LooseTime | None = Field(default=None, description="Without it: the end of the last one.")
+    until: LooseTime | None = Field(default=None, description="Without it: now.")
 
 
 def period(db: Db, since: datetime | None, until: datetime | None) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from app.ops import paging
-from tests.fuzz.api import Fuzz, Tally
+from tests.fuzz.api import HEADERS, Fuzz, Tally
 from tests.fuzz.stocked import Shelf
 
 EACH = 2  # requests to an operation
@@ -115,3 +115,22 @@ def test_every_text_says_what_it_may_be(fuzz: Fuzz) -> None:
                         loose.append(f"{method} {path}: {where}")
     assert seen > 100
     assert loose == []
+
+
+def test_no_time_leaves_the_calendar(shelf: Shelf, fuzz: Fuzz) -> None:
+    """A day less, or an hour east of it, and there would be no such date: refused wherever a time is asked for."""
+    asked = 0
+    with shelf.take() as api:
+        for path, operations in fuzz.document["paths"].items():
+            parameters = operations.get("get", {}).get("parameters", ())
+            wanted = {one["name"]: str(one["schema"]) for one in parameters if "'format': 'date" in str(one["schema"])}
+            for name, schema in wanted.items():
+                tail = "T00:00:00+23:59" if "date-time" in schema else ""
+                for day in ("0001-01-02", "9999-12-31"):
+                    answer = api("GET", path.replace("{name}", "hub"), params={name: day + tail}, headers=HEADERS)
+                    assert answer.status_code == 422, (path, name, day)
+                    asked += 1
+        for path in ("/brief", "/ops/replay", "/undo"):
+            body = {"by": "Kim", "since": "0001-01-02T00:00:00+23:59"}
+            assert api("POST", path, json=body, headers=HEADERS).status_code == 422
+    assert asked > 10

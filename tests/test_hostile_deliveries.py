@@ -35,7 +35,7 @@ JUDGED: dict[str, Judged] = {
     for name, value in vars(test_conformance).items()
     if name.startswith("Test") and value.example.sign is not None
 }
-EXAMPLES = int(os.environ.get("TANDEM_TEST_EXAMPLES", "40"))  # of each test; `make fuzz` takes many more
+EXAMPLES = int(os.environ.get("TANDEM_TEST_EXAMPLES", "25"))  # of each test; `make fuzz` takes many more
 FEW = settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck), deadline=None)
 
 # What people find in bodies that a program wrote wrongly, or that somebody wrote on purpose.

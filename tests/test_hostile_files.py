@@ -37,7 +37,7 @@ connections:
     connector: mautic
     reconcile: {every: 24h}
 """
-EXAMPLES = int(os.environ.get("TANDEM_TEST_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("TANDEM_TEST_EXAMPLES", "20"))
 FEW = settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck), deadline=None)
 CALM = 40 * 1024 * 1024
 

@@ -7,12 +7,14 @@ calendars.  Then chains of requests, each using what the one before answered.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
@@ -200,10 +202,23 @@ class Fuzz:
     def _chains(self, client: ASGIClient, number: int, seed: int) -> None:
         fuzz = self
 
+        seen = {name: list(values) for name, values in self._known.items()}
+        count = itertools.count()
+
         class Machine(self._schema.as_state_machine()):  # type: ignore[misc]
             def call(self, case: Any, **_: Any) -> Any:
+                turn = next(count)
+                if turn % 3 and isinstance(case.path_parameters, dict):  # what was listed before, the last first
+                    case.path_parameters = {
+                        name: seen[name][-1 - turn % len(seen[name])] if seen.get(name) else value
+                        for name, value in case.path_parameters.items()
+                    }
                 response = fuzz._send(client, case)
-                return response if response is not None else _skip()
+                if response is None:
+                    return _skip()
+                if response.status_code < 300:
+                    _note(seen, case.operation.path, response.content)
+                return response
 
             def validate_response(self, *_: Any, **__: Any) -> None:
                 """Done when it was sent."""
@@ -238,17 +253,25 @@ def _known(api: Api, document: Mapping[str, Any]) -> dict[str, list[Any]]:
     lists = [path for path, o in document["paths"].items() if "get" in o and "{" not in path]
     for path in lists:
         answer = api("GET", path, headers=HEADERS)
-        items = answer.json() if answer.headers.get("content-type", "").startswith("application/json") else None
-        items = items.get("items") if isinstance(items, dict) else items
-        for item in items if isinstance(items, list) else ():
-            for key, value in item.items() if isinstance(item, dict) else ():
-                for name in _names(path, key):
-                    if isinstance(value, str | int) and value not in known.setdefault(name, []):
-                        known[name].append(value)
-        if isinstance(answer.headers.get("content-type"), str) and b'"next"' in answer.content:
+        _note(known, path, answer.content)
+        if b'"next"' in answer.content:
             follow = api("GET", path, headers=HEADERS, params={"limit": 1}).json().get("next")
             known.setdefault("after", []).extend([follow] if follow is not None else [])
     return known
+
+
+def _note(known: dict[str, list[Any]], path: str, content: bytes) -> None:
+    """Keep what a list answered, under the names that parameters have."""
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return
+    items = body.get("items") if isinstance(body, dict) else body
+    for item in items if isinstance(items, list) else ():
+        for key, value in item.items() if isinstance(item, dict) else ():
+            for name in _names(path, key):
+                if isinstance(value, str | int) and value not in known.setdefault(name, []):
+                    known[name].append(value)
 
 
 _ONES: Final = {

@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 WORKERS ?= 2
 SCHEDULES ?= 200
+CASES ?= 10000
 SEED ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONPATH =
 
 .DEFAULT_GOAL = help
-.PHONY: help run dev test test-long test-faults test-faults-saboteurs check bench docs lock migration clean
+.PHONY: help run dev test test-long test-faults test-faults-saboteurs fuzz check audit sbom secrets bench docs lock migration clean
 
 help: ## Say what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,10 @@ test-faults: $(VENV)/dev ## Kill, stop, cut off and fill everything: SCHEDULES=2
 test-faults-saboteurs: $(VENV)/dev ## Show that the fault campaign catches an engine that breaks a promise
 	"$(BIN)/python" -m tests.faults.saboteurs
 
+fuzz: $(VENV)/dev ## Ask the API, the door and the loaders what nobody would: CASES=10000 SEED=1 (see docs/hardening.md)
+	"$(BIN)/python" -m tests.fuzz --cases $(CASES) --seed $(SEED)
+	TANDEM_TEST_EXAMPLES=2000 "$(BIN)/python" -m pytest -q --timeout 3600 tests/test_hostile_deliveries.py tests/test_hostile_files.py
+
 check: $(VENV)/dev ## Look at style, types, mappings, generated pages and the Dockerfile
 	"$(BIN)/ruff" format --check .
 	"$(BIN)/ruff" check .
@@ -57,6 +62,18 @@ check: $(VENV)/dev ## Look at style, types, mappings, generated pages and the Do
 	"$(BIN)/python" -m migrations.lint
 	"$(BIN)/python" -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_locks.py
 	@if [ -x "$(BIN)/hadolint" ]; then "$(BIN)/hadolint" Dockerfile; else echo "hadolint is not here: Dockerfile not checked"; fi
+
+audit: $(VENV)/dev ## Ask who publishes vulnerabilities about every locked package (needs the network)
+	"$(BIN)/pip-audit" --require-hashes --disable-pip --strict $(foreach lock,run postgres dev build,-r requirements/$(lock).txt)
+
+sbom: $(VENV)/dev ## Write what the image is made of: build/sbom.json, in CycloneDX's format
+	@mkdir -p build
+	"$(BIN)/cyclonedx-py" requirements requirements/postgres.txt --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o build/sbom.json
+
+# Compared with what was looked at before; a new find is a secret, or goes into the list: `make secrets accept=1`.
+secrets: $(VENV)/dev ## Look for secrets in all files that git knows
+	"$(BIN)/python" -m tests.secretscan $(if $(accept),--accept)
 
 bench: $(VENV)/dev ## Measure all, each with a baseline of the same run; full=1 takes hours and fills docs/performance.md
 	"$(BIN)/python" -m bench $(if $(full),--full)

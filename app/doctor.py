@@ -46,6 +46,7 @@ from app.records import migrate, tokens
 from app.repair import connecting
 from app.sync import mapping
 from app.sync.connection import Connection
+from connectors._networks import transport
 from connectors.contract import Can, NeedsHuman, Problem, TryLater
 
 # Vendors refuse, and so do we, what was signed more than 300 s ago (HubSpot, "Validating requests", v3).  A fifth of it
@@ -351,12 +352,19 @@ def _vendor_clock(found: list[Finding], one: ConnectionConfig, env: Mapping[str,
     url = kind.base_url(connection_settings(one, {s.name: s.secret for s in kind.settings}, env))
     asked = clock.now()
     try:
-        answer = httpx.head(url, timeout=TIMEOUT)  # without credentials: whatever it answers, it says when
+        answer = _asked("HEAD", url, internal=one.internal)  # without credentials: whatever it answers, it says when
         theirs = parsedate_to_datetime(answer.headers["date"])  # RFC 9110, 6.6.1
-    except (httpx.HTTPError, KeyError, ValueError):
+    except (httpx.HTTPError, NeedsHuman, KeyError, ValueError):
         return
     if theirs.tzinfo is not None:
         _clock(found, one.name, theirs, asked)
+
+
+def _asked(method: str, url: str, *, internal: bool) -> httpx.Response:
+    """An answer, by the way that calls to vendors go.  httpx.HTTPError, NeedsHuman for where none may lead."""
+    way = transport(httpx.URL(url).host, internal=internal, connections=1)
+    with httpx.Client(transport=way, timeout=TIMEOUT) as client:
+        return client.request(method, url)
 
 
 def _webhooks(found: list[Finding], settings: Settings, config: Config, *, offline: bool) -> None:
@@ -391,8 +399,10 @@ def _takes(config: ConnectionConfig) -> bool:
 
 def _reachable(found: list[Finding], public: str) -> bool:
     try:
-        answer = httpx.get(f"{public}/health/live", timeout=TIMEOUT)
+        answer = _asked("GET", f"{public}/health/live", internal=True)
         message = None if answer.status_code == 200 else f"answers {answer.status_code} at /health/live"
+    except NeedsHuman as error:
+        message = str(error)
     except httpx.HTTPError as error:
         message = f"cannot be reached from here ({type(error).__name__})"
     if message is not None:

@@ -2,7 +2,8 @@
 
 Never on stdout, which belongs to what a command prints.  No line names a person or a secret: what looks like an e-mail
 address is replaced whoever wrote it (vendors quote addresses in their errors), fields with telling names are blanked,
-the query of a URL is cut off, and a traceback carries no values.  Handlers of this module are the only ones.
+the query of a URL is cut off, and a traceback carries no values.  No value ends a line, begins another, colours it or
+turns its direction: such characters are written out.  Handlers of this module are the only ones.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ _ADDRESS: Final = re.compile(r"[^\s<>\"'(),;:]{1,64}(?:@|%40)[^\s<>\"'(),;:]{1,2
 _QUERY: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?\"']+)\?[^\s\"')]+", re.IGNORECASE)
 # A database URL's password: scheme://user:password@host
 _PASSWORD: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(?=@)", re.IGNORECASE)
+# What is not seen but acts: controls (C0, C1 and with them every escape sequence), separators of lines, marks of
+# direction (https://unicode.org/reports/tr9/#Directional_Formatting_Characters), halves of pairs that no stream takes.
+_ACTING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_TRACES: Final = frozenset({"exception", "stack"})  # of several lines on purpose
 _SECRET_NAMES: Final = frozenset(
     {"access_token", "api_key", "authorization", "body", "client_secret", "fields", "password", "secret", "token"}
 )
@@ -75,9 +80,20 @@ def set_up(level: str = "INFO", *, json: bool = False, stream: IO[str] | None = 
 
 def scrub(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Blank what could be a person or a secret; a processor of structlog."""
-    for key, value in event.items():
-        event[key] = _clean(key, value)
+    for key, value in list(event.items()):
+        if key in _TRACES and isinstance(value, str):
+            # Indented, so that no line of a message inside it looks like a line of the log.
+            event[key] = "\n".join(f"  {visible(clean(line))}" for line in value.splitlines())
+        elif visible(key) == key:
+            event[key] = _clean(key, value)
+        else:
+            event[visible(key)] = _clean(key, event.pop(key))
     return event
+
+
+def visible(text: str) -> str:
+    """A text with whatever acts on a terminal or a file of lines written out, as Python writes it."""
+    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def clean(text: str) -> str:
@@ -89,13 +105,13 @@ def _clean(key: str, value: Any) -> Any:
     if key.lower() in _SECRET_NAMES:
         return "<hidden>"
     if isinstance(value, str):
-        return clean(value)
+        return visible(clean(value))
     if isinstance(value, Mapping):
-        return {k: _clean(str(k), v) for k, v in value.items()}
+        return {visible(str(k)): _clean(str(k), v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean("", v) for v in value]
     if isinstance(value, bytes):
         return "<hidden>"
     if value is None or isinstance(value, bool | int | float):
         return value
-    return clean(str(value))
+    return visible(clean(str(value)))

@@ -69,6 +69,7 @@ from app.sync.fetch import Fetch
 from app.sync.summarising import Summarise
 from app.worker import SILENT_MS, Wake, Workers
 from connectors._http import Http
+from connectors._networks import own
 from connectors._oauth import Authority
 from connectors._oauth_facts import Client, grant_of
 from connectors.contract import Connector, Side, missing
@@ -105,6 +106,15 @@ def only_of(config: ConnectionConfig, map_: mapping.Map, way: str) -> Only:
     return only
 
 
+def public_url_of(settings: Settings, config: Config) -> str | None:
+    """How vendors reach the door; None where nothing says it.  Raises ConfigError for what is no place of ours."""
+    url = config.public_url if config.public_url is not None else settings.public_url
+    try:
+        return url if url is None else own(url)
+    except ValueError as error:
+        raise ConfigError(f"public_url: {error}") from None
+
+
 class Tandem:
     """Everything, built but not started."""
 
@@ -130,7 +140,7 @@ class Tandem:
         self.clients: dict[str, Http] = {}
         self.access: dict[str, Access] = {}
         self.worker_id = leases.new_worker_id()
-        public = config.public_url if config.public_url is not None else settings.public_url
+        public = public_url_of(settings, config)
         self.trace = tracing.of(config.traces, env, self.worker_id, public)
         self.connections = Connections(
             {c.name: self._connection(c, env) for c in config.connections},
@@ -293,7 +303,11 @@ class Tandem:
             either = f"{variable_of(config.name, facts.instead_of)} (a key of your own) or settings.client_id (OAuth)"
             raise ConfigError(f"connection {config.name}: both are set: {either}; take one of them away")
         authority = Authority(
-            facts, grant_of(facts, values), Client.of(values), now=lambda: clock.to_ms(clock.now()) / 1000
+            facts,
+            grant_of(facts, values),
+            Client.of(values),
+            now=lambda: clock.to_ms(clock.now()) / 1000,
+            internal=config.internal,
         )
         keys = Keys.of(self.settings.encryption_keys)
         self.access[config.name] = Access(self.database, config.name, authority, keys, self.worker_id)
@@ -313,6 +327,7 @@ class Tandem:
             tokens=self._tokens(config, kind, values),
             share=config.call_share,
             timeout=max(self.settings.http_timeout, kind.timeout),
+            internal=config.internal,
             ledger=Budgets(self.database, config.name) if self.shares_budgets else None,
             on_call=count,
         )

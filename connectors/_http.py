@@ -7,7 +7,6 @@ table from status to next step.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import re
 import time
@@ -25,6 +24,9 @@ import tenacity
 from connectors._answers import GATEWAY, LONGEST_WAIT, PAUSES, SAFE, STEPS, Step, retry_after, step
 from connectors._breaker import Breaker
 from connectors._budget import Budget
+from connectors._decoding import ACCEPTED, pieces
+from connectors._networks import loopback, refusal
+from connectors._networks import transport as guarded
 from connectors._oauth_facts import Token, Tokens
 from connectors._shared_budget import Ledger, SharedBudget
 from connectors._slots import Slots
@@ -104,6 +106,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         tokens: Tokens | None = None,
         timeout: float = 30.0,
+        internal: bool = False,
         transport: httpx.BaseTransport | None = None,
         steps: Mapping[int, Step] | None = None,
         reserve: float = 0.1,
@@ -117,13 +120,16 @@ class Http:
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """See the class.  ValueError for a base URL that is not https (http on the loopback is fine).
+        """See the class.  ValueError for a base URL that is not https (http on the loopback is fine), or that leads to
+        an address which may not be called.
 
         ``hosts``: names that may be called, ``*.example.com`` for all below example.com; the base URL's own host and
         port always may.  ``share``: the part of the published rate that we use; the rest is left for humans.
         ``reserve``: the part of our share that only urgent calls get.  ``patience``: seconds that a call may be held
         back by budget, and by concurrency.  ``timeout``: seconds that all tries of a call may take together.
         ``ledger``: where several processes count their calls together; None: this one is alone.
+        ``internal``: the vendor's names may mean addresses of a private network; those of this machine only where the
+        base URL says so, link-local ones never (``connectors/_networks.py``).
         ``tokens``: gives each request its Authorization; a token that is not taken (401) is renewed once.
         ``steps``: overrides of STEPS, by status.  ``on_call(method, family, status, seconds)`` hears of each try; the
         status is 0 where no answer came.  ``now``: monotonic seconds.
@@ -131,9 +137,12 @@ class Http:
         self._base = httpx.URL(base_url.rstrip("/"))
         if not self._base.host or self._base.userinfo or self._base.query or self._base.fragment:
             raise ValueError("base_url is not like https://host/path, without user, query and fragment")
-        at_home = _loopback(self._base.host)
+        at_home = loopback(self._base.host)
         if self._base.scheme != "https" and not (self._base.scheme == "http" and at_home):
             raise ValueError(f"base_url must be https (http only on the loopback): {self._base.host}")
+        why = refusal(self._base.host, internal=internal)
+        if why is not None:
+            raise ValueError(f"base_url: {self._base.host} is {why}")
         self._hosts = frozenset(host.lower() for host in hosts)
         self._steps = {**STEPS, **(steps if steps is not None else {})}
         self._tokens = tokens
@@ -154,13 +163,16 @@ class Http:
         self._budget = counted(limits, share=share, reserve=reserve, patience=patience, now=now, sleep=sleep)
         self._breaker = Breaker(failures=breaker_failures, seconds=breaker_seconds, now=now)
         self._slots = Slots(limits.concurrency, lambda: self._budget.sharers)
+        most = max(1, limits.concurrency)
+        if transport is None:
+            transport = guarded(self._base.host, internal=internal, connections=most)
         self._client = httpx.Client(
             auth=auth,
-            headers=dict(headers if headers is not None else {}),
+            headers={"Accept-Encoding": ACCEPTED, **(headers if headers is not None else {})},
             transport=transport,
             follow_redirects=False,
             trust_env=not at_home,  # a proxy has no way to our loopback
-            limits=httpx.Limits(max_connections=max(1, limits.concurrency)),
+            limits=httpx.Limits(max_connections=most),
             event_hooks={"request": [lambda request: self._allow(request.url)]},  # also what `auth` sends by itself
         )
 
@@ -334,7 +346,7 @@ class Http:
         response = self._client.send(request, stream=True)
         body = bytearray()
         try:
-            for chunk in response.iter_bytes():
+            for chunk in pieces(response):
                 body += chunk
                 if len(body) > self._max_bytes:
                     raise _TooLargeError
@@ -412,12 +424,3 @@ def _listed(host: str, hosts: Collection[str]) -> bool:
     """``*.example.com`` stands for all names below example.com, not for itself."""
     parts = host.split(".")
     return host in hosts or any("*." + ".".join(parts[i:]) in hosts for i in range(1, len(parts)))
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 6.3
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

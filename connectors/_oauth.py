@@ -64,18 +64,22 @@ class Authority:
         *,
         now: Callable[[], float],
         timeout: float = TIMEOUT,
+        internal: bool = False,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """``now``: seconds since 1970, for JWTs.  ValueError where the app lacks what its grant needs. No I/O."""
+        """``now``: seconds since 1970, for JWTs.  ``internal``: as of ``Http``.  No I/O.
+
+        ValueError where the app lacks what its grant needs, and for an address that may not be called.
+        """
         self.facts, self.grant, self._client, self._now = facts, grant, client, now
         if grant is Grant.JWT and (client.key is None or client.subject is None):
             raise ValueError("JWT needs private_key and username")
         if grant is not Grant.JWT and client.secret is None:
             raise ValueError("client_secret is not set")
         self._key = _key(client.key) if grant is Grant.JWT and client.key is not None else None
-        self._http = _client(facts.token_url, timeout, transport)
+        self._http = _client(facts.token_url, timeout, transport, internal=internal)
         revoke = facts.revoke_url
-        self._revoking = _client(revoke, timeout, transport) if revoke is not None else None
+        self._revoking = _client(revoke, timeout, transport, internal=internal) if revoke is not None else None
 
     def __repr__(self) -> str:
         return f"<Authority {urlsplit(self.facts.token_url).hostname}>"
@@ -201,10 +205,19 @@ def _key(pem: str) -> RSAKey:
         raise ValueError("private_key is no RSA key in PEM form") from None
 
 
-def _client(url: str, timeout: float, transport: httpx.BaseTransport | None) -> Http:
+def _client(url: str, timeout: float, transport: httpx.BaseTransport | None, *, internal: bool) -> Http:
     parts = urlsplit(url)
     base = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
-    return Http(base_url=base, hosts=(), limits=Limits(), share=1.0, reserve=0.0, timeout=timeout, transport=transport)
+    return Http(
+        base_url=base,
+        hosts=(),
+        limits=Limits(),
+        share=1.0,
+        reserve=0.0,
+        timeout=timeout,
+        internal=internal,
+        transport=transport,
+    )
 
 
 def _object(response: httpx.Response) -> Mapping[str, Any]:

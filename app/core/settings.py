@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from app.core import bounded_yaml
 from app.core._lengths import Span
 from app.core._settings_alarms import AlarmsConfig
 from app.core._settings_traces import TracesConfig
@@ -146,6 +147,7 @@ class ConnectionConfig(BaseModel):
     canary: CanaryConfig = CanaryConfig()  # to whom mode canary writes
     mapping: Path | None = None  # None = the shipped mappings/<connector>.yaml
     settings: dict[str, str] = Field(default_factory=dict)
+    internal: bool = False  # its names may mean addresses of a private network
     call_share: float = Field(default=0.8, gt=0, le=1)  # our part of the vendor's published rate; the rest is humans'
     poll_seconds: float = Field(default=300, ge=1)  # between polls while they find nothing new
     poll_least_seconds: float = Field(default=60, ge=1)  # between polls while they find what no webhook told
@@ -339,12 +341,7 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: not found; `tandem init` writes one, or set TANDEM_CONFIG") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    data = bounded_yaml.load(text, str(path))
     if data is None:
         data = {}
     if not isinstance(data, dict):

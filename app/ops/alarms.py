@@ -16,7 +16,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import Asked, By, Moment, NameText, Shape, moment
+from app.ops.shapes import Asked, By, Moment, NameText, Shape, Text, moment
 from app.records import alarms, suspended
 from app.repair import freshness, schema
 from app.sync.connection import Connections
@@ -63,7 +63,7 @@ class ResumeAsked(Asked):
 
     by: By = Field(description="The operator's name; it is kept.", examples=["Kim"])
     connection: NameText = Field(examples=["hubspot"])
-    field: str = Field(min_length=1, max_length=200, description="In the vendor's words.", examples=["jobtitle"])
+    field: Text = Field(min_length=1, max_length=200, description="In the vendor's words.", examples=["jobtitle"])
 
 
 class Fresh(Shape):

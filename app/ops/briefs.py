@@ -23,7 +23,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import invalid, known_query
-from app.ops.shapes import Asked, By, Id, Moment, Shape, Since, Until
+from app.ops.shapes import Asked, By, Id, LooseTime, Moment, Shape, Since, Until
 from app.records import briefs
 
 log = structlog.get_logger(__name__)
@@ -76,8 +76,8 @@ class BriefAsked(Asked):
     """That the brief of a period is to be kept."""
 
     by: By = Field(description="The operator's name; it is kept.", examples=["Kim"])
-    since: datetime | None = Field(default=None, description="Without it: the end of the last one.")
-    until: datetime | None = Field(default=None, description="Without it: now.")
+    since: LooseTime | None = Field(default=None, description="Without it: the end of the last one.")
+    until: LooseTime | None = Field(default=None, description="Without it: now.")
 
 
 def period(db: Db, since: datetime | None, until: datetime | None) -> tuple[int, int]:
@@ -133,8 +133,12 @@ def brief_api(database: Database) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["brief"], dependencies=[Depends(allowed), Depends(known_query)])
     known = Known()
+    text: dict[str, Any] = {"schema": {"type": "string"}}
+    forms: dict[int | str, dict[str, Any]] = {
+        200: {"description": "As asked for by `form`.", "content": {"text/html": text, "text/markdown": text}}
+    }
 
-    @router.get("/brief", response_model=BriefShown)
+    @router.get("/brief", response_model=BriefShown, responses=forms)
     def show_brief(since: Since = None, until: Until = None, form: ByForm = Form.JSON) -> Response | BriefShown:
         """Make the brief of a period, without keeping it; without a period, since the last one that was kept."""
         try:
@@ -162,7 +166,7 @@ def brief_api(database: Database) -> APIRouter:
         following = (rows[-1]["id"],) if len(rows) == limit else None
         return Page(items=[line(row) for row in rows], next=paging.encode("briefs", following))
 
-    @router.get("/briefs/{brief_id}", response_model=BriefShown)
+    @router.get("/briefs/{brief_id}", response_model=BriefShown, responses=forms)
     def show_kept(brief_id: Id, form: ByForm = Form.JSON) -> Response | BriefShown:
         """Show a brief as it was handed out."""
         with database.read() as db:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from sqlalchemy import Connection as Db
 from sqlalchemy import RowMapping, select
 
@@ -23,7 +23,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import Email, Id, Moment, Shape, moment
+from app.ops.shapes import Email, Id, Moment, Shape, Time, moment
 from app.push import work
 from app.records import merges, proposals
 from app.sync.connection import Connections, spellings
@@ -34,7 +34,7 @@ UNDECIDED: Final = 50  # proposals named with a contact
 c, n, k, w, h = t.contact.c, t.contact_key.c, t.link.c, t.work.c, t.history.c
 
 UpdatedSince = Annotated[
-    AwareDatetime | None,
+    Time | None,
     Query(description="Only those updated at this moment or later.", examples=["2026-01-31T08:00:00Z"]),
 ]
 

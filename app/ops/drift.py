@@ -17,7 +17,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import Asked, By, ByConnection, Id, Moment, NameText, Shape, moment
+from app.ops.shapes import Asked, By, ByConnection, Id, Moment, NameText, Shape, Text, moment
 from app.records import drift
 from app.repair import runs
 from app.repair.runs import Plan
@@ -29,7 +29,8 @@ LATEST: Final = 50
 
 Why = Literal["unseen", "unwritten", "held", "extra", "missing"]
 ByField = Annotated[
-    str | None, Query(min_length=1, max_length=200, description="Only of this field.", examples=["city"])
+    Text | None,
+    Query(min_length=1, max_length=200, description="Only of this field.", examples=["city"]),
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 from sqlalchemy import Connection as Db
 from sqlalchemy import RowMapping, func, select
 
@@ -23,7 +23,7 @@ from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
 from app.ops.replay import CLOSED, Replay, obstacle, requeue
-from app.ops.shapes import BIGGEST, Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Until, moment
+from app.ops.shapes import BIGGEST, Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Time, Until, moment
 from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
@@ -112,8 +112,8 @@ class ReplayAsked(Asked):
     """Which events to replay: all that were closed, or fewer."""
 
     connection: NameText | None = Field(default=None, description="Only of this connection.", examples=["hubspot"])
-    since: AwareDatetime | None = Field(default=None, description="Received at this moment or later.")
-    until: AwareDatetime | None = Field(default=None, description="Received before this moment.")
+    since: Time | None = Field(default=None, description="Received at this moment or later.")
+    until: Time | None = Field(default=None, description="Received before this moment.")
     contact: Annotated[int, Field(ge=1, le=BIGGEST)] | None = Field(
         default=None, description="Only of this contact's records.", examples=[42]
     )

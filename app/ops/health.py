@@ -177,6 +177,9 @@ class Examiner:
         return 0 if since is None else max(0, now - since)
 
 
+_TEXT: Final = {"schema": {"type": "string"}}
+
+
 def health(examiner: Examiner, metrics: Metrics) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["health"])
@@ -208,7 +211,10 @@ def health(examiner: Examiner, metrics: Metrics) -> APIRouter:
         dependencies=[Depends(allowed)],
         response_class=Response,
         responses={
-            200: {"description": "The figures.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            200: {
+                "description": "The figures.",
+                "content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT},
+            },
         },
     )
     def figures(request: Request) -> Response:

@@ -22,15 +22,15 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import Asked, By, Id, Moment, Reason, Shape, moment
+from app.ops.shapes import Asked, By, Id, Moment, Reason, Shape, Text, moment
 from app.records import leads, merges
 from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
 
-ByStage = Annotated[str | None, Query(max_length=60, description="Only at this stage.", examples=["mql"])]
+ByStage = Annotated[Text | None, Query(max_length=60, description="Only at this stage.", examples=["mql"])]
 ByStatus = Annotated[Standing | None, Query(description="Only those that stand so.")]
-ByOwner = Annotated[str | None, Query(max_length=320, description="Only of this colleague, by address.")]
+ByOwner = Annotated[Text | None, Query(max_length=320, description="Only of this colleague, by address.")]
 Flagged = Annotated[bool, Query(description="Only those of which something is not as agreed.")]
 
 

@@ -23,7 +23,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import BIGGEST, Id, Moment, Shape, moment
+from app.ops.shapes import BIGGEST, Id, Moment, Shape, Text, moment
 from app.push import readable
 from app.records import engagements as acts
 from app.records import merges, objects, surveys
@@ -34,7 +34,7 @@ STEPS: Final = 200
 co, d, b, s = t.company.c, t.deal.c, t.belonging.c, t.deal_step.c
 
 ByContact = Annotated[int, Query(ge=1, le=BIGGEST, description="Whose.", examples=[42])]
-ByDomain = Annotated[str | None, Query(min_length=1, max_length=253, description="Only with this registrable domain.")]
+ByDomain = Annotated[Text | None, Query(min_length=1, max_length=253, description="Only with this registrable domain.")]
 ByStatus = Annotated[DealStatus | None, Query(description="Only those that stand so.")]
 
 
@@ -346,7 +346,7 @@ def objects_api(database: Database) -> APIRouter:
         with database.read() as db:
             return deal(db, deal_id)
 
-    @router.get("/engagements")
+    @router.get("/engagements", responses={404: {}})
     def list_engagements(contact: ByContact, limit: Limit = 50, after: After = None) -> Page[Engagement]:
         """List what a contact did and what was done with it, the newest first."""
         with database.read() as db:

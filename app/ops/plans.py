@@ -168,7 +168,7 @@ def plans_api(database: Database, connections: Connections) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/ops", tags=["plan"], dependencies=[Depends(allowed), Depends(known_query)])
 
-    @router.get("/plan")
+    @router.get("/plan", responses={404: {}})
     def list_planned(connection: ByConnection = None, limit: Limit = 50, after: After = None) -> Page[LineShown]:
         """List what would be written if all were live, contact by contact, in the order of their ids.
 
@@ -189,7 +189,7 @@ def plans_api(database: Database, connections: Connections) -> APIRouter:
         more = bool(ids) and (len(ids) == LOOKED_AT or last < ids[-1])
         return Page(items=[line_shown(line) for line in found], next=paging.encode("plan", (last,)) if more else None)
 
-    @router.post("/plan")
+    @router.post("/plan", responses={404: {}})
     def summarise_plan(asked: PlanAsked | None = None) -> PlanList:
         """Plan all contacts and answer with the figures; nothing is written.
 
@@ -199,7 +199,7 @@ def plans_api(database: Database, connections: Connections) -> APIRouter:
         tallies = survey.survey(database, connections, names)
         return PlanList(items=[plan_shown(tally, connections[name]) for name, tally in tallies.items()])
 
-    @router.get("/backfill")
+    @router.get("/backfill", responses={404: {}})
     def show_backfill(connection: ByConnection = None) -> ReadingList:
         """Show how far the first complete reading of each connection is."""
         names = chosen(connections, connection)

@@ -25,7 +25,7 @@ from app.ops._ratchet import ConsentWhy, consents_of
 from app.ops._standings import Around, Standing, around, standing
 from app.ops.auth import allowed
 from app.ops.problems import known_query
-from app.ops.shapes import Id, Moment, Shape, moment
+from app.ops.shapes import Id, Moment, Shape, Text, moment
 from app.records import contacts as people
 from app.records import refusals
 from app.records.contacts import Contact
@@ -317,7 +317,7 @@ def _befores(db: Db, contact: int, names: list[str]) -> dict[str, tuple[Any, str
     return found
 
 
-OneField = Annotated[str | None, Query(max_length=100, description="Only this field.", examples=["city"])]
+OneField = Annotated[Text | None, Query(max_length=100, description="Only this field.", examples=["city"])]
 
 
 def provenance_api(database: Database, connections: Connections) -> APIRouter:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -33,6 +32,7 @@ from app.ops._scorecards_shown import (
 )
 from app.ops.auth import allowed
 from app.ops.problems import known_query
+from app.ops.shapes import Day
 from app.sync.connection import Connections
 
 Dimension = Literal["channel", "campaign", "variant", "persona", "profile", "team", "did"]
@@ -42,10 +42,10 @@ Milestone = Literal["lead", "mql", "sal", "sql", "opportunity"]
 Export = Literal["lead_rounds", "lead_sources", "lead_steps", "deals", "programme_members", "scores"]
 
 Since = Annotated[
-    date | None,
+    Day | None,
     Query(description=f"The first day, UTC; {DEFAULT_DAYS} days before the end without it.", examples=["2026-01-01"]),
 ]
-Until = Annotated[date | None, Query(description="The last day, UTC; today without it.", examples=["2026-03-31"])]
+Until = Annotated[Day | None, Query(description="The last day, UTC; today without it.", examples=["2026-03-31"])]
 ByPer = Annotated[Per, Query(description="The periods of the trend.")]
 Value = Annotated[
     str, Query(max_length=300, description="Only of this value of `by`.", pattern=r"^[^\x00]*$", examples=["ads"])

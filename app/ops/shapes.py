@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Path, Query
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -39,11 +40,26 @@ Moment = Annotated[
 ]
 """A time as answered: always with milliseconds, so that texts sort as times do."""
 
+FIRST_YEAR, LAST_YEAR = 1900, 2999  # whatever is added or taken away, it stays within the calendar
+
+
+def _in_calendar(at: Any) -> Any:
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise ValueError(f"a year from {FIRST_YEAR} to {LAST_YEAR}")
+    return at
+
+
+Day = Annotated[date, AfterValidator(_in_calendar)]
+Time = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
+LooseTime = Annotated[datetime, AfterValidator(_in_calendar)]
+"""A moment, or one in UTC that does not say so."""
+
 Station = Literal["sync", "push"]
 Status = Literal["pending", "done", "ignored", "parked", "dead"]
 
 Id = Annotated[int, Path(ge=1, le=BIGGEST, description="Its number.")]
 NameText = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
+Text = Annotated[str, StringConstraints(pattern=_NO_NUL)]
 CodeText = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_NO_NUL)]
 Name = Annotated[NameText, Path(description="The connection's name, as tandem.yml says it.")]
 ByConnection = Annotated[NameText | None, Query(description="Only of this connection.", examples=["hubspot"])]
@@ -55,8 +71,8 @@ Email = Annotated[
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_NUL)]
 By = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=_NO_NUL)]
 """Who decides something; kept with the decision."""
-Since = Annotated[AwareDatetime | None, Query(description="From this moment on.", examples=["2026-01-31T08:00:00Z"])]
-Until = Annotated[AwareDatetime | None, Query(description="Before this moment.", examples=["2026-02-01T08:00:00Z"])]
+Since = Annotated[Time | None, Query(description="From this moment on.", examples=["2026-01-31T08:00:00Z"])]
+Until = Annotated[Time | None, Query(description="Before this moment.", examples=["2026-02-01T08:00:00Z"])]
 
 
 class Shape(BaseModel):

@@ -22,15 +22,15 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import Asked, By, Id, Moment, Reason, Shape, moment
+from app.ops.shapes import Asked, By, Id, Moment, Reason, Shape, Text, moment
 from app.records import clocks
 from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
 
 ByState = Annotated[State | None, Query(description="Only in this state; without it all that have not ended.")]
-ByOwner = Annotated[str | None, Query(max_length=320, description="Only of this colleague, by address.")]
-ByTeam = Annotated[str | None, Query(max_length=200, description="Only of colleagues of this team.")]
+ByOwner = Annotated[Text | None, Query(max_length=320, description="Only of this colleague, by address.")]
+ByTeam = Annotated[Text | None, Query(max_length=200, description="Only of colleagues of this team.")]
 
 
 class ClockShown(Shape):

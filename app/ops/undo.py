@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import APIRouter, Depends, Response
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from app.core.clock import to_ms
 from app.core.errors import NotPossible
 from app.ops.auth import allowed
 from app.ops.problems import known_query
-from app.ops.shapes import BIGGEST, Asked, By, NameText, Shape
+from app.ops.shapes import BIGGEST, Asked, By, NameText, Shape, Time
 from app.repair.past import Which
 from app.repair.undoing import SAMPLE, WHY_NOT, Change, Plan, Undo
 
@@ -30,7 +30,7 @@ class UndoAsked(Asked):
     run: Number | None = Field(default=None, description="What this run changed: an undo, or a replay.", examples=[3])
     contact: Number | None = Field(default=None, description="Only of this contact.", examples=[42])
     field: FieldText | None = Field(default=None, description="Only of this field.", examples=["city"])
-    since: AwareDatetime | None = Field(default=None, description="Only what was stored at this moment or later.")
+    since: Time | None = Field(default=None, description="Only what was stored at this moment or later.")
     connection: NameText | None = Field(default=None, description="Only what came from there.", examples=["hubspot"])
     dry_run: bool = Field(default=True, description="Only show what would be put back.")
     expect: Annotated[int, Field(ge=0)] | None = Field(

@@ -62,8 +62,8 @@ def show(
     columns = ("marketing owed", "period", "judgement", "so far", "target")
     print_table("", columns, owed, empty="no promise of marketing")
     money = [(m.currency, m.opened, m.won, m.lost, m.sourced, m.influenced) for m in card.money]
-    columns = ("money", "opened", "won", "lost", "won: sourced", "won: influenced")
-    print_table("", columns, money, empty="no money")
+    about_money = ("money", "opened", "won", "lost", "won: sourced", "won: influenced")
+    print_table("", about_money, money, empty="no money")
     print_table(
         "",
         ("target", "per", "at least", "so far", "passed"),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ from connectors.contract import (
     Side,
     TryLater,
 )
-from tests.apihelp import MAPPING, Api, add, add_contacts, new_database, token
+from tests.apihelp import MAPPING, Api, add, add_contacts, token
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60  # seconds until a wait for another process is given up
@@ -188,7 +189,13 @@ class Vendor(Connector):
         return Schema(kind, PROPERTIES)
 
 
-database = pytest.fixture(new_database)
+@pytest.fixture
+def database(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
+    """A SQLite database as the migrations leave it."""
+    shutil.copy(sqlite_template, tmp_path / "tandem.db")
+    store = Database(f"sqlite:///{tmp_path / 'tandem.db'}")
+    yield store
+    store.close()
 
 
 class Site:

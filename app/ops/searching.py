@@ -46,12 +46,8 @@ def _numbers(db: Db, connections: Connections, words: str) -> Iterator[int]:
         having = people.owners(db, [("email", spelled) for spelled in spellings(connections, words)])
         yield from (contact for of in having.values() for contact, _ in sorted(of))
     elif not re.search(r"\s", words):
-        named = (
-            select(k.contact_id)
-            .where(k.connection.in_(sorted(connections)), k.kind == "contact", k.remote_id == words)
-            .limit(MOST)
-        )
-        yield from db.execute(named).scalars()
+        own = (k.connection.in_(sorted(connections)), k.kind == "contact", k.remote_id == words)
+        yield from db.execute(select(k.contact_id).where(*own).limit(MOST)).scalars()
     wanted = [{"full_name": words}]
     if re.search(r"\d{5}", re.sub(r"[\s()/.-]", "", words)):
         wanted.append({"phone": words})

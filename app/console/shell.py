@@ -194,7 +194,7 @@ def told(problem: Exception) -> tuple[int, str]:
 
 def link(path: str, **query: Any) -> str:
     """A path with the parameters that say something."""
-    said = {name: value for name, value in query.items() if value not in {None, "", False}}
+    said = {name: value for name, value in query.items() if value is not None and value not in ("", False)}
     return f"{path}?{urlencode(said)}" if said else path
 
 

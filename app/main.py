@@ -365,6 +365,7 @@ class Tandem:
                 wake=self.wake,
                 worker_expected=workers,
                 connecting=self.connecting,
+                public_url=self.public_url,
             )
         )
         return _Beside(self.door, api)

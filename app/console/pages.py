@@ -11,7 +11,7 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from app.console import dead, overview, people, review
+from app.console import accounts, dead, overview, people, review
 from app.console.edit import Editor
 from app.console.live import demo_routes
 from app.console.menu import Entry
@@ -32,7 +32,7 @@ class Page(Protocol):
         """Its paths."""
 
 
-PAGES: Final[tuple[Page, ...]] = (overview, people, review, dead)
+PAGES: Final[tuple[Page, ...]] = (overview, people, review, dead, accounts)
 """The pages in the order of the navigation: a new one is one line here."""
 
 
@@ -44,11 +44,13 @@ def console(
     wake: Callable[[], None] = lambda: None,
     worker_expected: bool = False,
     connecting: Connecting | None = None,
+    public_url: str | None = None,
 ) -> APIRouter:
     """The routes of the pages.
 
     ``demo``: ``/`` shows and edits two simulated vendors, and the people are made up.  ``wake`` is called after
     everything that gives the workers something to do.  ``connecting``: of the connections that use OAuth.
+    ``public_url``: under which vendors reach this service.
     """
     router = APIRouter(include_in_schema=False)
     texts = static_files()
@@ -58,6 +60,7 @@ def console(
         wake,
         Examiner(database, connections, worker_expected=worker_expected),
         connecting if connecting is not None else Connecting(database, {}, public_url=""),
+        public_url,
         demo,
         [page.ENTRY for page in PAGES],
         environment(texts),

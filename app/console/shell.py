@@ -111,13 +111,14 @@ class Shell:
     wake: Callable[[], None]
     examiner: Examiner
     connecting: Connecting
+    public_url: str | None  # under which vendors reach us; None: not said
     demo: bool  # the people are made up: a browser on this machine sees them without a token
     entries: Sequence[Entry]
     templates: jinja2.Environment
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         """A whole page; htmx takes out of it what it shows anew (``hx-select``)."""
-        body = self.templates.get_template(template).render({**self.around(request), **values})
+        body = self.templates.get_template(template).render({**values, **self.around(request)})
         return Response(body, status, media_type="text/html", headers=HEADERS)
 
     def around(self, request: Request) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from app.console import accounts, dead, overview, people, review
+from app.console import accounts, dead, flow, mapped, overview, people, planned, review
 from app.console.edit import Editor
 from app.console.live import demo_routes
 from app.console.menu import Entry
@@ -32,7 +32,7 @@ class Page(Protocol):
         """Its paths."""
 
 
-PAGES: Final[tuple[Page, ...]] = (overview, people, review, dead, accounts)
+PAGES: Final[tuple[Page, ...]] = (overview, flow, people, review, dead, accounts, planned, mapped)
 """The pages in the order of the navigation: a new one is one line here."""
 
 

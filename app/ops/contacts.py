@@ -168,6 +168,11 @@ def listing(
     return Page(items=chosen(db, [row["id"] for row in rows]), next=paging.encode("contacts", following))
 
 
+def more_than(db: Db, limit: int) -> bool:
+    """Whether there are more contacts than this; looks at so many rows."""
+    return len(db.execute(select(c.id).order_by(c.id).limit(limit + 1)).all()) > limit
+
+
 def chosen(db: Db, numbers: Sequence[int]) -> list[ContactSummary]:
     """These contacts, in the order of their numbers; who is not there is left out."""
     found = db.execute(select(t.contact).where(c.id.in_(numbers)).order_by(c.id)).mappings().all() if numbers else []

@@ -15,7 +15,7 @@ from app.push import survey
 from app.repair.reading import readings
 
 ENTRY: Final = Entry("Plan", f"{ROOT}/plan", "Service", "p")
-LOOKED_AT: Final = 100  # contacts that one page looks at
+LOOKED_AT: Final = 50  # contacts that one page looks at
 COUNTED: Final = 5_000  # contacts that are planned while a person waits
 
 Chosen = Annotated[NameText | None, Query()]

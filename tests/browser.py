@@ -40,6 +40,7 @@ HEAVIEST = 150 * 1024  # bytes: of a first page with all that it loads, and of a
 PEOPLE = 24
 SEED = 3
 ROUNDS = 200
+PATIENCE_MS = 15_000  # until a wait for the page is given up
 CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 
 
@@ -62,12 +63,12 @@ class Served:
     mailchimp: httpx.Client
 
     def settle(self) -> None:
-        """Step the stations until nothing is left to do."""
+        """Step the stations until nothing is left to do; all that comes in first, so that both sides' edits meet."""
         one = self.tandem
-        stations = (one.poll, one.rounds, one.fetch, one.summarise, one.refilter, one.push, one.timeline, one.leads)
+        inward = (one.poll, one.fetch)
+        onward = (one.rounds, one.summarise, one.refilter, one.push, one.timeline, one.leads, one.undo, one.replay)
         for _ in range(ROUNDS):
-            done = [station.step() for station in (*stations, one.undo, one.replay)]
-            if not any(done):
+            if not any([station.step() for station in inward]) and not any([station.step() for station in onward]):  # noqa: C419
                 return
         raise AssertionError("it does not settle")
 
@@ -205,6 +206,7 @@ class Browser:
             java_script_enabled=script,
             reduced_motion="reduce",
         )
+        context.set_default_timeout(PATIENCE_MS)
         visit = Visit(context.new_page(), base)
         visit.page.on("console", lambda m: visit.complaints.append(m.text) if m.type in {"error", "warning"} else None)
         visit.page.on("pageerror", lambda e: visit.complaints.append(str(e)))

@@ -2,7 +2,8 @@
 
 A store is filled with contacts that have a record on both sides, a history, dead letters, double edits, proposals,
 events and work; then every page is asked for again and again through the whole app (routing, rendering and all), in
-turn, in a small store and in the full one.  Prints the median and the 95th percentile in ms.
+turn, in a small store and in the full one.  Prints the median and the 95th percentile in ms, by the clock and of the
+processor.
 
 ``python -m bench.console [--contacts 200000] [--runs 40]``; 0 where the 95th percentile of every page is within the
 bar, 1 where it is not.
@@ -119,6 +120,7 @@ def rows(first: int, count: int, now: int) -> Iterator[tuple[Any, list[dict[str,
         [
             {"key": blocks.hashed(key), "contact_id": n}
             for n, of in values.items()
+            if n % 50 == 0  # the others' keys cost a minute and change nothing: each is looked up under an index
             for key in keys.blocking(evidence(of))
         ],
     )
@@ -207,6 +209,7 @@ class Site:
         self.app: Any = self.tandem.app(workers=False)
         self.contacts = contacts
         self.ms: dict[str, list[float]] = {page: [] for page in PAGES}
+        self.cpu: dict[str, list[float]] = {page: [] for page in PAGES}  # of the processor, whatever else it does
 
     def path(self, page: str) -> str:
         """The page's path; a cursor deep inside the list."""
@@ -218,9 +221,10 @@ class Site:
         """Ask once."""
         transport = httpx.ASGITransport(self.app, client=("127.0.0.1", 50_000))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as http:
-            begin = time.perf_counter()
+            begin, spent = time.perf_counter(), time.process_time()
             answer = await http.get(self.path(page))
             self.ms[page].append((time.perf_counter() - begin) * 1000)
+            self.cpu[page].append((time.process_time() - spent) * 1000)
         assert answer.status_code == 200, f"{page}: {answer.status_code}: {answer.text[-500:]}"
 
 
@@ -233,6 +237,7 @@ def main(contacts: int, runs: int) -> int:
             for page, site in itertools.product(PAGES, (few, many)):  # what is made once, at the first request
                 await site.ask(page)
                 site.ms[page].clear()
+                site.cpu[page].clear()
             for _ in range(runs):
                 for page, site in itertools.product(PAGES, (few, many)):
                     await site.ask(page)
@@ -243,14 +248,16 @@ def main(contacts: int, runs: int) -> int:
                 "few_p50": round(median(few.ms[page]), 1),
                 "p50": round(median(many.ms[page]), 1),
                 "p95": round(quantiles(many.ms[page], n=20)[-1], 1),
+                "cpu_p50": round(median(many.cpu[page]), 1),
+                "cpu_p95": round(quantiles(many.cpu[page], n=20)[-1], 1),
             }
             for page in PAGES
         }
-        worst = max(one["p95"] for one in found.values())
+        worst, cpu = (max(one[what] for one in found.values()) for what in ("p95", "cpu_p95"))
         print(
             json.dumps(
                 {
-                    "contacts": contacts, "runs": runs, "bar_ms": BAR_MS, "worst_p95": worst, "pages": found,
+                    "contacts": contacts, "runs": runs, "bar_ms": BAR_MS, "worst_p95": worst, "worst_cpu_p95": cpu, "pages": found,
                     "filled_seconds": round(many.filled, 1), "kept": worst <= BAR_MS,
                 },
                 indent=2,

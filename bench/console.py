@@ -257,7 +257,8 @@ def main(contacts: int, runs: int) -> int:
         print(
             json.dumps(
                 {
-                    "contacts": contacts, "runs": runs, "bar_ms": BAR_MS, "worst_p95": worst, "worst_cpu_p95": cpu, "pages": found,
+                    "contacts": contacts, "runs": runs, "bar_ms": BAR_MS, "worst_p95": worst, "worst_cpu_p95": cpu,
+                    "pages": found,
                     "filled_seconds": round(many.filled, 1), "kept": worst <= BAR_MS,
                 },
                 indent=2,

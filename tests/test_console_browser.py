@@ -11,6 +11,7 @@ from sqlalchemy import select
 from app.core import tables as t
 from app.ops import matches
 from app.records import dead
+from app.repair import runs
 from tests.browser import HEAVIEST, Browser, Served, browser, console
 
 __all__ = ["browser", "console"]
@@ -111,6 +112,12 @@ def paths(story: Story) -> list[str]:
     conflict = story.conflict("Ulm", "Bonn")
     of = {"match": story.match(), "conflict": conflict, "contact": story.rows(t.conflict, id=conflict)[0]["contact_id"]}
     story.letter()
+    served = story.served
+    with story.database.write() as db:
+        served.tandem.metrics.recorder.flush(db)
+        runs.start(db, served.tandem.connections, None, repair=False, by="Kim")
+    while served.tandem.reconcile.step():
+        pass
     return [path.format(**of) for path in PAGES]
 
 

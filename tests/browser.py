@@ -165,7 +165,7 @@ class Visit:
         return self.page
 
     def check(self, *rules: str) -> None:
-        """No complaint on the console, no serious violation of WCAG (A and AA) found by axe; ``rules``: of these only."""
+        """Nothing on the browser's console, no serious violation of WCAG that axe finds; ``rules``: of these only."""
         found = [*self.complaints, *violations(self.page, rules)]
         assert not found, f"{self.page.url}: {found}"
 

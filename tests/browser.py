@@ -175,7 +175,7 @@ class Visit:
             return
         IMAGES.mkdir(parents=True, exist_ok=True)
         path = IMAGES / f"{name}.png"
-        self.page.screenshot(path=path, clip={"x": 0, "y": 0, "width": self.page.viewport_size["width"], "height": 600})
+        self.page.screenshot(path=path, clip={"x": 0, "y": 0, "width": self.page.viewport_size["width"], "height": 580})
         assert path.stat().st_size <= HEAVIEST, f"{path.name} has {path.stat().st_size} bytes"
 
 

@@ -333,6 +333,8 @@ def test_pages_keep_to_the_policy(pages: Console) -> None:
     answer = pages.ask("GET", "/console")
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["cache-control"] == "no-store"
+    # With no-referrer a browser would say "null" as the origin of our own forms, which the guard refuses.
+    assert answer.headers["referrer-policy"] == "same-origin"
     found = re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text)
     assert len(found) >= 4
     for path in found:
@@ -369,6 +371,9 @@ def test_every_page_is_in_the_document() -> None:
         (words.share(0), "0 %"),
         (words.share(0.00001), "< 0.01 %"),
         (words.share(0.005), "0.50 %"),
+        (words.share(0.456), "46 %"),
+        (words.share(0.9985), "99.85 %"),
+        (words.share(0.999999), "> 99.99 %"),
         (words.share(1), "100 %"),
         (words.label("consent:email"), "consent email"),
         (words.coded("ask `tandem <x>` now"), "ask <code>tandem &lt;x&gt;</code> now"),

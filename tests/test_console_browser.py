@@ -321,5 +321,5 @@ def test_a_script_of_somebody_else_is_found(console: Served, browser: Browser) -
         )
         page.evaluate("setTimeout(() => { throw new Error('broken') })")
         page.wait_for_timeout(0)
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match="broken.*image-alt"):
             visit.check()

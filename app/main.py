@@ -406,7 +406,17 @@ class Tandem:
             connecting=self.connecting,
             telling=self.telling,
         )
-        api.include_router(console(self.database, self.connections, demo=self.settings.demo))
+        api.include_router(
+            console(
+                self.database,
+                self.connections,
+                demo=self.settings.demo,
+                wake=self.wake,
+                worker_expected=workers,
+                connecting=self.connecting,
+                public_url=self.public_url,
+            )
+        )
         return _Beside(self.door, api)
 
 

@@ -76,6 +76,7 @@ BENCHES: Final = (
     ),
     Bench("clocks", "one question to the clocks of the agreement", "bench.clocks"),
     Bench("scorecard", "the scorecard from maintained sums", "bench.scorecard", ("--leads", "2000"), (), 90),
+    Bench("console", "the pages of the console among many contacts", "bench.console", (), (), 30),
     Bench("drain", "dirty links pushed by several workers on PostgreSQL", "bench.drain", ("--rounds", "1"), (), 30),
     Bench(
         "growth",

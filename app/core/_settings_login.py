@@ -12,7 +12,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class OidcConfig(BaseModel):
-    """An OpenID Connect provider.  Its client secret stands in ``TANDEM_OIDC_CLIENT_SECRET``; without: a public client."""
+    """An OpenID Connect provider.  Its client secret is ``TANDEM_OIDC_CLIENT_SECRET``; without: a public client."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,10 +1,11 @@
 """Who is answered, and with what: the gate before every route.
 
-A caller is known by a token (``Authorization: Bearer``, RFC 6750): the installation's, or a program's own; by the cookie
-of a session; or, where no token is configured and nobody has an account, by being on this machine: by the connection's
-own address, never by what a header says, and only under a loopback name, so that a page whose name is made to point
-here (DNS rebinding) reads nothing.  What the caller may is ``app.ops.access.permissions``'s word.  A browser's request
-that changes something has to come from our own pages, and with a session also to carry the session's form token.
+A caller is known by a token (``Authorization: Bearer``, RFC 6750): the installation's, or a program's own; by the
+cookie of a session; or, where no token is configured and nobody has an account, by being on this machine: by the
+connection's own address, never by what a header says, and only under a loopback name, so that a page whose name is
+made to point here (DNS rebinding) reads nothing.  What the caller may is ``app.ops.access.permissions``'s word.  A
+browser's request that changes something has to come from our own pages, and with a session also to carry the session's
+form token.
 https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
 """
 
@@ -25,7 +26,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.ops.access.around import FORM, Around
 from app.ops.access.auditing import HOLDER, Auditing
-from app.ops.access.permissions import UNASKED, Permission, needed
+from app.ops.access.permissions import UNASKED, needed
 from app.ops.access.principal import CALLER, INSTALLATION, LOCAL, Principal
 from app.ops.access.visitors import Visitors, form_token
 

@@ -9,6 +9,7 @@ from fastapi import Path, Query
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -20,6 +21,7 @@ from sqlalchemy import Select, func, select
 
 from app.core.clock import from_ms
 from app.core.db import now_ms
+from app.ops.access.principal import own_name
 
 COUNTED: Final = 10_000  # rows that a count looks at: an exact count of a large table costs as much as reading it
 BIGGEST: Final = 2**63 - 1  # both databases keep ids in 64 bits with a sign
@@ -53,8 +55,12 @@ Email = Annotated[
     Query(min_length=1, max_length=320, pattern=_NO_NUL, description="Only with this address, in any spelling of it."),
 ]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_NUL)]
-By = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=_NO_NUL)]
-"""Who decides something; kept with the decision."""
+By = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=_NO_NUL),
+    BeforeValidator(own_name),
+]
+"""Who decides something; kept with the decision.  A caller with a name of its own acts under it, whatever is sent."""
 Since = Annotated[AwareDatetime | None, Query(description="From this moment on.", examples=["2026-01-31T08:00:00Z"])]
 Until = Annotated[AwareDatetime | None, Query(description="Before this moment.", examples=["2026-02-01T08:00:00Z"])]
 

@@ -21,8 +21,8 @@ from app.records import audit
 log = structlog.get_logger(__name__)
 
 HOLDER: Final = "tandem.audit"  # in the scope: what the gate found, for the middleware around it
-_IDS: Final = frozenset("contact contact_id run merge older newer event id token erasure".split())
-_NAMES: Final = frozenset("connection field clock team choose decision status kind name".split())
+_IDS: Final = frozenset(["contact", "contact_id", "run", "merge", "older", "newer", "event", "id", "token", "erasure"])
+_NAMES: Final = frozenset(["connection", "field", "clock", "team", "choose", "decision", "status", "kind", "name"])
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.:-]{0,60}")
 _READS: Final = frozenset({Permission.EXPORT, Permission.CONNECT, Permission.AUDIT})  # looked at, and still an act
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -74,9 +74,7 @@ class Auditing:
     ) -> int:
         """Enter an act; its id."""
         who = who if who is not None else caller.name
-        number = self._database.transact(
-            lambda db: audit.act(db, str(caller.kind), who, caller.key, act, what, target)
-        )
+        number = self._database.transact(lambda db: audit.act(db, str(caller.kind), who, caller.key, act, what, target))
         log.info("audit.act", id=number, kind=str(caller.kind), key=caller.key, act=act, what=what, target=dict(target))
         return number
 

@@ -14,21 +14,25 @@ from typing import Any, Final
 from app.core.fields import FIELDS
 
 DOTS: Final = "•••"
-PERSONAL: Final = frozenset(
-    "email email_alternates given_name middle_name family_name full_name phone mobile_phone website street postal_code "
-    "birthday owner_email deal_owner_email deal_name lead_flag".split()
+_WORDS: Final = (
+    "email email_alternates given_name middle_name family_name full_name phone mobile_phone website "
+    "street postal_code birthday owner_email deal_owner_email deal_name lead_flag"
 )
+PERSONAL: Final = frozenset(_WORDS.split())
 OPEN: Final = frozenset(FIELDS) - PERSONAL
 # Of companies and deals, where they are not named as those of contacts are.
-_OF_OBJECTS: Final = frozenset("domain industry size employees country city region currency amount stage status".split())
-_MAPS: Final = frozenset("values facts shadow altered detail evidence fields".split())  # keyed by field
+_OF_OBJECTS: Final = frozenset(
+    ["domain", "industry", "size", "employees", "country", "city", "region", "currency", "amount", "stage", "status"]
+)
+_MAPS: Final = frozenset(["values", "facts", "shadow", "altered", "detail", "evidence", "fields"])  # keyed by field
 _KEYS: Final = frozenset({"address", "remote_id", "record"}) | PERSONAL
 # What stands beside a field's values and says nothing of them.
-_STRUCTURE: Final = frozenset(
-    "id field connection source actor run rule event at stored_at since contact_id version by code status kind level "
-    "weight choice waiting compared mismatched state next_step channel purpose file line way winner clear read write "
-    "theirs_name decided_by".split()
+_BESIDE: Final = (
+    "id field connection source actor run rule event at stored_at since contact_id version by code status "
+    "kind level weight choice waiting compared mismatched state next_step channel purpose file line way "
+    "winner clear read write theirs_name decided_by"
 )
+_STRUCTURE: Final = frozenset(_BESIDE.split())
 _MAIL: Final = re.compile(r"[^\s@<>\"'(),:;&=/?]+@([^\s@<>\"'(),:;&=/?]+)")
 _PHONE: Final = re.compile(r"(?<![\w+])\+\d(?:[ ()./-]{0,2}\d){6,14}")
 

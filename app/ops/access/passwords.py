@@ -21,9 +21,7 @@ LONGEST: Final = 256  # characters: hashing must not be made to take long
 _HASHER: Final = PasswordHasher()
 _AT_ONCE: Final = threading.BoundedSemaphore(2)  # each takes 64 MiB and some 50 ms: a flood must not take the machine
 # Of a text that nobody knows: a name that is not here takes as long to refuse as one that is.
-_NOBODYS: Final = (
-    "$argon2id$v=19$m=65536,t=3,p=4$SKYIhOpgZnSMkg9u0lrDkw$HI1uajif4xZ28wJcbtf810ubnlTGIkJVSYkxErDuZlY"
-)
+_NOBODYS: Final = "$argon2id$v=19$m=65536,t=3,p=4$SKYIhOpgZnSMkg9u0lrDkw$HI1uajif4xZ28wJcbtf810ubnlTGIkJVSYkxErDuZlY"
 
 
 def _normal(password: str) -> bytes:

@@ -109,6 +109,7 @@ ROUTES: Final[Mapping[tuple[str, str], Permission]] = MappingProxyType(
         ("POST", "/logout"): P.SELF,
         # the console
         ("GET", "/"): P.STATUS,
+        ("GET", "/console"): P.STATUS,
         ("GET", "/demo/state"): P.PLAIN,
         ("GET", "/demo/forms"): P.PLAIN,
         ("POST", "/demo/edit"): P.OPERATE,
@@ -247,8 +248,8 @@ def page() -> str:
     lines = [
         "# Who may do what",
         "",
-        "Written by `make docs` from `app/ops/access/permissions.py`, which is what decides; "
-        "`tests/test_permissions.py` walks over every route as every role. What roles and masks mean: "
+        "Written by `make docs` from `app/ops/access/permissions.py`, which is what decides.",
+        "`tests/test_permissions.py` walks over every route as every role. What roles and masks mean:",
         "[security.md](security.md).",
         "",
         "## Permissions by role",

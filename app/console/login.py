@@ -126,7 +126,7 @@ class Login:
     def unvouched(self, request: Request, problem: NotVouched) -> Response:
         """Tell why the provider's word was not taken."""
         self._auditing.login("refused")
-        response = self.page(request, "/", status=401, said=f"Not signed in: {problem}.")
+        response = self.page(request, "/", status=400, said=f"Not signed in: {problem}.")
         self._drop(response, self._away_cookie)
         return response
 

@@ -152,7 +152,7 @@ def protect(
 ) -> None:
     """Give ``api`` its guard, which ``gate`` asks, and what stands around its answers."""
     api.state.guard = Guard(token, visitors, auditing, demo=demo)
-    api.add_middleware(Around, auditing=auditing)
+    api.add_middleware(Around, auditing=auditing, secure=visitors is not None and visitors.secure)
 
 
 def admits(request: Request) -> bool:

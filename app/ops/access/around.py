@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 FORM: Final = "tandem.form_token"
 FIELD: Final = "csrf"  # the name of the form's hidden field
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_STAY: Final = "max-age=31536000"  # a year; RFC 6797
 _KEPT: Final = 64 * 1024  # bytes of an answer that are looked through for the ids of what was made
 
 
 class Around:
     """Stands between the shield and the routes."""
 
-    def __init__(self, app: ASGIApp, auditing: Auditing | None = None) -> None:
+    def __init__(self, app: ASGIApp, auditing: Auditing | None = None, *, secure: bool = False) -> None:
+        """``secure``: browsers reach us by https, and are told to come by nothing else."""
         self._app = app
         self._auditing = auditing
+        self._secure = secure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,7 +45,7 @@ class Around:
         except HTTPException as refused:
             await problems.answer(refused.status_code, str(refused.detail))(scope, receive, send)
             return
-        answer = _Answer(holder, send)
+        answer = _Answer(holder, send, secure=self._secure)
         token = CALLER.set(None)
         try:
             await self._app(scope, receive, answer)
@@ -93,8 +96,9 @@ async def _form(scope: Scope, receive: Receive) -> Receive:
 class _Answer:
     """Passes an answer on; holds back one that has to be masked until it is whole."""
 
-    def __init__(self, holder: dict[str, Any], send: Send) -> None:
+    def __init__(self, holder: dict[str, Any], send: Send, *, secure: bool) -> None:
         self._holder = holder
+        self._secure = secure
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()
@@ -105,6 +109,8 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self._secure:
+                MutableHeaders(scope=message).setdefault("Strict-Transport-Security", _STAY)
             kind = Headers(raw=message["headers"]).get("content-type", "").partition(";")[0]
             self._json = kind == "application/json"
             caller: Principal | None = self._holder.get("caller")

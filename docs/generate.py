@@ -1,8 +1,7 @@
 """Write the pages that the code itself knows: ``python -m docs.generate``, or ``--check`` to compare only.
 
-In: the commands, the connectors, and the grammar of mappings.  Out: ``docs/cli.md``, ``docs/vendors/README.md`` and
-``mappings/schema.json``.  With ``--check``
-nothing is written, and the exit code is 1 where a page is out of date.
+In: the commands, the connectors, and the grammar of mappings.  Out: ``docs/cli.md``, ``docs/permissions.md``,
+``docs/vendors/README.md`` and ``mappings/schema.json``.  With ``--check`` nothing is written, and the exit code is 1 where a page is out of date.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.cli import documentation
+from app.ops.access import permissions
 from app.sync.mapping import write_schema
 from docs import _vendors
 
@@ -28,6 +28,7 @@ def _schema() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/cli.md": documentation,
+    "docs/permissions.md": permissions.page,
     "docs/vendors/README.md": _vendors.page,
     "mappings/schema.json": _schema,
 }

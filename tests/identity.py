@@ -6,6 +6,9 @@ test change what it says.
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -14,19 +17,28 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import httpx
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from joserfc import jwt
-from joserfc.jwk import KeySet, OctKey, RSAKey
+from joserfc.jwk import KeySet, RSAKey
 
 from app.core.clock import now, to_ms
 
 ISSUER = "https://login.example/realms/acme"
+KEY, OTHER = (RSAKey.generate_key(2048, {"kid": "one"}) for _ in range(2))  # once: it takes long
 CLIENT, SECRET = "tandem", "a-client-secret-of-some-length"
+
+
+def encoded(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def part(value: dict[str, Any]) -> str:
+    return encoded(json.dumps(value).encode())
 
 
 class Provider:
     """``people``: what the provider knows of whoever signs in there; ``change``: a last word on what it says."""
 
     def __init__(self) -> None:
-        self.key = RSAKey.generate_key(2048, {"kid": "one"})
+        self.key = KEY
         self.claims: dict[str, Any] = {"sub": "u-1", "preferred_username": "Ann", "groups": ["crm-admins", "all"]}
         self.codes: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
@@ -40,17 +52,14 @@ class Provider:
 
     def signed_by_secret(self, claims: dict[str, Any]) -> str:
         """With the public key as if it were a shared secret (RFC 8725, 2.1)."""
-        pem = self.key.as_pem(private=False)
-        return jwt.encode({"alg": "HS256", "kid": "one"}, claims, OctKey.import_key(pem), algorithms=["HS256"])
+        text = f"{part({'alg': 'HS256', 'kid': 'one'})}.{part(claims)}"
+        return f"{text}.{encoded(hmac.digest(self.key.as_pem(private=False), text.encode(), 'sha256'))}"
 
     def signed_by_other(self, claims: dict[str, Any]) -> str:
-        other = RSAKey.generate_key(2048, {"kid": "one"})
-        return jwt.encode({"alg": "RS256", "kid": "one"}, claims, other, algorithms=["RS256"])
+        return jwt.encode({"alg": "RS256", "kid": "one"}, claims, OTHER, algorithms=["RS256"])
 
     def unsigned(self, claims: dict[str, Any]) -> str:
-        header, payload, _ = self.signed(claims).split(".")
-        none = jwt.encode({"alg": "none"}, claims, OctKey.generate_key(), algorithms=["none"])
-        return none if none else f"{header}.{payload}."
+        return f"{part({'alg': 'none'})}.{part(claims)}."
 
     def authorize(self, url: str) -> dict[str, str]:
         """A person signs in there: what the browser is sent back with."""
@@ -98,7 +107,11 @@ class Provider:
             return httpx.Response(400, json={"error": "invalid_grant"})
         seconds = to_ms(now()) // 1000
         claims = {
-            **{"iss": ISSUER, "aud": CLIENT, "iat": seconds, "exp": seconds + 300, "nonce": asked["nonce"]},
+            "iss": ISSUER,
+            "aud": CLIENT,
+            "iat": seconds,
+            "exp": seconds + 300,
+            "nonce": asked["nonce"],
             **self.claims,
             **self.said,
         }

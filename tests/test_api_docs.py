@@ -186,6 +186,8 @@ def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch:
     if path.startswith("/briefs/"):
         for _ in range(3):
             api.post("/brief", {"by": "Kim"}, 200)
+    if path.startswith("/tokens/"):
+        api.post("/tokens", {"by": "Kim", "name": "n8n", "role": "viewer"}, 201)
     if path.endswith("/resume") and path.startswith("/sla/"):
         api.post("/sla/42/pause", {"by": "Kim", "reason": "asked to wait"}, 200)
     answer = api(method, path, content=body, headers=headers)

@@ -126,7 +126,7 @@ def test_an_act_is_kept_under_the_callers_own_name(house: House) -> None:
         assert newest == by
         assert act["who"] == by
         assert act["act"] == "consent"
-        assert act["target"] == {"contact_id": 1}
+        assert act["target"] == {"contact_id": 1, "status": "granted"}
         assert act["ended"] == str(answer.status_code)
     assert number
 
@@ -209,7 +209,7 @@ def uses(source: str) -> set[str]:
     """The statements of a source that change the table of acts."""
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and any("t.audit" == ast.unparse(one) for one in node.args[:1]):
+        if isinstance(node, ast.Call) and any(ast.unparse(one) == "t.audit" for one in node.args[:1]):
             found.add(ast.unparse(node.func).rpartition(".")[2])
         elif isinstance(node, ast.Attribute) and ast.unparse(node).startswith("t.audit.") and node.attr != "c":
             found.add(node.attr)

@@ -94,7 +94,7 @@ class Visitors:
             return None
         role = Role(row["role"])
         scopes = None if row["scopes"] is None else ROLES[role] & frozenset(row["scopes"])
-        return Principal(Kind.TOKEN, role, row["name"], row["id"], scopes)  # type: ignore[arg-type]
+        return Principal(Kind.TOKEN, role, row["name"], row["id"], scopes)
 
     def browser(self, secret: str) -> Principal | None:
         """Who is signed in with this cookie."""

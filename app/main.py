@@ -378,6 +378,7 @@ class Tandem:
                 connecting=self.connecting,
                 visitors=self.visitors,
                 provider=self.provider,
+                public_url=self.public_url,
             )
         )
         permissions.check(api)

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from app.console import overview
+from app.console import accounts, dead, flow, mapped, overview, people, planned, review
 from app.console.edit import Editor
 from app.console.live import demo_routes
 from app.console.login import login_routes
@@ -36,7 +36,7 @@ class Page(Protocol):
         """Its paths."""
 
 
-PAGES: Final[tuple[Page, ...]] = (overview,)
+PAGES: Final[tuple[Page, ...]] = (overview, flow, people, review, dead, accounts, planned, mapped)
 """The pages in the order of the navigation: a new one is one line here."""
 
 
@@ -50,12 +50,14 @@ def console(
     connecting: Connecting | None = None,
     visitors: Visitors | None = None,
     provider: Provider | None = None,
+    public_url: str | None = None,
 ) -> APIRouter:
     """The routes of the pages.
 
     ``demo``: ``/`` shows and edits two simulated vendors, and the people are made up.  ``wake`` is called after
     everything that gives the workers something to do.  ``connecting``: of the connections that use OAuth.
     ``visitors``: who may sign in; ``provider``: the identity provider.
+    ``public_url``: under which vendors reach this service.
     """
     router = APIRouter(include_in_schema=False)
     texts = static_files()
@@ -65,6 +67,7 @@ def console(
         wake,
         Examiner(database, connections, worker_expected=worker_expected),
         connecting if connecting is not None else Connecting(database, {}, public_url=""),
+        public_url,
         demo,
         [page.ENTRY for page in PAGES],
         environment(texts),

@@ -1,7 +1,8 @@
 """Write the pages that the code itself knows: ``python -m docs.generate``, or ``--check`` to compare only.
 
-In: the commands, the connectors, and the grammar of mappings.  Out: ``docs/cli.md``, ``docs/permissions.md``,
-``docs/vendors/README.md`` and ``mappings/schema.json``.  With ``--check`` nothing is written, and the exit code is 1 where a page is out of date.
+In: the commands, the connectors, the table of permissions, and the grammar of mappings.  Out: ``docs/cli.md``,
+``docs/permissions.md``, ``docs/vendors/README.md`` and ``mappings/schema.json``.  With ``--check`` nothing is written,
+and the exit code is 1 where a page is out of date.
 """
 
 from __future__ import annotations

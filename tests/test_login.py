@@ -302,6 +302,7 @@ def test_the_guard_against_csrf_is_what_refuses(house: House, monkeypatch: pytes
         ("/logout", "/"),
         ("/login?next=/console", "/"),
         ("/\u2028x", "/"),
+        ("/grün?q=日", "/gr%C3%BCn?q=%E6%97%A5"),
     ],
 )
 def test_the_login_leads_to_our_own_pages_only(target: str | None, led: str) -> None:
@@ -370,6 +371,19 @@ def test_the_installations_token_opens_the_console(house: House) -> None:
         "permissions": [],
         "masked": False,
     }
+
+
+def test_a_flood_of_logins_waits_for_nobody_elses_memory(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hashes at a time; who would wait for longer is told to come again."""
+    monkeypatch.setattr(passwords, "WAIT_SECONDS", 0.01)
+    for _ in range(2):
+        passwords._AT_ONCE.acquire()
+    try:
+        assert house.browser().sign_in("ann").status_code == 429
+    finally:
+        for _ in range(2):
+            passwords._AT_ONCE.release()
+    assert house.browser().sign_in("ann").status_code == 303
 
 
 @pytest.mark.parametrize(

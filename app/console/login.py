@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import jinja2
 import structlog
@@ -26,6 +26,7 @@ from app.ops.access.visitors import TooMany, Visitors, form_token, new_secret
 log = structlog.get_logger(__name__)
 
 FORM_SECONDS: Final = 3600  # how long a login page may stay open
+_PATH: Final = "/?:@!$&'()*+,;=-._~%#[]"  # what stands for itself in a path and a query, RFC 3986
 _SHOWN: Final = 2000  # characters of a parameter that a provider's redirect may have
 
 Next = Annotated[str, Query(max_length=2000)]
@@ -41,7 +42,7 @@ def safe(target: str | None) -> str:
     parts = urlsplit(target)
     if target.startswith("//") or parts.scheme or parts.netloc or parts.path.startswith(("/login", "/logout")):
         return "/"
-    return target
+    return quote(target, safe=_PATH)  # a header is ASCII
 
 
 class Login:

@@ -20,8 +20,13 @@ SHORTEST: Final = 15
 LONGEST: Final = 256  # characters: hashing must not be made to take long
 _HASHER: Final = PasswordHasher()
 _AT_ONCE: Final = threading.BoundedSemaphore(2)  # each takes 64 MiB and some 50 ms: a flood must not take the machine
+WAIT_SECONDS: Final = 5.0
 # Of a text that nobody knows: a name that is not here takes as long to refuse as one that is.
 _NOBODYS: Final = "$argon2id$v=19$m=65536,t=3,p=4$SKYIhOpgZnSMkg9u0lrDkw$HI1uajif4xZ28wJcbtf810ubnlTGIkJVSYkxErDuZlY"
+
+
+class Busy(Exception):
+    """So many logins at once that this one was not looked at."""
 
 
 def _normal(password: str) -> bytes:
@@ -40,14 +45,17 @@ def hashed(password: str, name: str) -> str:
 
 
 def fits(kept: str | None, password: str) -> bool:
-    """Whether it is the password of this hash; takes as long where there is no hash."""
+    """Whether it is the password of this hash; takes as long where there is no hash.  Raises Busy."""
     if len(password) > LONGEST:
         return False
-    with _AT_ONCE:
-        try:
-            _HASHER.verify(kept if kept is not None else _NOBODYS, _normal(password))
-        except (VerificationError, InvalidHashError):
-            return False
+    if not _AT_ONCE.acquire(timeout=WAIT_SECONDS):
+        raise Busy
+    try:
+        _HASHER.verify(kept if kept is not None else _NOBODYS, _normal(password))
+    except (VerificationError, InvalidHashError):
+        return False
+    finally:
+        _AT_ONCE.release()
     return kept is not None
 
 

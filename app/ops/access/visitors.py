@@ -116,7 +116,11 @@ class Visitors:
             row = accounts.by_name(db, name)
         usable = row is not None and row["disabled_at"] is None
         kept = row["password"] if row is not None and usable else None
-        if not passwords.fits(kept, password) or row is None:
+        try:
+            fits = passwords.fits(kept, password)
+        except passwords.Busy:
+            raise TooMany(int(passwords.WAIT_SECONDS) + 1) from None
+        if not fits or row is None:
             log.warning("login.refused", account=row["id"] if row is not None else None)
             return None
         if passwords.stale(row["password"]):

@@ -185,6 +185,7 @@ async def gate(request: Request) -> None:
     guard: Guard = request.app.state.guard
     try:
         found = await run_in_threadpool(guard.identify, request)
+        CALLER.set(found)  # also for the page that tells somebody what they may not
         if permission is None:
             raise HTTPException(403, "this route has no permission, so nobody may use it: a defect of Tandem")
         if not found.may(permission):
@@ -195,7 +196,6 @@ async def gate(request: Request) -> None:
         if isinstance(refused, Unknown) and guard.people and _wants_page(request):
             raise HTTPException(303, "sign in first", {"Location": _login(request)}) from None
         raise
-    CALLER.set(found)
     holder = request.scope.get(HOLDER)
     if holder is None or guard.auditing is None:
         return

@@ -131,6 +131,15 @@ def test_an_act_is_kept_under_the_callers_own_name(house: House) -> None:
     assert number
 
 
+def test_an_act_of_a_form_is_entered_too(house: House) -> None:
+    """With the name that was typed, and nothing else of what was."""
+    form = {"by": "Bo", "name": "ann", "reason": "ann@example.org", "csrf": "x"}
+    ask(house, "the-token-of-this-installation", "POST", "/console/connections/nobody/pause", data=form)
+    with house.database.read() as db:
+        act = audit.listed(db, 1)[0]
+    assert (act["kind"], act["who"], act["target"]) == ("installation", "Bo", {"name": "nobody"})
+
+
 def test_every_act_is_entered_and_no_look(house: House) -> None:
     """Also one that was refused by what it asked for; what the gate refuses is not an act."""
     key, secret = house.token("watched", Role.OPERATOR)

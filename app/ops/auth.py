@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.concurrency import run_in_threadpool
 
 from app.ops.access.around import FORM, Around
-from app.ops.access.auditing import HOLDER, Auditing
+from app.ops.access.auditing import HOLDER, Auditing, document
 from app.ops.access.permissions import UNASKED, needed
 from app.ops.access.principal import CALLER, INSTALLATION, LOCAL, Principal
 from app.ops.access.visitors import Visitors, form_token
@@ -201,10 +201,10 @@ async def gate(request: Request) -> None:
         return
     holder["caller"] = found
     if guard.auditing.is_act(request.method, permission):
-        # A form's fields are nobody's ids; JSON is read once and kept by the framework.
-        kind = request.headers.get("content-type", "").partition(";")[0].strip()
-        body = await request.body() if kind == "application/json" else b""
-        await run_in_threadpool(guard.auditing.begin, request, found, permission, path, body)
+        sent = holder.get("form", {})
+        if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
+            sent = document(await request.body())  # read once, and kept by the framework
+        await run_in_threadpool(guard.auditing.begin, request, found, permission, path, sent)
 
 
 async def allowed(

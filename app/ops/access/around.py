@@ -41,7 +41,7 @@ class Around:
         holder: dict[str, Any] = {}
         scope[HOLDER] = holder
         try:
-            receive = await _form(scope, receive)
+            receive = await _form(scope, receive, holder)
         except HTTPException as refused:
             await problems.answer(refused.status_code, str(refused.detail))(scope, receive, send)
             return
@@ -63,7 +63,7 @@ class Around:
             await run_in_threadpool(self._auditing.end, number, outcome, answer)
 
 
-async def _form(scope: Scope, receive: Receive) -> Receive:
+async def _form(scope: Scope, receive: Receive, holder: dict[str, Any]) -> Receive:
     """Read a posted form for its token, and hand it on as if nobody had."""
     kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
     if scope["method"] != "POST" or kind != _FORM_TYPE:
@@ -81,6 +81,7 @@ async def _form(scope: Scope, receive: Receive) -> Receive:
     except ValueError:
         fields = {}
     scope[FORM] = fields.get(FIELD, "")
+    holder["form"] = fields
     given = False
 
     async def again() -> Message:

@@ -60,10 +60,13 @@ class Auditing:
         """Whether it changes something, or takes something away."""
         return method not in _SAFE or permission in _READS
 
-    def begin(self, request: Request, caller: Principal, permission: Permission, path: str, body: bytes) -> None:
-        """Enter an act that is about to be carried out.  ``path``: as the route writes it."""
-        target = ids(dict(request.path_params)) | ids(document(body))
-        by = document(body).get("by")
+    def begin(
+        self, request: Request, caller: Principal, permission: Permission, path: str, sent: Mapping[str, Any]
+    ) -> None:
+        """Enter an act that is about to be carried out.  ``path``: as the route writes it; ``sent``: body or form."""
+        # Of what is sent, ``name`` may be anybody's; in a path it is a connection's.
+        target = ids(dict(request.path_params)) | ids({key: sent[key] for key in sent if key != "name"})
+        by = sent.get("by")
         # Several people share what opened the door: the name they give is all there is.
         who = caller.name if caller.name is not None else by if isinstance(by, str) and by.isprintable() else None
         number = self.enter(caller, str(permission), f"{request.method} {path}", target, who)

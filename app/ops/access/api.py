@@ -63,9 +63,9 @@ class ApiTokenAsked(Asked):
 
     by: By = Field(description="Your name; it is kept.", examples=["Kim"])
     name: str = Field(min_length=1, max_length=apitokens.NAME_LENGTH, description="The program.", examples=["n8n"])
-    role: Role = Field(description="What it is here.", examples=["viewer"])
+    role: Role = Field(description="What it is here.")
     scopes: list[Permission] | None = Field(
-        default=None, description="Of the role's permissions only these; null: all.", examples=[["status"]]
+        default=None, description="Of the role's permissions only these; null: all."
     )
     days: float | None = Field(
         default=90, gt=0, le=LONGEST_DAYS, description="Until it expires; null: never.", examples=[90]

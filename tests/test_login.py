@@ -262,8 +262,10 @@ def test_a_cookie_alone_changes_nothing_through_the_api(house: House) -> None:
 
 @pytest.mark.parametrize("csrf", [None, "", "0" * 64])
 def test_nobody_is_signed_in_by_another_site(house: House, csrf: str | None) -> None:
-    """Login CSRF: the login's form is bound to the browser, too."""
+    """Login CSRF: the login's form is bound to the browser, too, and comes from our own page."""
     it = house.browser()
+    right = {"name": "ann", "password": PASSWORD, "csrf": it.csrf()}
+    assert it("POST", "/login", data=right, headers={"origin": "https://evil.example"}).status_code == 403
     it.csrf()
     form = {"name": "ann", "password": PASSWORD} | ({"csrf": csrf} if csrf is not None else {})
     assert it("POST", "/login", data=form).status_code == 403
@@ -330,6 +332,31 @@ def test_a_guesser_is_stopped_and_the_owner_is_not(house: House) -> None:
     assert stopped.status_code == 429
     assert int(stopped.headers["retry-after"]) > 0
     assert house.browser("198.51.100.2").sign_in("ann").status_code == 303
+
+
+def test_behind_a_proxy_a_guesser_is_told_from_the_owner(house: House) -> None:
+    """By what the proxy adds last; what somebody puts before it changes nothing."""
+    proxy = house.browser("10.0.0.1")
+    for n in range(6):
+        form = {"csrf": proxy.csrf(), "name": "ann", "password": f"guess number {n}"}
+        last = proxy("POST", "/login", data=form, headers={"x-forwarded-for": f"192.0.2.{n}, 198.51.100.1"})
+    assert last.status_code == 429
+    form = {"csrf": proxy.csrf(), "name": "ann", "password": PASSWORD}
+    assert proxy("POST", "/login", data=form, headers={"x-forwarded-for": "198.51.100.2"}).status_code == 303
+
+
+def test_a_flood_makes_no_rows(house: House) -> None:
+    """Neither counts nor acts, once an address is stopped."""
+    with house.database.write() as db:
+        for n in range(attempts.ADDRESS + 20):
+            attempts.count(db, f"name {n}", "192.0.2.99")
+        rows = db.execute(select(func.count()).select_from(t.login_attempt)).scalar_one()
+    assert rows == 1 + 2 * attempts.ADDRESS
+    with house.database.read() as db:
+        before = db.execute(select(func.count()).select_from(t.audit)).scalar_one()
+    assert house.browser("192.0.2.99").sign_in("ann").status_code == 429
+    with house.database.read() as db:
+        assert db.execute(select(func.count()).select_from(t.audit)).scalar_one() == before
 
 
 def test_a_guesser_with_many_addresses_is_stopped_too(house: House) -> None:

@@ -26,7 +26,7 @@ ANN = {
     "custom.shoe": "Oxford brogue",
     "lead_score": 7,
 }
-SHOW_PEOPLE = tuple(f"/console/{page}" for page in ("contacts", "leads", "review", "sla")) + ("/demo",)
+SHOW_PEOPLE = ("/console/contacts", "/console/leads", "/console/review", "/console/sla", "/demo")
 SECRETS = ("ann.quill", "Annabel", "Quillfeather", "17012345678", "Elm Row", "1980-02-29", "Oxford brogue")
 
 

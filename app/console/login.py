@@ -22,6 +22,7 @@ from app.ops.access.auditing import Auditing
 from app.ops.access.oidc import AWAY_SECONDS, NotVouched, Provider
 from app.ops.access.principal import Kind
 from app.ops.access.visitors import TooMany, Visitors, form_token, new_secret
+from app.ops.auth import foreign
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,15 @@ def safe(target: str | None) -> str:
     if target.startswith("//") or parts.scheme or parts.netloc or parts.path.startswith(("/login", "/logout")):
         return "/"
     return quote(target, safe=_PATH)  # a header is ASCII
+
+
+def address_of(request: Request) -> str:
+    """By which address tries are counted: the last one that a proxy added, else the connection's.
+
+    It can be made up by whoever reaches us without a proxy, so nothing but a count goes by it; the count by name holds.
+    """
+    added = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()[:64]
+    return added if added else request.client.host if request.client is not None else ""
 
 
 class Login:
@@ -78,9 +88,9 @@ class Login:
         target = safe(sent.get("next"))
         secret = request.cookies.get(self._form_cookie, "")
         given = sent.fields.get("csrf", "")
-        if not secret or not hmac.compare_digest(given.encode(), form_token(secret).encode()):
+        if foreign(request) or not secret or not hmac.compare_digest(given.encode(), form_token(secret).encode()):
             return self.page(request, target, status=403, said="This form is too old: please try again.")
-        address = request.client.host if request.client is not None else ""
+        address = address_of(request)
         former = request.cookies.get(self._visitors.cookie)
         try:
             if sent.fields.get("token"):
@@ -88,8 +98,7 @@ class Login:
             else:
                 name, password = sent.fields.get("name", ""), sent.fields.get("password", "")
                 session = self._visitors.sign_in(name, password, address, former)
-        except TooMany as wait:
-            self._auditing.login("too many")
+        except TooMany as wait:  # not entered as an act: who floods must not fill the log
             minutes = -(-wait.seconds // 60)
             again = self.page(
                 request, target, status=429, said=f"Too many failed logins: try again in {minutes} minutes."

@@ -239,6 +239,11 @@ def _on_a_page(request: Request) -> bool:
     return not getattr(request.scope.get("route"), "include_in_schema", True)
 
 
+def foreign(request: Request) -> bool:
+    """Whether a browser says that another site's page sent this."""
+    return _cross_site(request) is not None
+
+
 def _on_this_machine(request: Request) -> bool:
     if request.client is None or any(name in request.headers for name in PROXIED):
         return False

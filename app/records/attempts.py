@@ -23,9 +23,10 @@ PAIR, NAME, ADDRESS = 5, 30, 100
 BATCH: Final = 500
 
 
-def _keys(name: str, address: str) -> dict[str, int]:
-    texts = {f"pair\n{name}\n{address}": PAIR, f"name\n{name}": NAME, f"address\n{address}": ADDRESS}
-    return {sha256(text.encode()).hexdigest(): most for text, most in texts.items()}
+def _keys(name: str, address: str) -> list[tuple[str, int]]:
+    """Key and limit; in one order for everybody, so that nobody waits in a ring."""
+    texts = [(f"address\n{address}", ADDRESS), (f"name\n{name}", NAME), (f"pair\n{name}\n{address}", PAIR)]
+    return [(sha256(text.encode("utf-8", "replace")).hexdigest(), most) for text, most in texts]
 
 
 def count(db: Db, name: str, address: str) -> int:
@@ -34,8 +35,7 @@ def count(db: Db, name: str, address: str) -> int:
     Counted first and taken back by ``clear``: tries at the same moment cannot all slip through before the first fails.
     """
     now: int = db.execute(select(now_ms())).scalar_one()
-    wait = 0
-    for key, most in sorted(_keys(name, address).items()):
+    for key, most in _keys(name, address):
         row = upsert(db.dialect.name, t.login_attempt).values(key=key, failures=1, since=now)
         stale = f.since <= now - WINDOW_MS
         row = row.on_conflict_do_update(
@@ -46,14 +46,14 @@ def count(db: Db, name: str, address: str) -> int:
             },
         )
         failures, since = db.execute(row.returning(f.failures, f.since)).one()
-        if failures > most:
-            wait = max(wait, since + WINDOW_MS - now)
-    return wait
+        if failures > most:  # and nothing narrower is counted: who floods makes no rows
+            return int(since + WINDOW_MS - now)
+    return 0
 
 
 def clear(db: Db, name: str, address: str) -> None:
     """The person proved who it is: nothing is counted against the name, nor this try against the address."""
-    pair, whole, place = _keys(name, address)
+    (place, _), (whole, _), (pair, _) = _keys(name, address)
     db.execute(delete(t.login_attempt).where(f.key.in_([pair, whole])))
     row = t.login_attempt.update().where(f.key == place, f.failures > 0)
     db.execute(row.values(failures=f.failures - 1))

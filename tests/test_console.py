@@ -371,6 +371,9 @@ def test_every_page_is_in_the_document() -> None:
         (words.share(0.005), "0.50 %"),
         (words.share(1), "100 %"),
         (words.label("consent:email"), "consent email"),
+        (words.coded("ask `tandem <x>` now"), "ask <code>tandem &lt;x&gt;</code> now"),
+        (words.coded("a ` <b>"), "a ` &lt;b&gt;"),
+        (words.coded(""), ""),
     ],
 )
 def test_figures_are_shown_as_people_read_them(shown: str, expected: str) -> None:

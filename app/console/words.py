@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from app.ops.shapes import Count
 
 
@@ -33,6 +35,16 @@ def ago(ms: int | None) -> str:
         if ms >= size:
             return f"{ms // size} {unit} ago"
     return "just now" if ms < 10_000 else f"{ms // 10_000 * 10} s ago"
+
+
+def coded(words: str) -> Markup:
+    """Words in which commands stand between backticks, with each command as code; everything is escaped."""
+    parts = words.split("`")
+    whole = len(parts) % 2 == 1  # else a backtick is one too many, and means itself
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if whole and n % 2 else escape(part if whole or not n else f"`{part}")
+        for n, part in enumerate(parts)
+    )
 
 
 def label(name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from app.commands import (
+    access,
     act,
     agreement,
     around,
@@ -77,6 +78,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         around.deals,
         around.rounds,
         explain.explain,
+        access.audit,
         contacts.merges,
         drift.freshness,
         scorecard.flow,
@@ -100,6 +102,8 @@ for panel, commands in _COMMANDS.items():
         app.command(rich_help_panel=panel)(command)
 app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
 app.add_typer(connect.keys, name="keys", rich_help_panel=_SET_UP)
+app.add_typer(access.user, name="user", rich_help_panel=_SET_UP)
+app.add_typer(access.token, name="token", rich_help_panel=_SET_UP)
 app.add_typer(agreement.app, name="agreement", rich_help_panel=_SET_UP)
 app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
 app.add_typer(look.events, name="events", rich_help_panel=_LOOK)

@@ -43,6 +43,9 @@ from app.entry.door import PREFIX, Door
 from app.match import weights
 from app.match.weights import Weights
 from app.ops import sinks, tracing
+from app.ops.access import permissions
+from app.ops.access.oidc import provider_of
+from app.ops.access.visitors import Visitors
 from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
@@ -58,7 +61,7 @@ from app.records.migrate import upgrade
 from app.repair.connecting import Connecting
 from app.repair.erase import Erase
 from app.repair.poll import Poll
-from app.repair.prune import Prune, Retention
+from app.repair.prune import Prune, retention_of
 from app.repair.reconcile import Reconcile
 from app.repair.rounds import Rounds
 from app.repair.undoing import Undo
@@ -214,7 +217,11 @@ class Tandem:
         )
         here = f"http://localhost:{settings.port}"  # RFC 8252 7.3: vendors take it for a browser on this machine
         self.connecting = Connecting(self.database, self.access, public_url=public if public is not None else here)
-        retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
+        self.visitors = Visitors(
+            self.database, config.login, token=settings.token, secure=(public or "").startswith("https://")
+        )
+        self.provider = provider_of(config.login, settings.oidc_client_secret, public if public is not None else here)
+        retention = retention_of(settings)
         self.prune = Prune(self.database, retention, self.worker_id, lease_ms=lease_ms, connections=self.connections)
         self.workers = Workers(
             self.database,
@@ -380,6 +387,8 @@ class Tandem:
         self.trace.close()
         for access in self.access.values():
             access.authority.close()
+        if self.provider is not None:
+            self.provider.close()
         self.database.close()
 
     def app(self, *, workers: bool = True) -> ASGIApp:
@@ -405,6 +414,8 @@ class Tandem:
             worker_expected=workers,
             connecting=self.connecting,
             telling=self.telling,
+            visitors=self.visitors,
+            demo=self.settings.demo,
         )
         api.include_router(
             console(
@@ -414,9 +425,12 @@ class Tandem:
                 wake=self.wake,
                 worker_expected=workers,
                 connecting=self.connecting,
+                visitors=self.visitors,
+                provider=self.provider,
                 public_url=self.public_url,
             )
         )
+        permissions.check(api)
         return _Beside(self.door, api)
 
 

@@ -1,7 +1,8 @@
 """Write the pages that the code itself knows: ``python -m docs.generate``, or ``--check`` to compare only.
 
-In: the commands, the connectors, the grammar of mappings, and what was measured.  Out: ``docs/cli.md``,
-``docs/vendors/README.md``, ``docs/performance.md`` and ``mappings/schema.json``.  With ``--check`` nothing is written,
+In: the commands, the connectors, the table of permissions, the grammar of mappings, and what was measured.  Out:
+``docs/cli.md``, ``docs/permissions.md``, ``docs/vendors/README.md``, ``docs/performance.md`` and
+``mappings/schema.json``.  With ``--check`` nothing is written,
 and the exit code is 1 where a page is out of date.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.cli import documentation
+from app.ops.access import permissions
 from app.sync.mapping import write_schema
 from docs import _performance, _vendors
 
@@ -28,6 +30,7 @@ def _schema() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/cli.md": documentation,
+    "docs/permissions.md": permissions.page,
     "docs/vendors/README.md": _vendors.page,
     "docs/performance.md": _performance.page,
     "mappings/schema.json": _schema,

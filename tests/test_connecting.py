@@ -276,7 +276,7 @@ def test_the_whole_way_over_http(acme: Acme) -> None:
     assert answer.headers["content-type"].startswith("text/html")
     assert "acme is connected to account 7" in answer.text
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["referrer-policy"] == "same-origin"
     secret = acme.access.current().header.removeprefix("Bearer ")
     for hidden in (secret, query["code"], query["state"]):
         assert hidden not in answer.text

@@ -15,6 +15,7 @@ SECRET = {
     "token": "a-token-of-some-length",
     "erasure_key": "a-key-of-some-length",
     "encryption_keys": "a-key-for-tokens",
+    "oidc_client_secret": "a-secret-of-a-client",
 }
 
 

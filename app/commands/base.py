@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import Connection as Db
 from sqlalchemy import select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from typer.core import TyperGroup
@@ -29,7 +31,13 @@ from app.core.db import Database
 from app.core.errors import ConfigError, NotFound, NotPossible
 from app.core.settings import Config, Settings, database_url, load_config
 from app.core.tables import connection_state
-from app.records import migrate, state, suspended
+from app.ops.access.auditing import ids
+from app.records import audit, migrate, state, suspended
+
+try:  # typer has carried a click of its own since 0.20
+    from typer._click.globals import get_current_context
+except ImportError:
+    from click import get_current_context  # type: ignore[no-redef,assignment,unused-ignore]
 
 if TYPE_CHECKING:
     from app.main import Tandem
@@ -44,6 +52,7 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", help="The configuration file.  Default: TANDEM_CONFIG, else tandem.yml."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+_NAMED: Final[ContextVar[str | None]] = ContextVar("tandem_named", default=None)  # who acts by this command
 By = Annotated[str, typer.Option("--by", help="Your name; it is kept.", metavar="NAME")]
 
 
@@ -52,6 +61,7 @@ class Root(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
+        _NAMED.set(None)
         try:
             return super().invoke(ctx)
         except (ConfigError, NotFound) as error:
@@ -144,7 +154,8 @@ def whole(config: Path | None) -> Iterator[Tandem]:
         require_current(tandem.database)
         with tandem.database.read() as db:
             tandem.connections.suspend(suspended.fields(db))
-        yield tandem
+        with audited(tandem.database):
+            yield tandem
     finally:
         tandem.close()
 
@@ -161,9 +172,35 @@ def store(settings: Settings, config: Config) -> Iterator[Database]:
         if new:  # only the new ones: entering a connection lifts the pause that Tandem gave it
             with database.write() as db:
                 state.ensure(db, new)
-        yield database
+        with audited(database):
+            yield database
     finally:
         database.close()
+
+
+@contextmanager
+def audited(database: Database) -> Iterator[None]:
+    """Enter the command into the audit log, where somebody gave their name (``named``) for what it did.
+
+    Afterwards, as it is known only then: a command holds several acts, or none but a look.
+    """
+    outcome = "failed"
+    try:
+        yield
+        outcome = "done"
+    except typer.Exit:
+        outcome = "ended early"
+        raise
+    finally:
+        who, context = _NAMED.get(), get_current_context(silent=True)
+        if who is not None and context is not None and not context.params.get("dry_run"):
+            what, target = context.command_path, ids(context.params)
+
+            def enter(db: Db) -> None:
+                audit.end(db, audit.act(db, "shell", who, None, "command", what, target), outcome)
+
+            database.transact(enter)
+            _NAMED.set(None)
 
 
 def require_current(database: Database) -> None:
@@ -195,6 +232,7 @@ def named(by: str) -> str:
     """The name of whoever decides.  Raises BadParameter for a blank one."""
     if not by.strip():
         raise typer.BadParameter("say who you are", param_hint="--by")
+    _NAMED.set(by.strip())
     return by.strip()
 
 

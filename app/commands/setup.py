@@ -23,7 +23,7 @@ from app.commands.base import (
 )
 from app.core.settings import environment
 from app.repair import prune as pruning
-from app.repair.prune import Retention
+from app.repair.prune import retention_of
 
 STYLES = {"ok": "green", "warn": "yellow", "problem": "bold red"}
 
@@ -76,7 +76,7 @@ def prune(
     ```
     """
     settings, loaded = configuration(config)
-    retention = Retention(settings.keep_events_days, settings.keep_history_days, settings.keep_engagements_days)
+    retention = retention_of(settings)
     if dry_run or retention.history is None:
         with store(settings, loaded) as database:
             if dry_run:

@@ -14,9 +14,13 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from app.console import accounts, dead, flow, mapped, overview, people, planned, review
 from app.console.edit import Editor
 from app.console.live import demo_routes
+from app.console.login import login_routes
 from app.console.menu import Entry
 from app.console.shell import HEADERS, ROOT, STATIC, Shell, environment, static_files
 from app.core.db import Database
+from app.ops.access.auditing import Auditing
+from app.ops.access.oidc import Provider
+from app.ops.access.visitors import Visitors
 from app.ops.auth import admits
 from app.ops.health import Examiner
 from app.repair.connecting import Connecting
@@ -44,12 +48,15 @@ def console(
     wake: Callable[[], None] = lambda: None,
     worker_expected: bool = False,
     connecting: Connecting | None = None,
+    visitors: Visitors | None = None,
+    provider: Provider | None = None,
     public_url: str | None = None,
 ) -> APIRouter:
     """The routes of the pages.
 
     ``demo``: ``/`` shows and edits two simulated vendors, and the people are made up.  ``wake`` is called after
     everything that gives the workers something to do.  ``connecting``: of the connections that use OAuth.
+    ``visitors``: who may sign in; ``provider``: the identity provider.
     ``public_url``: under which vendors reach this service.
     """
     router = APIRouter(include_in_schema=False)
@@ -89,6 +96,8 @@ def console(
             body = shell.templates.get_template("stranger.html").render()
             return Response(body, 401, media_type="text/html", headers=HEADERS)
 
+    known = visitors if visitors is not None else Visitors(database, secure=False)
+    router.include_router(login_routes(known, Auditing(database), provider, shell.templates))
     for page in PAGES:
         router.include_router(page.routes(shell))
     return router

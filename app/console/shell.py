@@ -28,7 +28,7 @@ from app.console.words import ago, coded, count, label, moment, number, seconds,
 from app.core import clock
 from app.core.db import Database
 from app.core.errors import ConfigError, NotFound, NotPossible
-from app.ops.auth import Guard, admits
+from app.ops.auth import Guard, Unknown, admits
 from app.ops.health import Examiner
 from app.repair.connecting import Connecting
 from app.sync.connection import Connections
@@ -126,10 +126,12 @@ class Shell:
     def around(self, request: Request) -> dict[str, Any]:
         """What the frame of every page shows."""
         return {
-            "menu": grouped(self.entries),
+            "menu": grouped([entry for entry in self.entries if who.may_open(entry.path)]),
             "here": request.url.path,
             "person": who.person(request),
             "csrf_token": who.csrf(request),
+            "signed_in": who.signed_in(),
+            "named": who.named(),
             "demo": self.demo,
             "now": clock.now(),
             "query": dict(request.query_params),
@@ -169,7 +171,9 @@ class Shell:
     def problem(self, request: Request, problem: Exception) -> Response:
         """An error as a page: what is wrong, and the way back."""
         status, words = told(problem)
-        if status in {401, 403} and isinstance(problem, HTTPException):
+        if isinstance(problem, HTTPException) and status == 303:  # to the login
+            return Response(status_code=303, headers={**HEADERS, **(problem.headers or {})})
+        if status == 401 or isinstance(problem, Unknown):
             body = self.templates.get_template("stranger.html").render()
             return Response(body, status, media_type="text/html", headers=HEADERS)
         return self.page(request, "problem.html", status=status, words=words, code=status)

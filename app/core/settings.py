@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError
 from app.core import bounded_yaml
 from app.core._lengths import Span
 from app.core._settings_alarms import AlarmsConfig
+from app.core._settings_login import LoginConfig
 from app.core._settings_traces import TracesConfig
 from app.core.errors import ConfigError
 from app.core.words import Brake, Canary, Deletes, Duplicates, Likeness, Limit, Mode, Only, Watch, Writes
@@ -220,6 +221,7 @@ class Config(BaseModel):
     agreement: Path | None = None  # what sales and marketing agreed; None = the shipped mappings/agreement.yaml
     alarms: AlarmsConfig = AlarmsConfig()  # whom alarms are told
     traces: TracesConfig | None = None  # where they go; None = nowhere, at no cost
+    login: LoginConfig = LoginConfig()  # of people into the console
     connections: tuple[ConnectionConfig, ...] = ()
 
     @field_validator("connections")
@@ -245,6 +247,7 @@ class Settings(BaseSettings):
     public_url: str | None = None  # how vendors reach the door, when a proxy stands before it
     token: SecretStr | None = None  # of the operations API; None = it answers on loopback only
     erasure_key: SecretStr | None = None  # keys the hashes of removed addresses; None = one is made and kept
+    oidc_client_secret: SecretStr | None = None  # of the identity provider, see `login` in tandem.yml
     encryption_keys: SecretStr | None = None  # seal OAuth tokens in the store; several while rotating, newest first
     secrets_dir: Path | None = None  # files named as variables, e.g. /run/secrets
     body_limit: int = Field(default=2 * 1024 * 1024, ge=1024)  # bytes of one delivery
@@ -257,6 +260,7 @@ class Settings(BaseSettings):
     keep_events_days: int | None = Field(default=30, ge=1)  # processed events and their bytes; empty = for ever
     keep_history_days: int | None = Field(default=None, ge=1)  # what each field was before; empty = for ever
     keep_engagements_days: int | None = Field(default=None, ge=1)  # opens, calls …; how often stays; empty = for ever
+    keep_audit_days: int | None = Field(default=None, ge=1)  # who did what; empty = for ever
     http_timeout: float = Field(default=30, gt=0, le=600)
     log_level: str = "INFO"
     log_json: bool = False
@@ -276,7 +280,7 @@ class Settings(BaseSettings):
 
 
 # May be given as a file.
-FILES: Final = ("database", "database_password", "token", "erasure_key", "encryption_keys")
+FILES: Final = ("database", "database_password", "token", "erasure_key", "encryption_keys", "oidc_client_secret")
 FOLDER: Final = "TANDEM_SECRETS_DIR"
 
 

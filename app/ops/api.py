@@ -1,6 +1,6 @@
 """The operations API put together.  In: the store, the connections, and who may ask.  Out: a FastAPI app.
 
-Everything but ``/health`` asks ``app.ops.auth.allowed``; docs/api.md has each endpoint.
+Every route passes ``app.ops.auth.gate``, which asks ``app.ops.access.permissions``; docs/api.md has each endpoint.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Response
+from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
 from app.core.db import Database
 from app.ops import problems
+from app.ops.access import permissions
+from app.ops.access.api import access_api
+from app.ops.access.auditing import Auditing
+from app.ops.access.visitors import Visitors
 from app.ops.advice import advice_api
 from app.ops.alarms import alarms_api
-from app.ops.auth import protect
+from app.ops.auth import gate, protect
 from app.ops.brakes import brakes_api
 from app.ops.briefs import brief_api
 from app.ops.conflicts import conflicts_api
@@ -54,13 +59,13 @@ from app.sync.connection import Connections
 
 ABOUT: Final = (
     "Look at Tandem and act on it.  Times are ISO 8601 in UTC.  Lists are paged by `limit` and `after`.  Every error "
-    "is an RFC 9457 problem document.  With a token configured every request needs it; without one only callers on "
-    "the same machine are answered."
+    "is an RFC 9457 problem document.  Every request needs a token; where neither a token nor an account is set up, "
+    "callers on the same machine are answered without."
 )
 # What any operation that asks who is there may answer, and what others may.
 _ANY: Final = {
-    "401": "The token is missing or wrong.",
-    "403": "The caller is not answered.",
+    "401": "The token is missing, wrong, or good no more.",
+    "403": "The caller is not answered, or may not do this.",
     "500": "A defect; the log has it under the problem's instance.",
     "503": "The database does not answer.",
 }
@@ -122,11 +127,14 @@ def build_api(
     event_age: timedelta = EVENT_AGE,
     connecting: Connecting | None = None,
     telling: Telling | None = None,
+    visitors: Visitors | None = None,
+    demo: bool = False,
 ) -> FastAPI:
     """The app.
 
-    ``wake`` is called after everything that gives the workers something to do.  ``token`` None: callers on this machine
-    only.  ``worker_expected``: not ready without a live worker.  ``event_age``: not ready once an event waited longer.
+    ``wake`` is called after everything that gives the workers something to do.  ``token`` None and no accounts: callers
+    on this machine only.  ``visitors``: whom the store knows.  ``demo``: its pages answer any browser on this machine.
+     ``worker_expected``: not ready without a live worker.  ``event_age``: not ready once an event waited longer.
     ``connecting``: of the connections that use OAuth; None: none does.
     ``telling``: whom alarms are told; None: nobody.
     """
@@ -135,13 +143,23 @@ def build_api(
         version=version("tandem-sync"),
         description=ABOUT,
         lifespan=lifespan,
+        openapi_url=None,  # below, so that it passes the gate
+        dependencies=[Depends(gate)],
         docs_url=None,  # its page loads scripts from elsewhere, which the security headers forbid
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    protect(api, token)
+    if visitors is None:
+        visitors = Visitors(database, token=token, secure=False)
+    protect(api, token, visitors, Auditing(database), demo=demo)
     problems.install(api)
+
+    @api.get("/openapi.json", include_in_schema=False)
+    def openapi() -> Response:
+        return JSONResponse(api.openapi())
+
+    api.include_router(access_api(database))
     examiner = Examiner(database, connections, worker_expected=worker_expected, event_age=event_age)
     api.include_router(health(examiner, metrics))
     api.include_router(connections_api(database, connections, wake))
@@ -172,4 +190,5 @@ def build_api(
     api.include_router(tombstones_api(database, wake))
     api.include_router(scorecards_api(database, connections))
     api.include_router(erasures(database, connections, wake))
+    permissions.check(api)
     return api

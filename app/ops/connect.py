@@ -18,6 +18,7 @@ from sqlalchemy import RowMapping
 
 from app.core.db import Database
 from app.core.errors import NotFound, NotPossible
+from app.ops.access.principal import own_name
 from app.ops.auth import allowed, own_page
 from app.ops.problems import known_query
 from app.ops.shapes import By, Moment, Name, Shape, moment
@@ -118,7 +119,7 @@ def connect_api(database: Database, connecting: Connecting, wake: Callable[[], N
         Who takes HTML is sent there at once.  Good for ten minutes and one return.  409 where the connection gets its
         tokens without a person.
         """
-        begun = connecting.begin(name, by)
+        begun = connecting.begin(name, own_name(by))
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse(begun.url, 303)
         return Consent(url=begun.url, redirect_uri=begun.redirect_uri, until=begun.until)

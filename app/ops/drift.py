@@ -14,6 +14,7 @@ from sqlalchemy import RowMapping
 from app.core.clock import from_ms
 from app.core.db import Database
 from app.ops import paging
+from app.ops.access.principal import own_name
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
@@ -213,7 +214,7 @@ def drift_api(database: Database, connections: Connections, wake: Callable[[], N
         """
         asked = ReconcileAsked() if asked is None else asked
         numbers = database.transact(
-            lambda db: runs.start(db, connections, asked.connection, repair=asked.repair, by=asked.by)
+            lambda db: runs.start(db, connections, asked.connection, repair=asked.repair, by=own_name(asked.by))
         )
         wake()
         return ReconcileStarted(runs=numbers)

@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -21,6 +22,7 @@ from sqlalchemy import Select, func, select
 
 from app.core.clock import from_ms
 from app.core.db import now_ms
+from app.ops.access.principal import own_name
 
 COUNTED: Final = 10_000  # rows that a count looks at: an exact count of a large table costs as much as reading it
 BIGGEST: Final = 2**63 - 1  # both databases keep ids in 64 bits with a sign
@@ -69,8 +71,12 @@ Email = Annotated[
     Query(min_length=1, max_length=320, pattern=_NO_NUL, description="Only with this address, in any spelling of it."),
 ]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_NO_NUL)]
-By = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=_NO_NUL)]
-"""Who decides something; kept with the decision."""
+By = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=_NO_NUL),
+    BeforeValidator(own_name),
+]
+"""Who decides something; kept with the decision.  A caller with a name of its own acts under it, whatever is sent."""
 Since = Annotated[Time | None, Query(description="From this moment on.", examples=["2026-01-31T08:00:00Z"])]
 Until = Annotated[Time | None, Query(description="Before this moment.", examples=["2026-02-01T08:00:00Z"])]
 

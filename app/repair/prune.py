@@ -19,7 +19,8 @@ from app.agreement import keeping, scores
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
-from app.records import alarms, engagements, tokens
+from app.core.settings import Settings
+from app.records import alarms, attempts, audit, engagements, sessions, tokens
 from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,17 @@ class Retention:
     events: int | None = 30
     history: int | None = None
     engagements: int | None = None
+    audit: int | None = None
+
+
+def retention_of(settings: Settings) -> Retention:
+    """As the environment says it."""
+    return Retention(
+        settings.keep_events_days,
+        settings.keep_history_days,
+        settings.keep_engagements_days,
+        settings.keep_audit_days,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,10 @@ def prune(db: Db, retention: Retention, connections: Connections = NOBODY) -> Pr
     """Remove one batch of each kind that is older than its retention, in the caller's transaction."""
     now: int = db.execute(select(now_ms())).scalar_one()
     tokens.forget_late(db)
+    sessions.forget(db)
+    attempts.forget(db)
+    if retention.audit is not None:
+        audit.forget(db, now - retention.audit * DAY_MS, BATCH)
     events = deliveries = history = refusals = acts = 0
     if retention.events is not None:
         cutoff = now - retention.events * DAY_MS

@@ -25,6 +25,29 @@ HOT = (
 def upgrade() -> None:
     """Create them."""
     op.create_table(
+        "account",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("password", sa.Text(), nullable=True),
+        sa.Column("issuer", sa.Text(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("made_by", sa.Text(), nullable=False),
+        sa.Column("signed_in_at", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
+    )
+    op.create_index("uq_account_name", "account", ["name"], unique=True)
+    op.create_index(
+        "uq_account_subject",
+        "account",
+        ["issuer", "subject"],
+        unique=True,
+        sqlite_where=sa.text("subject IS NOT NULL"),
+        postgresql_where=sa.text("subject IS NOT NULL"),
+    )
+    op.create_table(
         "agreement_version",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
@@ -85,6 +108,30 @@ def upgrade() -> None:
     )
     op.create_index("ix_alias_record", "alias", ["connection", "kind", "remote_id"], unique=False)
     op.create_table(
+        "api_token",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("scopes", JSON, nullable=True),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("made_by", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_by", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_token")),
+    )
+    op.create_index("uq_api_token_hash", "api_token", ["hash"], unique=True)
+    op.create_index(
+        "uq_api_token_name",
+        "api_token",
+        ["name"],
+        unique=True,
+        sqlite_where=sa.text("revoked_at IS NULL"),
+        postgresql_where=sa.text("revoked_at IS NULL"),
+    )
+    op.create_table(
         "approval",
         sa.Column("connection", sa.Text(), nullable=False),
         sa.Column("contact_id", sa.BigInteger(), nullable=False),
@@ -97,6 +144,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("connection", "contact_id", name=op.f("pk_approval")),
     )
     op.create_index("ix_approval_plan", "approval", ["plan", "status"], unique=False)
+    op.create_table(
+        "audit",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("act_id", sa.BigInteger(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=True),
+        sa.Column("key", sa.BigInteger(), nullable=True),
+        sa.Column("act", sa.Text(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("target", JSON, nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
+    )
+    op.create_index(
+        "ix_audit_act",
+        "audit",
+        ["act_id"],
+        unique=False,
+        sqlite_where=sa.text("act_id IS NOT NULL"),
+        postgresql_where=sa.text("act_id IS NOT NULL"),
+    )
     op.create_table(
         "belonging",
         sa.Column("connection", sa.Text(), nullable=False),
@@ -816,6 +885,13 @@ def upgrade() -> None:
     )
     op.create_index("uq_link_contact", "link", ["contact_id", "connection", "kind"], unique=True)
     op.create_table(
+        "login_attempt",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_login_attempt")),
+    )
+    op.create_table(
         "merge",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("winner", sa.BigInteger(), nullable=False),
@@ -978,6 +1054,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dimension", "value", "indicator", "day", name=op.f("pk_score")),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "session",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=True),
+        sa.Column("token_hash", sa.Text(), nullable=True),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_session")),
+    )
+    op.create_index("ix_session_account", "session", ["account_id"], unique=False)
+    op.create_index("ix_session_ends", "session", ["ends_at"], unique=False)
     op.create_table(
         "sighting",
         sa.Column("connection", sa.Text(), nullable=False),

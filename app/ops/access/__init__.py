@@ -1,0 +1,1 @@
+"""Who may do what: roles, permissions, callers, login, masking, the audit log."""

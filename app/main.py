@@ -357,7 +357,16 @@ class Tandem:
             worker_expected=workers,
             connecting=self.connecting,
         )
-        api.include_router(console(self.database, self.connections, demo=self.settings.demo))
+        api.include_router(
+            console(
+                self.database,
+                self.connections,
+                demo=self.settings.demo,
+                wake=self.wake,
+                worker_expected=workers,
+                connecting=self.connecting,
+            )
+        )
         return _Beside(self.door, api)
 
 

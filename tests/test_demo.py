@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ import httpx
 import psutil
 import pytest
 
-from app.console.pages import HEADERS, console
-from app.console.view import PAGE, ago, text
+from app.console.pages import console
+from app.console.shell import HEADERS
+from app.console.view import PAGE
+from app.console.words import ago, text
 from app.core import tables as t
 from app.core.db import Database
 from app.core.words import Mode
@@ -44,7 +47,7 @@ from connectors.contract import (
     Side,
     TryLater,
 )
-from tests.apihelp import MAPPING, Api, add, add_contacts, new_database, token
+from tests.apihelp import MAPPING, Api, add, add_contacts, token
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60  # seconds until a wait for another process is given up
@@ -186,7 +189,13 @@ class Vendor(Connector):
         return Schema(kind, PROPERTIES)
 
 
-database = pytest.fixture(new_database)
+@pytest.fixture
+def database(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
+    """A SQLite database as the migrations leave it."""
+    shutil.copy(sqlite_template, tmp_path / "tandem.db")
+    store = Database(f"sqlite:///{tmp_path / 'tandem.db'}")
+    yield store
+    store.close()
 
 
 class Site:
@@ -378,7 +387,7 @@ def test_pages_allow_no_foreign_and_no_inline_code(ann: Site) -> None:
     answer = ann.api("GET", "/")
     assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
     assert "unsafe" not in answer.headers["content-security-policy"]
-    assert re.findall(r"<script[^>]*>", answer.text) == ['<script src="/static/console.js" defer>']
+    assert re.findall(r"<script[^>]*>", answer.text) == ['<script src="/static/demo.js" defer>']
     assert re.search(r"<style|\son[a-z]+=|style=|https?://", answer.text) is None
     for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
         assert ann.api("GET", path).status_code == 200
@@ -521,15 +530,18 @@ def test_people_are_shown_on_this_machine_only(ann: Site, path: str, request_: A
 )
 def test_the_overview_is_for_operators(database: Database, options: Any, request_: Any, status: int) -> None:
     """Connections for those whom the API answers; others learn nothing, not even names."""
-    page = Site(database, demo=False, **options).page("/", status, **request_)
-    assert ("chimp" in page) is (status == 200)
+    site = Site(database, demo=False, **options)
+    assert ("chimp" in site.page("/console", status, **request_)) is (status == 200)
+    front = site.api("GET", "/", **request_)
+    assert (front.status_code, front.headers.get("location")) == ((303, "/console") if status == 200 else (401, None))
+    assert "chimp" not in front.text
 
 
 def test_a_service_in_use_shows_and_edits_no_people(database: Database) -> None:
     """The demo's paths are not there."""
     site = Site(database, demo=False)
     add_contacts(database, {"values": {"email": "ann@example.com"}})
-    assert "ann@example.com" not in site.page("/")
+    assert "ann@example.com" not in site.page("/console")
     for path in ("/demo/state", "/demo/forms?person=1"):
         site.page(path, 404)
     site.edit(404, data=FORM)

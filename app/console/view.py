@@ -5,7 +5,6 @@ Pages go by the contact's id (keyset), so that a page stays the same however far
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +13,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import or_, select
 
 from app.console.standing import Standing, standings
+from app.console.words import text
 from app.core import tables as t
 from app.core.fields import FIELDS
 from app.core.words import MISSING, Channel, Fact
@@ -321,28 +321,3 @@ def _order(*having: Iterable[str]) -> list[str]:
     """Names of fields in the order of the registry, then what it does not know."""
     names = {name for one in having for name in one}
     return [n for n in FIELDS if n in names] + sorted(n for n in names - set(FIELDS) if not n.startswith(PREFIX))
-
-
-def text(value: Any) -> str:
-    """A canonical value for people; nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and math.isfinite(value) and value == int(value):
-        return str(int(value))
-    if isinstance(value, list):
-        return ", ".join(text(v) for v in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {text(v)}" for name, v in sorted(value.items()) if v is not None)
-    return str(value)
-
-
-def ago(ms: int | None) -> str:
-    """How long ago, in words; in steps that do not change every second."""
-    if ms is None:
-        return "never"
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if ms >= size:
-            return f"{ms // size} {unit} ago"
-    return "just now" if ms < 10_000 else f"{ms // 10_000 * 10} s ago"

@@ -149,6 +149,13 @@ def _limits(limits: Limits) -> Allowed:
     )
 
 
+def states(db: Db, connections: Connections) -> list[ConnectionState]:
+    """How all connections stand."""
+    known = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
+    on = brakes.on(db)
+    return [_view(db, one, known.get(one.name), on.get(one.name, [])) for one in connections.values()]
+
+
 def _known(db: Db, name: str) -> RowMapping | None:
     return db.execute(select(t.connection_state).where(s.name == name)).mappings().one_or_none()
 
@@ -174,11 +181,7 @@ def connections_api(database: Database, connections: Connections, wake: Callable
     def list_connections() -> ConnectionList:
         """Show all connections."""
         with database.read() as db:
-            states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
-            on = brakes.on(db)
-            return ConnectionList(
-                items=[_view(db, one, states.get(one.name), on.get(one.name, [])) for one in connections.values()]
-            )
+            return ConnectionList(items=states(db, connections))
 
     @router.post("/{name}/pause")
     def pause_connection(name: Name, asked: PauseAsked | None = None) -> ConnectionState:

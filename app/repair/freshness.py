@@ -137,6 +137,12 @@ def _counts(db: Db, window_ms: int) -> dict[str, dict[int, int]]:
     return counts
 
 
+def by_slice(db: Db, first: int) -> dict[tuple[str, int], int]:
+    """How many changes landed, by connection and slice (of ``SLICE_MS`` since 1970), from the slice ``first`` on."""
+    query = select(f.connection, f.slice, func.sum(f.n)).where(f.slice >= first).group_by(f.connection, f.slice)
+    return {(name, number): int(n) for name, number, n in db.execute(query)}
+
+
 def judge(db: Db, connections: Connections) -> list[str]:
     """Raise an alarm for each connection that misses its promise, clear it where it keeps it; those that miss."""
     wanted = {n: c.watch.freshness_ms for n, c in connections.items() if c.writes}

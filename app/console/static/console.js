@@ -1,111 +1,72 @@
 "use strict";
-// Keeps the demo page up to date.  The page works without it; reloading then takes its place.
+// Keys for who likes them, and nothing that a page needs.  Every page works without it.
 (() => {
-  const PAUSE = 1000; // ms between looks
-  const TROUBLE = 3000; // ms between looks while the service does not answer
-  const { person, after, q } = document.body.dataset;
-  const query = new URLSearchParams({ person, after, q });
-  const status = document.getElementById("live");
-  const shown = new Map(); // region -> the HTML it shows
-  let tag = null;
-  let lost = false;
+  const GO = "g"; // g, then a page's letter
+  let going = false;
 
-  // Without the words for "how long ago": these alone are no news.
-  const bare = (html) => html.replace(/<span class="ago">[^<]*<\/span>/g, "");
+  const typing = (target) => target.matches("input, select, textarea, [contenteditable]");
+  const items = () => [...document.querySelectorAll("[data-item]")];
 
-  // The texts come from the service's own templates, which escape every value.
-  function show(region, html) {
-    const before = shown.get(region.dataset.live);
-    if (before === html) return false;
-    shown.set(region.dataset.live, html);
-    const focused = region.contains(document.activeElement) ? document.activeElement.id : "";
-    region.innerHTML = html;
-    if (focused) document.getElementById(focused)?.focus();
-    if (before === undefined || bare(before) === bare(html)) return false;
-    if ("flash" in region.dataset) {
-      region.classList.remove("fresh");
-      void region.offsetWidth; // restarts the animation
-      region.classList.add("fresh");
-    }
-    return true;
+  // Move among the things of a list: j and k, as in many lists.
+  function move(by) {
+    const all = items();
+    if (!all.length) return;
+    const at = all.findIndex((one) => one.contains(document.activeElement));
+    const next = all[Math.min(all.length - 1, Math.max(0, at + by))];
+    (next.matches("a, button, [tabindex]") ? next : next.querySelector("a, button, input")).focus();
   }
 
-  function touched(form) {
-    const fields = [...form.querySelectorAll("[name^='field.']")];
-    return fields.some((f) => f.value !== form.elements["was." + f.name.slice("field.".length)].value);
-  }
-
-  async function refreshForms() {
-    const response = await fetch("/demo/forms?" + new URLSearchParams({ person }), { cache: "no-store" });
-    if (!response.ok) return;
-    const forms = await response.json();
-    for (const place of document.querySelectorAll("[data-form]")) {
-      const html = forms[place.dataset.form];
-      const form = place.querySelector("form");
-      if (html === undefined || (form && (touched(form) || form.contains(document.activeElement)))) continue;
-      const said = form?.querySelector("output")?.textContent;
-      place.innerHTML = html;
-      const output = place.querySelector("output");
-      if (said && output) output.textContent = said;
-    }
-  }
-
-  async function look() {
-    const headers = tag ? { "If-None-Match": tag } : {};
-    const response = await fetch("/demo/state?" + query, { headers, cache: "no-store" });
-    if (response.status === 304) return;
-    if (!response.ok) throw new Error(String(response.status));
-    const regions = await response.json();
-    tag = response.headers.get("ETag");
-    let changed = false;
-    for (const region of document.querySelectorAll("[data-live]")) {
-      const fresh = show(region, regions[region.dataset.live]);
-      changed ||= fresh && region.dataset.live === "detail";
-    }
-    if (changed) await refreshForms();
-  }
-
-  async function follow() {
-    let pause = PAUSE;
-    try {
-      if (!document.hidden) await look();
-      if (lost) status.textContent = "Tandem answers again.";
-      lost = false;
-    } catch {
-      if (!lost) status.textContent = "Tandem does not answer; this page shows what was known last.";
-      lost = true;
-      pause = TROUBLE;
-    }
-    setTimeout(follow, pause);
-  }
-
-  document.addEventListener("submit", async (event) => {
-    const form = event.target;
-    if (!form.matches("form.edit")) return;
-    event.preventDefault();
-    const output = form.querySelector("output");
-    const button = form.querySelector("button");
-    button.disabled = true;
-    output.textContent = "Saving …";
-    try {
-      const response = await fetch(form.action, {
-        method: "POST",
-        body: new URLSearchParams(new FormData(form)),
-        headers: { Accept: "application/json" },
-      });
-      const answer = await response.json();
-      output.textContent = response.ok ? answer.done : answer.detail;
-      if (response.ok) {
-        for (const field of form.querySelectorAll("[name^='field.']")) {
-          form.elements["was." + field.name.slice("field.".length)].value = field.value;
-        }
+  function help() {
+    const dialog = document.createElement("dialog");
+    const title = document.createElement("h2");
+    title.textContent = "Keys";
+    const list = document.createElement("ul");
+    const say = (keys, words) => {
+      const line = document.createElement("li");
+      for (const key of keys.split(" ")) {
+        const kbd = document.createElement("kbd");
+        kbd.textContent = key;
+        line.append(kbd, " ");
       }
-    } catch {
-      output.textContent = "Tandem does not answer.";
-    } finally {
-      button.disabled = false;
+      line.append(words);
+      list.append(line);
+    };
+    for (const link of document.querySelectorAll("[data-key]")) say(`${GO} ${link.dataset.key}`, link.textContent);
+    say("j k", "down and up in a list");
+    for (const one of document.querySelectorAll("[data-press]")) say(one.dataset.press, one.dataset.words ?? one.textContent);
+    say("/", "search");
+    const close = document.createElement("form");
+    close.method = "dialog";
+    const button = document.createElement("button");
+    button.textContent = "Close";
+    close.append(button);
+    dialog.append(title, list, close);
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (document.querySelector("dialog[open]")) return;
+    if (going) {
+      going = false;
+      const link = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+      if (link) { event.preventDefault(); link.click(); }
+      return;
+    }
+    const pressed = document.querySelector(`[data-press="${CSS.escape(event.key)}"]`);
+    if (pressed) { event.preventDefault(); pressed.click(); return; }
+    if (event.key === GO) going = true;
+    else if (event.key === "j") move(1);
+    else if (event.key === "k") move(-1);
+    else if (event.key === "?") help();
+    else if (event.key === "/") {
+      const search = document.querySelector("input[type=search]");
+      if (search) { event.preventDefault(); search.focus(); }
     }
   });
 
-  follow();
+  // On a narrow screen the menu begins closed; without this script it is simply open.
+  if (window.matchMedia("(max-width: 52rem)").matches) document.querySelector(".menu details")?.removeAttribute("open");
 })();

@@ -365,6 +365,7 @@ class Tandem:
                 wake=self.wake,
                 worker_expected=workers,
                 connecting=self.connecting,
+                agreement=self.config.agreement if self.config.agreement is not None else MAPPINGS / "agreement.yaml",
             )
         )
         return _Beside(self.door, api)

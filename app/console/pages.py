@@ -7,11 +7,13 @@ policy (https://www.w3.org/TR/CSP3/).
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Final, Protocol
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from app.console import overview
+from app.console import agreement as agreements
+from app.console import board, brief, leads, overview, scorecard, supply
 from app.console.edit import Editor
 from app.console.live import demo_routes
 from app.console.menu import Entry
@@ -32,7 +34,7 @@ class Page(Protocol):
         """Its paths."""
 
 
-PAGES: Final[tuple[Page, ...]] = (overview,)
+PAGES: Final[tuple[Page, ...]] = (overview, scorecard, board, supply, leads, agreements, brief)
 """The pages in the order of the navigation: a new one is one line here."""
 
 
@@ -44,11 +46,13 @@ def console(
     wake: Callable[[], None] = lambda: None,
     worker_expected: bool = False,
     connecting: Connecting | None = None,
+    agreement: Path | None = None,
 ) -> APIRouter:
     """The routes of the pages.
 
     ``demo``: ``/`` shows and edits two simulated vendors, and the people are made up.  ``wake`` is called after
     everything that gives the workers something to do.  ``connecting``: of the connections that use OAuth.
+    ``agreement``: the file of the draft.
     """
     router = APIRouter(include_in_schema=False)
     texts = static_files()
@@ -61,6 +65,7 @@ def console(
         demo,
         [page.ENTRY for page in PAGES],
         environment(texts),
+        agreement,
     )
 
     @router.get("/static/{name}")

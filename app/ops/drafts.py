@@ -101,9 +101,7 @@ def latest(db: Db, known: Known) -> Draft | None:
 
 def differences_shown(before: Agreement, after: Agreement) -> list[DifferenceShown]:
     """What the second says that the first does not, and the other way round, in the order of the file."""
-    return [
-        DifferenceShown(path=d.path, before=d.before, after=d.after) for d in looking.differences(before, after)
-    ]
+    return [DifferenceShown(path=d.path, before=d.before, after=d.after) for d in looking.differences(before, after)]
 
 
 def simulated(database: Database, connections: Connections, draft: Draft, most: int | None) -> SimulationShown:

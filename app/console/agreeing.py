@@ -32,7 +32,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 
 class Asked(BaseModel):
-    """Base of what a page is asked by its address: what a form leaves blank was not said, a misspelt name is refused."""
+    """Base of what a page is asked: what a form leaves blank was not said, a misspelt name is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -18,7 +18,7 @@ from tests.agreed import SHIPPED
 from tests.apihelp import Api
 from tests.scoring import NOBODY, Store, invented
 
-PEOPLE = 90
+PEOPLE = 60
 DAYS = "since=2025-01-01&until=2026-10-31"
 
 

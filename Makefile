@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONPATH =
 
 .DEFAULT_GOAL = help
-.PHONY: help run dev test test-long test-faults test-faults-saboteurs check bench docs lock migration clean
+.PHONY: help run dev test test-long screenshots test-faults test-faults-saboteurs check bench docs lock migration clean
 
 help: ## Say what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ bench: $(VENV)/dev ## Measure; JSON, each figure with a baseline of the same run
 	"$(BIN)/python" -m bench.scorecard
 	"$(BIN)/python" -m bench.drain
 	"$(BIN)/python" -m bench.growth
+	"$(BIN)/python" -m bench.console
+
+screenshots: $(VENV)/dev ## Write the pictures of the console anew; needs Chromium
+	TANDEM_TEST_SCREENSHOTS=1 "$(BIN)/python" -m pytest -q tests/test_console_browser.py -k accessible
 
 docs: $(VENV)/dev ## Write the generated pages anew
 	"$(BIN)/python" -m docs.generate

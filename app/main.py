@@ -366,6 +366,7 @@ class Tandem:
                 worker_expected=workers,
                 connecting=self.connecting,
                 agreement=self.config.agreement if self.config.agreement is not None else MAPPINGS / "agreement.yaml",
+                public_url=self.public_url,
             )
         )
         return _Beside(self.door, api)

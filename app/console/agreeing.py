@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from sqlalchemy import Connection as Db
 
-from app.records import contacts as people
+from app.console.people import name_of
+from app.records import contacts as contacts_
 
 FIRST, LAST = date(1970, 1, 1), date(2999, 12, 31)
-NAMES: Final = ("given_name", "family_name")
 
 
 def _day(value: Any) -> Any:
@@ -52,10 +52,9 @@ class Asked(BaseModel):
 def names_of(db: Db, contacts: Collection[int]) -> dict[int, str]:
     """How these contacts are called: by name, else by address, else by number."""
     found = {}
-    for number, contact in people.load(db, sorted(set(contacts))).items():
-        name = " ".join(str(v) for v in (contact.value(n) for n in NAMES) if v is not None)
-        address = contact.value("email")
-        found[number] = name if name else str(address) if address is not None else f"contact {number}"
+    for number, contact in contacts_.load(db, sorted(set(contacts))).items():
+        name = name_of(contact.values())
+        found[number] = name if name else f"contact {number}"
     return found
 
 

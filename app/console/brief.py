@@ -23,7 +23,7 @@ from app.records import briefs as rows
 log = structlog.get_logger(__name__)
 
 PATH: Final = f"{ROOT}/brief"
-ENTRY: Final = Entry("Brief", PATH, "Agreement", "m")
+ENTRY: Final = Entry("Brief", PATH, "Agreement", "e")
 KEPT: Final = 12  # briefs in the list beside the page
 
 

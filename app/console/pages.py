@@ -12,8 +12,22 @@ from typing import Annotated, Final, Protocol
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
+from app.console import (
+    accounts,
+    board,
+    brief,
+    dead,
+    flow,
+    leads,
+    mapped,
+    overview,
+    people,
+    planned,
+    review,
+    scorecard,
+    supply,
+)
 from app.console import agreement as agreements
-from app.console import board, brief, leads, overview, scorecard, supply
 from app.console.edit import Editor
 from app.console.live import demo_routes
 from app.console.menu import Entry
@@ -34,7 +48,9 @@ class Page(Protocol):
         """Its paths."""
 
 
-PAGES: Final[tuple[Page, ...]] = (overview, scorecard, board, supply, leads, agreements, brief)
+PAGES: Final[tuple[Page, ...]] = (
+    overview, flow, people, review, dead, scorecard, board, supply, leads, agreements, brief, accounts, planned, mapped,
+)  # fmt: skip
 """The pages in the order of the navigation: a new one is one line here."""
 
 
@@ -47,12 +63,13 @@ def console(
     worker_expected: bool = False,
     connecting: Connecting | None = None,
     agreement: Path | None = None,
+    public_url: str | None = None,
 ) -> APIRouter:
     """The routes of the pages.
 
     ``demo``: ``/`` shows and edits two simulated vendors, and the people are made up.  ``wake`` is called after
     everything that gives the workers something to do.  ``connecting``: of the connections that use OAuth.
-    ``agreement``: the file of the draft.
+    ``agreement``: the file of the draft.  ``public_url``: under which vendors reach this service.
     """
     router = APIRouter(include_in_schema=False)
     texts = static_files()
@@ -62,6 +79,7 @@ def console(
         wake,
         Examiner(database, connections, worker_expected=worker_expected),
         connecting if connecting is not None else Connecting(database, {}, public_url=""),
+        public_url,
         demo,
         [page.ENTRY for page in PAGES],
         environment(texts),

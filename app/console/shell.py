@@ -41,7 +41,9 @@ HEADERS: Final = {
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # Not "no-referrer": with it a browser says "null" as the origin of our own forms, too.
+    # https://fetch.spec.whatwg.org/#append-a-request-origin-header
+    "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 STATIC: Final = {
@@ -113,6 +115,7 @@ class Shell:
     wake: Callable[[], None]
     examiner: Examiner
     connecting: Connecting
+    public_url: str | None  # under which vendors reach us; None: not said
     demo: bool  # the people are made up: a browser on this machine sees them without a token
     entries: Sequence[Entry]
     templates: jinja2.Environment
@@ -120,7 +123,7 @@ class Shell:
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         """A whole page; htmx takes out of it what it shows anew (``hx-select``)."""
-        body = self.templates.get_template(template).render({**self.around(request), **values})
+        body = self.templates.get_template(template).render({**values, **self.around(request)})
         return Response(body, status, media_type="text/html", headers=HEADERS)
 
     def around(self, request: Request) -> dict[str, Any]:
@@ -197,7 +200,7 @@ def told(problem: Exception) -> tuple[int, str]:
 
 def link(path: str, **query: Any) -> str:
     """A path with the parameters that say something."""
-    said = {name: value for name, value in query.items() if value not in {None, "", False}}
+    said = {name: value for name, value in query.items() if value is not None and value not in ("", False)}
     return f"{path}?{urlencode(said)}" if said else path
 
 

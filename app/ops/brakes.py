@@ -161,6 +161,20 @@ def _waiting(to: Connection, found: Gathered, number: int, since: int, kind: Wri
     return nothing.model_copy(update={"action": str(free.order.verb), "fields": fields})
 
 
+def release(database: Database, connection: str, kind: Writes, by: str) -> BrakeEnded:
+    """Let through what waits for a brake.  Raises NotFound."""
+    links = database.transact(lambda db: ending.release(db, connection, kind, by))
+    log.info("operator.released", connection=connection, kind=str(kind), links=links)
+    return BrakeEnded(connection=connection, kind=kind, ending="released", links=links)
+
+
+def discard(database: Database, connections: Connections, connection: str, kind: Writes, by: str) -> BrakeEnded:
+    """Decide that nothing of what waits for a brake is written.  Raises NotFound."""
+    links = ending.discard(database, connections, connection, kind, by)
+    log.info("operator.discarded", connection=connection, kind=str(kind), links=links)
+    return BrakeEnded(connection=connection, kind=kind, ending="discarded", links=links)
+
+
 def brakes_api(database: Database, connections: Connections, wake: Callable[[], None]) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/ops/brakes", tags=["brakes"], dependencies=[Depends(allowed), Depends(known_query)])
@@ -187,10 +201,9 @@ def brakes_api(database: Database, connections: Connections, wake: Callable[[], 
     @router.post("/{connection}/{kind}/release")
     def release_brake(connection: Name, kind: Kind, asked: EndingAsked) -> BrakeEnded:
         """Let through everything that waits, and count anew."""
-        links = database.transact(lambda db: ending.release(db, connection, kind, asked.by))
-        log.info("operator.released", connection=connection, kind=str(kind), links=links)
+        ended = release(database, connection, kind, asked.by)
         wake()
-        return BrakeEnded(connection=connection, kind=kind, ending="released", links=links)
+        return ended
 
     @router.post("/{connection}/{kind}/discard")
     def discard_brake(connection: Name, kind: Kind, asked: EndingAsked) -> BrakeEnded:
@@ -198,9 +211,8 @@ def brakes_api(database: Database, connections: Connections, wake: Callable[[], 
 
         Takes some seconds for each thousand links.  Cut off, it is gone on with by the same request.
         """
-        links = ending.discard(database, connections, connection, kind, asked.by)
-        log.info("operator.discarded", connection=connection, kind=str(kind), links=links)
+        ended = discard(database, connections, connection, kind, asked.by)
         wake()
-        return BrakeEnded(connection=connection, kind=kind, ending="discarded", links=links)
+        return ended
 
     return router

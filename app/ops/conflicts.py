@@ -147,6 +147,27 @@ def rulings(db: Db) -> Rulings:
     return Rulings(items=[RulingShown(**_shown(row)) for row in conflicts.all_rulings(db)])
 
 
+def decide(database: Database, connections: Connections, number: int, asked: Decision) -> DecisionShown:
+    """Decide one of them; what holds now.  Raises NotFound, NotPossible."""
+
+    def work(db: Db) -> Decided:
+        value = asked.value if asked.choose == settling.OWN else MISSING
+        return settling.decide(db, connections, number, asked.choose, asked.by, value=value, always=asked.always)
+
+    decided = database.transact(work)
+    log.info("operator.decided", conflict=number, choice=asked.choose, always=asked.always)
+    return DecisionShown(contact_id=decided.contact, field=decided.field, value=decided.value, waiting=decided.waiting)
+
+
+def unrule(database: Database, asked: RulingEnded) -> Rulings:
+    """Forget what was said of a field's double edits; what is left.  Raises NotFound."""
+    with database.write() as db:
+        conflicts.unrule(db, asked.connection, asked.field)
+        left = rulings(db)
+    log.info("operator.unruled", connection=asked.connection, field=asked.field)
+    return left
+
+
 def conflicts_api(database: Database, connections: Connections, wake: Callable[[], None]) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["conflicts"], dependencies=[Depends(allowed), Depends(known_query)])
@@ -168,19 +189,9 @@ def conflicts_api(database: Database, connections: Connections, wake: Callable[[
     @router.post("/conflicts/{conflict_id}/decide", responses={409: {}})
     def decide_conflict(conflict_id: Id, asked: Decision) -> DecisionShown:
         """Decide one of them; what is chosen holds on all sides.  `always`: merging follows it from now on."""
-
-        def work(db: Db) -> Decided:
-            value = asked.value if asked.choose == settling.OWN else MISSING
-            return settling.decide(
-                db, connections, conflict_id, asked.choose, asked.by, value=value, always=asked.always
-            )
-
-        decided = database.transact(work)
-        log.info("operator.decided", conflict=conflict_id, choice=asked.choose, always=asked.always)
+        found = decide(database, connections, conflict_id, asked)
         wake()
-        return DecisionShown(
-            contact_id=decided.contact, field=decided.field, value=decided.value, waiting=decided.waiting
-        )
+        return found
 
     @router.get("/rulings")
     def list_rulings() -> Rulings:
@@ -191,10 +202,6 @@ def conflicts_api(database: Database, connections: Connections, wake: Callable[[
     @router.post("/rulings/remove", responses={404: {}})
     def remove_ruling(asked: RulingEnded) -> Rulings:
         """Ask again from now on; the answer is what is left."""
-        with database.write() as db:
-            conflicts.unrule(db, asked.connection, asked.field)
-            left = rulings(db)
-        log.info("operator.unruled", connection=asked.connection, field=asked.field)
-        return left
+        return unrule(database, asked)
 
     return router

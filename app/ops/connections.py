@@ -156,6 +156,11 @@ def states(db: Db, connections: Connections) -> list[ConnectionState]:
     return [_view(db, one, known.get(one.name), on.get(one.name, [])) for one in connections.values()]
 
 
+def state_now(db: Db, connections: Connections, name: str) -> ConnectionState:
+    """How one connection stands.  Raises NotFound."""
+    return _view(db, connections[name], _known(db, name), brakes.on(db).get(name, []))
+
+
 def _known(db: Db, name: str) -> RowMapping | None:
     return db.execute(select(t.connection_state).where(s.name == name)).mappings().one_or_none()
 
@@ -169,6 +174,26 @@ def rest(db: Db, name: str, reason: str | None) -> None:
             why = known["paused_why"]
         state.resume(db, name)
     state.pause(db, name, why, by=BY)
+
+
+def pause(database: Database, connections: Connections, name: str, reason: str | None) -> ConnectionState:
+    """Let a connection rest; how it stands then.  Raises NotFound."""
+    one = connections[name]
+    with database.write() as db:
+        rest(db, name, reason)
+        found = _view(db, one, _known(db, name), brakes.on(db).get(name, []))
+    log.info("operator.paused", connection=name)
+    return found
+
+
+def resume(database: Database, connections: Connections, name: str) -> ConnectionState:
+    """Go on with a connection that rests; how it stands then.  Raises NotFound."""
+    one = connections[name]
+    with database.write() as db:
+        state.resume(db, name)
+        found = _view(db, one, _known(db, name), brakes.on(db).get(name, []))
+    log.info("operator.resumed", connection=name)
+    return found
 
 
 def connections_api(database: Database, connections: Connections, wake: Callable[[], None]) -> APIRouter:
@@ -189,22 +214,14 @@ def connections_api(database: Database, connections: Connections, wake: Callable
 
         Webhooks are still taken and wait.  Pausing what rests already changes at most the reason.
         """
-        one = connections[name]
-        with database.write() as db:
-            rest(db, name, asked.reason if asked is not None else None)
-            found = _view(db, one, _known(db, name), brakes.on(db).get(name, []))
-        log.info("operator.paused", connection=name)
+        found = pause(database, connections, name, asked.reason if asked is not None else None)
         wake()
         return found
 
     @router.post("/{name}/resume")
     def resume_connection(name: Name) -> ConnectionState:
         """Go on with a connection that rests.  Resuming what does not rest changes nothing."""
-        one = connections[name]
-        with database.write() as db:
-            state.resume(db, name)
-            found = _view(db, one, _known(db, name), brakes.on(db).get(name, []))
-        log.info("operator.resumed", connection=name)
+        found = resume(database, connections, name)
         wake()
         return found
 

@@ -225,6 +225,22 @@ def meant(db: Db, connections: Connections, address: str, channel: Channel, stat
     return sorted(kept if kept else spelled)
 
 
+def say(database: Database, connections: Connections, number: int, asked: WordAsked) -> ConsentShown:
+    """Write down what a person told an operator; what holds now.  Raises NotFound, NotPossible."""
+
+    def work(db: Db) -> ConsentShown:
+        contact = _contact(db, number)
+        channel, status = Channel(asked.channel), Status(asked.status)
+        addresses = deciding.addresses_of(db, contact, channel, status)
+        word = Word(addresses, channel, asked.purpose, status, asked.by, asked.evidence)
+        deciding.decide(db, connections, word)
+        return of_contact(db, connections, number, limit=50)
+
+    found = database.transact(work)
+    log.info("operator.consent", contact=number, channel=asked.channel, status=asked.status)
+    return found
+
+
 def consents_api(database: Database, connections: Connections, wake: Callable[[], None]) -> APIRouter:
     """The routes."""
     router = APIRouter(
@@ -246,17 +262,7 @@ def consents_api(database: Database, connections: Connections, wake: Callable[[]
         A withdrawal binds all addresses of the person and travels first.  A grant needs evidence, and lifts what an
         operator may lift.
         """
-
-        def work(db: Db) -> ConsentShown:
-            contact = _contact(db, contact_id)
-            channel, status = Channel(asked.channel), Status(asked.status)
-            addresses = deciding.addresses_of(db, contact, channel, status)
-            word = Word(addresses, channel, asked.purpose, status, asked.by, asked.evidence)
-            deciding.decide(db, connections, word)
-            return of_contact(db, connections, contact_id, limit=50)
-
-        found = database.transact(work)
-        log.info("operator.consent", contact=contact_id, channel=asked.channel, status=asked.status)
+        found = say(database, connections, contact_id, asked)
         wake()
         return found
 

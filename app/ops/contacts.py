@@ -5,7 +5,7 @@ What somebody agreed to is in ``app.ops.consents``, taking people apart in ``app
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -133,7 +133,7 @@ def _summary(row: RowMapping, stand_ins: Mapping[int, int]) -> dict[str, Any]:
     }
 
 
-def _listing(
+def listing(
     db: Db,
     connections: Connections,
     *,
@@ -165,13 +165,19 @@ def _listing(
         limit=limit,
         looked_at=looked_at,
     )
-    wanted = select(t.contact).where(c.id.in_([row["id"] for row in rows])).order_by(c.id)
-    found = db.execute(wanted).mappings().all() if rows else []
+    return Page(items=chosen(db, [row["id"] for row in rows]), next=paging.encode("contacts", following))
+
+
+def more_than(db: Db, limit: int) -> bool:
+    """Whether there are more contacts than this; looks at so many rows."""
+    return len(db.execute(select(c.id).order_by(c.id).limit(limit + 1)).all()) > limit
+
+
+def chosen(db: Db, numbers: Sequence[int]) -> list[ContactSummary]:
+    """These contacts, in the order of their numbers; who is not there is left out."""
+    found = db.execute(select(t.contact).where(c.id.in_(numbers)).order_by(c.id)).mappings().all() if numbers else []
     stand_ins = merges.stand_ins(db, [row["id"] for row in found if row["merged_into"] is not None])
-    return Page(
-        items=[ContactSummary(**_summary(row, stand_ins)) for row in found],
-        next=paging.encode("contacts", following),
-    )
+    return [ContactSummary(**_summary(row, stand_ins)) for row in found]
 
 
 def _contact(db: Db, number: int) -> RowMapping:
@@ -212,7 +218,7 @@ def _pending(row: RowMapping) -> Pending:
     )
 
 
-def _history(db: Db, number: int, after: str | None, limit: int) -> Page[Change]:
+def history_of(db: Db, number: int, after: str | None, limit: int) -> Page[Change]:
     """One page of a contact's changes, the newest first."""
     position = paging.decode("history", after, 2)
     query = select(t.history).where(h.contact_id == number)
@@ -250,7 +256,7 @@ def explained(db: Db, connections: Connections, number: int) -> ContactDetail:
     row = _contact(db, number)
     links = db.execute(select(t.link).where(k.contact_id == number).order_by(k.connection, k.kind)).mappings()
     dirty = select(t.work).where(w.connection.in_(sorted(connections)), w.contact_id == number)
-    history = _history(db, number, None, HISTORY)
+    history = history_of(db, number, None, HISTORY)
     return ContactDetail(
         **_summary(row, merges.stand_ins(db, [number])),
         stands_for=sorted(merges.absorbed(db, [number])),
@@ -273,7 +279,7 @@ def contacts(database: Database, connections: Connections) -> APIRouter:
     ) -> Page[ContactSummary]:
         """List contacts in the order of their ids; further addresses of a person are found too."""
         with database.read() as db:
-            return _listing(db, connections, email=email, updated_since=updated_since, after=after, limit=limit)
+            return listing(db, connections, email=email, updated_since=updated_since, after=after, limit=limit)
 
     @router.get("/contacts/{contact_id}")
     def get_contact(contact_id: Id) -> ContactDetail:
@@ -289,6 +295,6 @@ def contacts(database: Database, connections: Connections) -> APIRouter:
         """List the changes of a contact, the newest first."""
         with database.read() as db:
             _contact(db, contact_id)
-            return _history(db, contact_id, after, limit)
+            return history_of(db, contact_id, after, limit)
 
     return router

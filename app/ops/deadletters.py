@@ -21,7 +21,21 @@ from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
 from app.ops.replay import obstacle, requeue
-from app.ops.shapes import Asked, ByCode, ByConnection, CodeText, Id, Moment, NameText, Shape, Station, clock
+from app.ops.shapes import (
+    COUNTED,
+    Asked,
+    ByCode,
+    ByConnection,
+    CodeText,
+    Count,
+    Id,
+    Moment,
+    NameText,
+    Shape,
+    Station,
+    clock,
+    counted,
+)
 from app.push import work
 from app.sync.connection import Connections
 
@@ -69,11 +83,11 @@ class Retried(Shape):
     )
 
 
-def _letter(row: RowMapping) -> DeadLetter:
+def shown(row: RowMapping) -> DeadLetter:
     return DeadLetter(**{**dict(row), "at": from_ms(row["at"])})
 
 
-def _listing(
+def listing(
     db: Db, *, connection: str | None, code: str | None, station: str | None, after: str | None, limit: int
 ) -> Page[DeadLetter]:
     """One page, the newest first; the index serves the connection, the rest is looked at up to a bound."""
@@ -93,9 +107,47 @@ def _listing(
     )
     wanted = select(t.dead).where(d.id.in_([row["id"] for row in rows])).order_by(d.id.desc())
     return Page(
-        items=[_letter(row) for row in db.execute(wanted).mappings()] if rows else [],
+        items=[shown(row) for row in db.execute(wanted).mappings()] if rows else [],
         next=paging.encode("dead", following),
     )
+
+
+class CauseShown(Shape):
+    """Dead letters of one cause."""
+
+    station: Station
+    connection: str = Field(examples=["mailchimp"])
+    code: str = Field(description="Why, in one word.", examples=["conflict"])
+    letters: int = Field(description="How many of the newest ones.")
+    reason: str = Field(description="Of the newest.")
+    next_step: str = Field(description="What would help.")
+    newest: Moment
+    oldest: Moment
+
+
+def causes(db: Db) -> tuple[list[CauseShown], Count]:
+    """The newest letters grouped by why they are there, the largest group first; and how many letters there are."""
+    some = select(d.id, d.station, d.connection, d.code, d.at).order_by(d.id.desc()).limit(COUNTED + 1).subquery()
+    by = (some.c.station, some.c.connection, some.c.code)
+    query = select(*by, func.count().label("n"), func.max(some.c.id).label("last"), func.min(some.c.at).label("first"))
+    groups = db.execute(query.group_by(*by)).mappings().all()
+    wanted = select(d.id, d.reason, d.next_step, d.at).where(d.id.in_([one["last"] for one in groups]))
+    last = {row["id"]: row for row in db.execute(wanted).mappings()} if groups else {}
+    found = [
+        CauseShown(
+            station=one["station"],
+            connection=one["connection"],
+            code=one["code"],
+            letters=one["n"],
+            reason=last[one["last"]]["reason"],
+            next_step=last[one["last"]]["next_step"],
+            newest=from_ms(last[one["last"]]["at"]),
+            oldest=from_ms(one["first"]),
+        )
+        for one in groups
+    ]
+    found.sort(key=lambda one: (-one.letters, one.connection, one.code))
+    return found, counted(sum(one.letters for one in found))
 
 
 def retry(db: Db, connections: Connections, letters: Sequence[RowMapping]) -> dict[int, str]:
@@ -129,7 +181,20 @@ def retry(db: Db, connections: Connections, letters: Sequence[RowMapping]) -> di
     return stuck
 
 
-def _retry_many(database: Database, connections: Connections, asked: RetryAsked, after: str | None) -> Retried:
+def retry_letter(database: Database, connections: Connections, number: int) -> Retried:
+    """Try again one.  Raises NotFound; HTTPException 409 where it cannot be, with why."""
+
+    def again(db: Db) -> str | None:
+        return retry(db, connections, [letter_of(db, number)]).get(number)
+
+    reason = database.transact(again)
+    if reason is not None:
+        raise HTTPException(409, f"dead letter {number} cannot be tried again: {reason}")
+    log.info("operator.retried", letter=number)
+    return Retried(retried=1, kept=0)
+
+
+def retry_many(database: Database, connections: Connections, asked: RetryAsked, after: str | None) -> Retried:
     """Oldest first, up to the newest there was at the beginning: what fails again is not tried again here."""
     position = paging.decode("retry", after, 2)
     if position is None:
@@ -171,7 +236,7 @@ def deadletters(database: Database, connections: Connections, wake: Callable[[],
     ) -> Page[DeadLetter]:
         """List dead letters, the newest first."""
         with database.read() as db:
-            return _listing(db, connection=connection, code=code, station=station, after=after, limit=limit)
+            return listing(db, connection=connection, code=code, station=station, after=after, limit=limit)
 
     # Before the one below, whose pattern fits its path: what a wrong method is told has to name POST.
     @router.post("/retry", status_code=202, responses={404: {}})
@@ -179,7 +244,7 @@ def deadletters(database: Database, connections: Connections, wake: Callable[[],
         """Try again many dead letters, for instance after a mapping or a scope was corrected."""
         if asked.connection is not None:
             connections[asked.connection]  # raises NotFound
-        found = _retry_many(database, connections, asked, after)
+        found = retry_many(database, connections, asked, after)
         log.info("operator.retried", connection=asked.connection, code=asked.code, letters=found.retried)
         wake()
         return found
@@ -188,26 +253,19 @@ def deadletters(database: Database, connections: Connections, wake: Callable[[],
     def get_dead(letter_id: Id) -> DeadLetter:
         """Show one dead letter."""
         with database.read() as db:
-            return _letter(_one(db, letter_id))
+            return shown(letter_of(db, letter_id))
 
     @router.post("/{letter_id}/retry", status_code=202, responses={409: {}})
     def retry_one(letter_id: Id) -> Retried:
         """Try again one dead letter: the write is marked, or the event replayed, and the letter goes."""
-
-        def again(db: Db) -> str | None:
-            return retry(db, connections, [_one(db, letter_id)]).get(letter_id)
-
-        reason = database.transact(again)
-        if reason is not None:
-            raise HTTPException(409, f"dead letter {letter_id} cannot be tried again: {reason}")
-        log.info("operator.retried", letter=letter_id)
+        found = retry_letter(database, connections, letter_id)
         wake()
-        return Retried(retried=1, kept=0)
+        return found
 
     return router
 
 
-def _one(db: Db, number: int) -> RowMapping:
+def letter_of(db: Db, number: int) -> RowMapping:
     row = db.execute(select(t.dead).where(d.id == number)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no dead letter {number}; it goes once it is tried again or settled")

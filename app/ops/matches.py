@@ -278,6 +278,21 @@ def both_of(db: Db, a: int, b: int) -> dict[int, Contact]:
     return both
 
 
+def decide(database: Database, connections: Connections, number: int, asked: DecisionAsked) -> Decided:
+    """Decide about one proposal.  Raises NotFound, NotPossible, and RequestValidationError."""
+    decision = Decision(asked.decision)
+
+    def work(db: Db) -> deciding.Answer:
+        return deciding.decide(db, connections, number, decision, asked.by, asked.choices)
+
+    try:
+        answer = database.transact(work)
+    except ValueError:
+        raise invalid("body", "choices", "neither of the two has one of these fields") from None
+    log.info("operator.decided", proposal=number, decision=asked.decision)
+    return Decided(decision=asked.decision, contact=answer.contact, merge=answer.merge)
+
+
 def matches_api(database: Database, connections: Connections, wake: Callable[[], None]) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/matches", tags=["matches"], dependencies=[Depends(allowed), Depends(known_query)])
@@ -311,17 +326,8 @@ def matches_api(database: Database, connections: Connections, wake: Callable[[],
         same: they become one contact, with the stricter consent of both.  different: remembered for ever, unless
         somebody says same after all.  later: it stays in the list.
         """
-        decision = Decision(asked.decision)
-
-        def work(db: Db) -> deciding.Answer:
-            return deciding.decide(db, connections, match_id, decision, asked.by, asked.choices)
-
-        try:
-            answer = database.transact(work)
-        except ValueError:
-            raise invalid("body", "choices", "neither of the two has one of these fields") from None
-        log.info("operator.decided", proposal=match_id, decision=asked.decision)
+        found = decide(database, connections, match_id, asked)
         wake()
-        return Decided(decision=asked.decision, contact=answer.contact, merge=answer.merge)
+        return found
 
     return router

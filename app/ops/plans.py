@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
 from pydantic import Field
+from sqlalchemy import Connection as Db
 
 from app.core.db import Database
 from app.ops import paging
@@ -164,6 +165,30 @@ def chosen(connections: Connections, name: str | None) -> list[str]:
     return list(connections) if name is None else [connections[name].name]
 
 
+def planned(
+    db: Db,
+    connections: Connections,
+    name: str | None,
+    *,
+    limit: int,
+    after: str | None = None,
+    looked_at: int = LOOKED_AT,
+) -> Page[LineShown]:
+    """One page of what would be written, contact by contact; ``looked_at``: contacts at most.  Raises NotFound."""
+    position = paging.decode("plan", after, 1)
+    start = position[0] if position is not None else 0
+    ids = survey.numbers(db, start, looked_at)
+    names = chosen(connections, name)
+    found = [line for one in names for line in survey.lines(db, connections[one], connections, ids)]
+    found.sort(key=lambda line: line.contact)
+    last = ids[-1] if ids else start
+    if len(found) > limit:
+        last = found[limit - 1].contact
+        found = [line for line in found if line.contact <= last]
+    more = bool(ids) and (len(ids) == looked_at or last < ids[-1])
+    return Page(items=[line_shown(line) for line in found], next=paging.encode("plan", (last,)) if more else None)
+
+
 def plans_api(database: Database, connections: Connections) -> APIRouter:
     """The routes."""
     router = APIRouter(prefix="/ops", tags=["plan"], dependencies=[Depends(allowed), Depends(known_query)])
@@ -175,19 +200,8 @@ def plans_api(database: Database, connections: Connections) -> APIRouter:
         A page looks at 400 contacts at most, and ends with a whole contact: it may be empty, or a little longer than
         `limit`.  These are personal data.
         """
-        position = paging.decode("plan", after, 1)
-        start = position[0] if position is not None else 0
-        names = chosen(connections, connection)
         with database.read() as db:
-            ids = survey.numbers(db, start, LOOKED_AT)
-            found = [line for name in names for line in survey.lines(db, connections[name], connections, ids)]
-        found.sort(key=lambda line: line.contact)
-        last = ids[-1] if ids else start
-        if len(found) > limit:
-            last = found[limit - 1].contact
-            found = [line for line in found if line.contact <= last]
-        more = bool(ids) and (len(ids) == LOOKED_AT or last < ids[-1])
-        return Page(items=[line_shown(line) for line in found], next=paging.encode("plan", (last,)) if more else None)
+            return planned(db, connections, connection, limit=limit, after=after)
 
     @router.post("/plan")
     def summarise_plan(asked: PlanAsked | None = None) -> PlanList:

@@ -97,6 +97,14 @@ def of_contact(db: Connection, contact_id: int, *, lock: bool = False) -> list[L
     return [_link(row) for row in db.execute(query).mappings()]
 
 
+def first_contact(db: Connection, connection: str, kind: str) -> int | None:
+    """Some contact that has a record at this connection, always the same one; None where nobody has."""
+    c = t.link.c
+    query = select(c.contact_id).where(c.connection == connection, c.kind == kind, c.gone_at.is_(None))
+    number: int | None = db.execute(query.order_by(c.remote_id).limit(1)).scalar()
+    return number
+
+
 def with_address_of(db: Connection, connection: str, contacts: Collection[int]) -> set[int]:
     """The contacts whose record at this connection holds an address that is one of these contacts' own."""
     found: set[int] = set()

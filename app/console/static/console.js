@@ -67,6 +67,11 @@
     }
   });
 
+  // Nobody looks at a page in the background: it need not ask for news.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden) event.preventDefault();
+  });
+
   // On a narrow screen the menu begins closed; without this script it is simply open.
   if (window.matchMedia("(max-width: 52rem)").matches) document.querySelector(".menu details")?.removeAttribute("open");
 })();

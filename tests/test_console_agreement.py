@@ -180,7 +180,7 @@ def test_the_chain_is_a_picture_and_a_table_of_the_same(world: tuple[Pages, Stor
         v: [cells[0], cells[-1]] for v, cells in segments.items()
     }
     assert {(row[0], row[2]) for row in table(page, "Reason", "How")} == {
-        ((b.why if b.why is not None else "no reason").replace("_", " "), number(b.n)) for b in found.back
+        (b.why if b.why is not None else "no reason", number(b.n)) for b in found.back
     }
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import date
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from sqlalchemy import Connection as Db
 
 from app.console.people import name_of
-from app.records import contacts as contacts_
+from app.records import contacts as people
 
 FIRST, LAST = date(1970, 1, 1), date(2999, 12, 31)
 
@@ -50,12 +50,8 @@ class Asked(BaseModel):
 
 
 def names_of(db: Db, contacts: Collection[int]) -> dict[int, str]:
-    """How these contacts are called: by name, else by address, else by number."""
-    found = {}
-    for number, contact in contacts_.load(db, sorted(set(contacts))).items():
-        name = name_of(contact.values())
-        found[number] = name if name else f"contact {number}"
-    return found
+    """How these contacts are called."""
+    return {number: name_of(one.values()) for number, one in people.load(db, sorted(set(contacts))).items()}
 
 
 def business(minutes: float) -> str:

@@ -5,6 +5,7 @@ The rows are as many and as wide as the service would keep; what they say is mad
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ BATCH = 50_000
 VALUES = {"": 1, "channel": 5, "campaign": 24, "variant": 48, "persona": 3, "profile": 2, "team": 3, "did": 6}
 COUNTED = [name for name, _ in FORMULAS.values()]
 INDICATORS = (
-    *MARKETING, *SALES, *COUNTED, *(f"{name}?" for name in COUNTED), "stage:mql", "stage:sql", "deal:opened", "deal:won",
+    *MARKETING, *SALES, *COUNTED, *(f"{name}?" for name in COUNTED), "stage:mql", "stage:sql", "deal:opened",
+    "deal:won",
     "deal:lost", "deal:days", "opened:EUR", "won:EUR", "lost:EUR", "deal:won:EUR", "sourced:EUR", "influenced:EUR",
     "by:w", "by:w:EUR",
 )  # fmt: skip
@@ -83,7 +85,7 @@ def rows(first: int, count: int, now: int) -> Iterator[tuple[Any, list[dict[str,
                 "why": "engagement form count: 1", "facts": {"engagement.form.count": 1}, "version": "v",
                 "stored_at": now,
             }
-            for n in numbers for i, (before, after) in enumerate(((None, "prospect"), ("prospect", "lead"), ("lead", "mql")))
+            for n in numbers for i, (before, after) in enumerate(itertools.pairwise((None, *STAGES[:3])))
         ],
     )  # fmt: skip
     milestones = ("lead_at", "mql_at", "sal_at", "sql_at", "opportunity_at", "won_at")
@@ -103,7 +105,8 @@ def rows(first: int, count: int, now: int) -> Iterator[tuple[Any, list[dict[str,
         t.clock,
         [
             {
-                "contact_id": n, "name": name, "started_at": at(n), "round": 1, "owner": f"colleague{n % 40}@example.com",
+                "contact_id": n, "name": name, "started_at": at(n), "round": 1,
+                "owner": f"colleague{n % 40}@example.com",
                 "team": "north" if n % 2 else "south", "state": state, "version": "v", "calendar": "office",
                 "due_at": at(n, 4), "rank_at": at(n, 4), "breached_at": at(n, 4) if state == "breached" else None,
                 "ended_at": at(n, 3) if state == "met" else None, "elapsed": 0, "target": 14_400_000, "paused": 0,
@@ -118,18 +121,14 @@ def counters(contacts: int, today: int) -> Iterator[list[dict[str, Any]]]:
     """Counters, in batches; ``today``: days since 1970.  The fewer contacts, the more of them are missing."""
     of_thousand = max(1, min(1000, contacts * 1000 // FULL))
     batch: list[dict[str, Any]] = []
-    cells = (
-        (dimension, f"{dimension} {number}" if dimension else "", indicator)
-        for dimension, values in VALUES.items()
-        for number in range(values)
-        for indicator in INDICATORS
-    )
-    for i, (dimension, value, indicator) in enumerate(cells):
-        for day in range(DAYS):
-            if (i * 31 + day * 17) % 1000 < of_thousand:
-                batch.append(
-                    {"dimension": dimension, "value": value, "indicator": indicator, "day": today - day, "n": i % 9 + 1}
-                )
+    values = [(of, f"{of} {n}" if of else "", n) for of, count in VALUES.items() for n in range(count)]
+    for (dimension, value, number), indicator in itertools.product(values, INDICATORS):
+        n = 1 if ">" in indicator else 4  # of a cohort no more go on than came
+        batch += [
+            {"dimension": dimension, "value": value, "indicator": indicator, "day": today - day, "n": n}
+            for day in range(DAYS)
+            if (number * 31 + day * 17) % 1000 < of_thousand
+        ]
         if len(batch) >= BATCH:
             yield batch
             batch = []

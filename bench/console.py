@@ -2,8 +2,8 @@
 
 A store is filled with contacts that have a record on both sides, a history, dead letters, double edits, proposals,
 events, work and leads; then every page is asked for again and again through the whole app (routing, rendering and
-all), in turn, in a small store and in the full one.  Prints the median and the 95th percentile in ms, by the clock and of the
-processor.
+all), in turn, in a small store and in the full one.  Prints the median and the 95th percentile in ms, by the clock and
+of the processor.
 
 ``python -m bench.console [--contacts 200000] [--runs 40]``; 0 where the 95th percentile of every page is within the
 bar, 1 where it is not.

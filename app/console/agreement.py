@@ -47,7 +47,7 @@ class TryAsked(Asked):
     """Which one is tried, on how many contacts; each is folded twice, so a page looks at so many at most."""
 
     of: Which = FILE
-    most: Literal["100", "500", "2000"] = "500"
+    most: Literal["100", "500", "2000"] = "100"
 
 
 def routes(shell: Shell) -> APIRouter:

@@ -26,6 +26,7 @@ from app.commands import (
     mapping,
     match,
     privacy,
+    programmes,
     run,
     scorecard,
     setup,
@@ -109,6 +110,7 @@ app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
 app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
 app.add_typer(leads.app, name="lead", rich_help_panel=_ACT)
 app.add_typer(sla.app, name="sla", rich_help_panel=_LOOK)
+app.add_typer(programmes.app, name="programmes", rich_help_panel=_LOOK)
 app.add_typer(match.app, name="match", rich_help_panel=_ACT)
 app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
 app.add_typer(drift.field, name="field", rich_help_panel=_ACT)

@@ -28,13 +28,16 @@ from rich.panel import Panel
 from sqlalchemy import func, select
 
 from app import logs, serving
+from app.agreement import acting
+from app.agreement.load import load
+from app.agreement.words import Team
 from app.core import clock
 from app.core import tables as t
 from app.core.db import Database
 from app.core.errors import ConfigError
 from app.core.settings import BrakeConfig, Config, ConnectionConfig, Settings, variable_of
 from app.core.words import Mode
-from app.main import Tandem
+from app.main import MAPPINGS, Tandem
 
 HOST: Final = "127.0.0.1"
 DATABASE: Final = "demo.db"
@@ -84,6 +87,7 @@ def run(*, port: int, data_dir: Path | None, people: int, as_json: bool) -> None
         process, vendors = ends.enter_context(_simulators(url, hook, people))
         tandem = _tandem(directory, url, token, vendors)
         tandem.prepare()
+        _agree(tandem)
         server = serving.server(tandem.app())
         watch = _Watch(url, tandem.database, process, server, people)
         tell = _Json(url, token, vendors) if as_json else _Person(url, token, vendors)
@@ -93,6 +97,14 @@ def run(*, port: int, data_dir: Path | None, people: int, as_json: bool) -> None
             raise ConfigError(watch.problem)
         if not server.started:
             raise ConfigError("the demo did not start; the lines above say why")
+
+
+def _agree(tandem: Tandem) -> None:
+    """Both teams sign the shipped agreement."""
+    agreement = load(MAPPINGS / "agreement.yaml")
+    with tandem.database.write() as db:
+        for team in Team:
+            acting.sign(db, agreement, {}, team, f"the demo's {team}")
 
 
 @contextlib.contextmanager
@@ -116,7 +128,7 @@ def _directory(given: Path | None) -> Iterator[Path]:
 def _simulators(url: str, hook: str, people: int) -> Iterator[tuple[subprocess.Popen[bytes], list[Vendor]]]:
     """The child process; it ends with the block, or by itself once the pipe to it breaks."""
     command = [
-        *(sys.executable, "-m", "sandbox", "--watch-parent"),
+        *(sys.executable, "-m", "sandbox", "--watch-parent", "--agreed"),
         *(("--people", str(people)) if people else ("--empty",)),
         *("--hubspot-webhook", f"{url}/webhooks/hubspot"),
         *("--mailchimp-webhook", f"{url}/webhooks/mailchimp"),
@@ -162,6 +174,7 @@ def _tandem(directory: Path, url: str, token: str, vendors: Sequence[Vendor]) ->
                 connector=vendor.name,
                 side=vendor.side,
                 mode=Mode.LIVE,
+                mapping=MAPPINGS / "agreed" / f"{vendor.name}.yaml",
                 settings={**plain, "base_url": vendor.base_url},
                 poll_seconds=POLL_SECONDS,
                 brake=BrakeConfig(creates=None, overwrites=None),  # the first walk is a mass change that is meant

@@ -48,6 +48,8 @@ PAGES = (
     "/console/leads?stage=mql",
     "/console/leads?flagged=true",
     "/console/leads/{middle}",
+    "/console/programmes",
+    "/console/programmes/warm_up",
     "/console/agreement",
     "/console/agreement/versions/1",
     "/console/agreement/draft",

@@ -16,9 +16,12 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from sandbox.agreed import PROPERTIES, make_fields
 from sandbox.control import Simulator
 from sandbox.further import FURTHER, Start
 from sandbox.hubspot import RATE, SEARCH_RATE, SECRET, TOKEN, HubSpotSim
+from sandbox.hubspot_consent import MIRRORS
+from sandbox.hubspot_events import SUBSCRIBED
 from sandbox.mailchimp import KEY, LIST, MailchimpSim
 from sandbox.oauth import CLIENT, CLIENT_SECRET
 from sandbox.people import people, populate
@@ -34,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         token=args.hubspot_token,
         secret=args.hubspot_secret,
         webhook=args.hubspot_webhook,
+        subscribed=(*SUBSCRIBED, *MIRRORS, *(PROPERTIES if args.agreed else ())),
         rate=RATE if args.limits else None,
         search_rate=SEARCH_RATE if args.limits else None,
         retry_span=args.retry_span,
@@ -48,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_span=args.retry_span,
         seed=args.seed,
     )
+    if args.agreed:
+        make_fields(hubspot, mailchimp)
     further: dict[str, Simulator] = {}
     for name in (n for n in FURTHER if getattr(args, n)):
         secrets = {s: getattr(args, f"{name}_{s}") for s in FURTHER[name].secrets}
@@ -161,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         for secret, (default, about) in one.secrets.items():
             add(f"--{name}-{secret}", default=default, help=f"{about} (default: %(default)s)")
     add("--retry-span", type=float, default=60.0, help="seconds for all retries of a webhook (default: %(default)s)")
+    add("--agreed", action="store_true", help="with the fields of an agreement between sales and marketing")
     add("--limits", action="store_true", help="enforce published rate limits too, where a simulator knows them")
     add("--watch-parent", action="store_true", help="stop when standard input ends or the parent process dies")
     return parser

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from app.core import tables as t
 from app.core.db import Database
+from app.core.objects import NOT_YET
 from app.core.words import Fact
 from app.records import engagements
 from app.sync import summarising
@@ -242,7 +243,7 @@ class Around(World):
         """What the sums have to be, by the rows."""
         found: dict[tuple[int, str, int], list[int]] = {}
         for row in self.rows(t.engagement):
-            if row.contact_id is not None and row.outcome not in engagements.NOT_YET:
+            if row.contact_id is not None and row.outcome not in NOT_YET:
                 human = engagements.UNSAID if row.human is None else row.human
                 found.setdefault((row.contact_id, row.kind, human), []).append(row.at)
         return {key: (len(times), min(times), max(times)) for key, times in found.items()}

@@ -143,6 +143,7 @@ def test_simulated_before_it_is_signed(folder: Path) -> None:
     """How many would come to which stage, and nothing is changed."""
     found = data("agreement", "simulate")
     assert (found["contacts"], found["changed"], found["handed_over"]) == (2, 2, 1)
+    assert found["programmes"] == []
     assert {m["to"]: m["examples"] for m in found["moves"]} == {"prospect": [1], "mql": [2]}
     assert data("agreement", "show") == {"versions": [], "leads": {}}
     assert run("lead", "show", "2").exit_code == 2

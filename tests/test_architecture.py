@@ -88,7 +88,8 @@ PURE = (
     "app.agreement.load app.agreement.lifecycle app.agreement.judging app.agreement.running app.agreement.versions "
     "app.agreement.grammar app.agreement.hours app.agreement.terms app.agreement.clocks app.agreement.attempts "
     "app.agreement.attribution app.agreement.journey app.agreement.counting app.agreement.rates "
-    "app.agreement.quotas app.agreement.owed app.agreement.promises app.agreement._promises_*"
+    "app.agreement.enrolling app.agreement.effects app.agreement.quotas app.agreement.owed app.agreement.promises "
+    "app.agreement._promises_*"
 )
 
 # Who → what they never import, not even inside a function.

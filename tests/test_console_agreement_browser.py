@@ -33,9 +33,11 @@ PATHS = (
     "agreement/draft",
     "agreement/compare",
     "agreement/simulate?most=100",
+    "programmes",
+    "programmes/warm_up?ever=true",
     "brief?since=2026-01-01&until=2026-11-01",
 )
-SHOTS = {0: "scorecard", 2: "supply-chain", 3: "sla-board", 6: "lead", 7: "agreement", 10: "compare", 12: "brief"}
+SHOTS = {0: "scorecard", 2: "supply-chain", 3: "sla-board", 6: "lead", 7: "agreement", 10: "compare", 14: "brief"}
 
 
 @pytest.fixture(scope="module")

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import zlib
 from pathlib import Path
 
 import duckdb
 import pytest
+from sqlalchemy import insert, select
 
-from app.agreement import exporting
+from app.agreement import exporting, scores
 from app.agreement.attribution import PARTS, Touch
 from app.agreement.counting import ALL, counts
 from app.agreement.journey import Done, Owed, Passed, Round, Sale, travel
 from app.agreement.words import Team
 from app.core import tables as t
 from app.core.db import Database
+from app.core.objects import NOT_YET
+from app.records import scores as kept
 from app.repair import freshness
+from bench.agreement_data import BEGIN
+from connectors.contract import Ending
 from tests.apihelp import Api
 from tests.scoring import Store, invented
 from tests.test_cli import Shell, shell, store
@@ -204,6 +211,9 @@ def test_what_makes_no_sense_is_refused(database: Database, query: str) -> None:
 
 def test_exports_hold_what_is_stored(filled: Store, tmp_path: Path) -> None:
     """CSV over HTTP and from the function are the same; Parquet keeps types and values; no address is in any."""
+    with filled.database.write() as db:
+        member = {"contact_id": 1, "programme": "warm_up", "version": "1", "why": "", "enrolled_at": 1, "stored_at": 1}
+        db.execute(insert(t.programme_member).values(**member, until=2))
     with filled.database.read() as db:
         found = exporting.export(db, tmp_path / "csv", "csv")
         again = exporting.export(db, tmp_path / "parquet", "parquet")
@@ -254,3 +264,28 @@ def test_on_the_command_line(shell: Shell, store: Database, tmp_path: Path) -> N
     shell("scorecard", "export", "--to", str(tmp_path / "out"), "--only", "nothing", code=1)
     shell("scorecard", "show", "--value", "ads", code=2)
     shell("flow", "--since", "2026-02-01", "--until", "2026-01-01", code=2)
+
+
+def test_what_did_not_happen_counts_nowhere(database: Database) -> None:
+    """A planned call, a cancelled meeting, a mailing that failed: no attempt, no variant, nothing that is kept."""
+    assert {str(Ending(outcome)) for outcome in NOT_YET} == NOT_YET
+    made = Store(database)
+    day_ = BEGIN + 3 * DAY
+    email = {"email": {"v": "ann@example.org", "s": "hub", "t": BEGIN, "r": "first", "e": None}}
+    with database.write() as db:
+        db.execute(insert(t.contact).values(id=1, version=1, facts=email, created_at=BEGIN, updated_at=BEGIN))
+        usual = {"connection": "hub", "contact_id": 1, "who_key": "id", "who": "1", "human": 1, "received_at": BEGIN}
+        ends = [("call", "planned"), ("meeting", "cancelled"), ("send", "failed"), ("call", "no_answer")]
+        for n, (kind, outcome) in enumerate(ends):
+            act = {"remote_id": str(n), "kind": kind, "outcome": outcome, "at": day_ + n, "campaign": "spring"}
+            variant = "B" if kind == "send" else None
+            db.execute(insert(t.engagement).values(**usual, **act, variant=variant))
+    made.refold([1])
+    with database.write() as db:
+        (row,) = db.execute(select(t.journey)).all()
+        assert (row.variant, row.campaign) == (None, "spring")
+        assert [act["outcome"] for act in kept.acts(db, [1])] == ["no_answer"]
+        scores.shorten(db, [1], day_ + DAY)
+        (row,) = db.execute(select(t.journey)).all()
+        assert [one[6] for one in json.loads(zlib.decompress(row.kept))] == ["no_answer"]
+    assert {cell[2] for cell in made.counters() if cell[0] == ""} == {"call", "stage:prospect"}

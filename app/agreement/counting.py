@@ -30,15 +30,21 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 from app.agreement.attribution import DAY_MS, MODELS, PARTS, Touch, parts, weights
+from app.agreement.facts import DOING
 from app.agreement.journey import STAGES, Done, Journey, Round, Sale, variant
 from app.agreement.words import Team
 
 Cell: TypeAlias = tuple[str, str, str, int]  # dimension, value, indicator, day
 ALL: Final = ""
 DIMENSIONS: Final = ("channel", "campaign", "variant", "persona", "profile", "team", "did")
+ALIKE: Final[Mapping[str, str]] = {"did+persona": "persona", "did+channel": "channel"}
+"""Dimensions of what was done with similar leads: their values are the kind, a blank, and that of the other one."""
+AIMS: Final[Mapping[str, str]] = {"mql": "mql>sql", "sql": "sql>won"}
+"""What is to come next: the milestone that was passed, and the counter of those who passed the next one."""
 NONE: Final = "(none)"
 AGAIN_DAYS: Final = 180
 ADS: Final = frozenset({"ads", "paid", "cpc"})
+_DOING: Final = frozenset(DOING)
 _PAIRS: Final = tuple((a, b) for i, a in enumerate(STAGES) for b in STAGES[i + 1 :])
 
 
@@ -126,6 +132,11 @@ def _round(made: Counter[Cell], one: Round, source: Mapping[str, str]) -> None:
             _add(made, source, "mql:tries", day(one.at["mql"]), one.tries)
     for a, indicator in cohorts:
         _add(made, source, indicator, day(one.at[a]))
+    aims = [(a, a) for a in AIMS if a in one.at] + [(a, i) for a, i in cohorts if i.rstrip("?") == AIMS.get(a)]
+    for kind in one.did & _DOING:  # of similar leads only, for what to do next
+        for dimension, by in ALIKE.items():
+            for a, indicator in aims:
+                made[(dimension, f"{kind} {source[by]}", indicator, day(one.at[a]))] += 1
     for kind in one.did:  # what was done before the end, for how it went on with those of whom it was done
         for name, at in one.at.items():
             made[("did", kind, name, day(at))] += 1

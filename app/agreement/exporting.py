@@ -20,7 +20,7 @@ from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.errors import NotPossible
 
-r, j, s, x = t.lead_round.c, t.journey.c, t.score.c, t.deal.c
+r, j, s, x, m = t.lead_round.c, t.journey.c, t.score.c, t.deal.c, t.programme_member.c
 FETCH: Final = 2_000
 MONEY: Final = ("opened:", "won:", "lost:", "sourced:", "influenced:", "by:")
 QUERIES: Final[dict[str, Select[Any]]] = {
@@ -34,10 +34,16 @@ QUERIES: Final[dict[str, Select[Any]]] = {
     "deals": select(x.id, x.status, x.amount, x.currency, x.created_at, x.closed_at)
     .where(x.gone_at.is_(None))
     .order_by(x.id),
+    "programme_members": select(
+        *(m[n] for n in ("contact_id", "programme", "round", "version", "enrolled_at", "ended_at", "held_out")),
+        m.stage,
+        m.until.label("until_at"),
+        m.reached_at,
+    ).order_by(m.id),
     "scores": select(t.score).order_by(s.dimension, s.value, s.indicator, s.day),
 }
 """What is exported, by name."""
-_NUMBERS: Final = frozenset({"id", "contact_id", "number", "tries", "channels", "kept"})
+_NUMBERS: Final = frozenset({"id", "contact_id", "number", "tries", "channels", "kept", "round", "held_out"})
 
 
 def columns(name: str) -> list[str]:

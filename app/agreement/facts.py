@@ -36,6 +36,9 @@ ACTS: Final = (
 OURS: Final = frozenset({"call", "meeting", "mail", "message"})
 """Those by which a colleague gets in touch.  A note or a task reaches nobody."""
 
+DOING: Final = (*sorted(OURS), "event", "survey")
+"""Those that somebody can decide to do next with a lead, or to invite them to."""
+
 THEIRS: Final = frozenset({"open", "click", "reply", "form", "page_visit", "survey", "event"})
 """Those by which the person does something."""
 

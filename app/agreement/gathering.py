@@ -44,7 +44,13 @@ class Wanted:
         self.fields = frozenset(p.removeprefix("contact.") for p in paths if p.startswith("contact."))
         self.deals = any(p.startswith("deals.") for p in paths)
         self.company = any(p.startswith("company.") for p in paths)
-        self.consent = any(p.startswith("consent.") for p in paths)
+        programmes = [p for v in versions for p in v.agreement.programmes]
+        self.consent = (
+            bool(programmes)
+            or any(v.agreement.actions for v in versions)
+            or any(p.startswith("consent.") for p in paths)
+        )
+        self.tags = frozenset(p.tag for p in programmes if p.tag is not None)  # ours: no news to us
         whole = any(p.startswith("engagement.") and p.count(".") == 1 for p in paths)
         asked = {p.split(".")[1] for p in paths if p.startswith("engagement.")}
         self.acts = frozenset(facts.ACTS) if whole else frozenset(facts.ACTS) & asked | facts.OURS
@@ -104,11 +110,18 @@ def _field(contact: Contact, name: str, rows: Sequence[RowMapping], wanted: Want
     if fact is not None and (not values or values[-1][1] != fact.value):
         values.append((max(fact.at, values[-1][0] if values else fact.at), fact.value, fact.source))
     made = []
+    if name == "tags" and wanted.tags:  # who is enrolled has the tag, and must not be enrolled because of it
+        values = [(at, _without(value, wanted.tags), source) for at, value, source in values]
     for at, value, source in values:
         one = facts.of_field(name, value, wanted.customs)
         if one is not None:
             made.append(Happening(at, Kind.FACT, (name, source, dumps(value)), dict([one])))
     return made
+
+
+def _without(value: Any, tags: Collection[str]) -> Any:
+    rest = [one for one in value if one not in tags] if isinstance(value, list) else []
+    return rest if rest else None
 
 
 def _former(connections: Connections, name: str, rows: Sequence[RowMapping], first: int) -> list[Happening]:

@@ -18,6 +18,7 @@ Text = Annotated[str, Field(min_length=1, max_length=2_000)]
 Formula = Annotated[str, Field(min_length=1, max_length=2_000)]
 
 _REST = re.compile(r"(\d{1,5})(h|d)")
+_SHARE = re.compile(r"(\d{1,2})%")
 _HOUR: Final = 3_600_000
 
 
@@ -30,6 +31,17 @@ def _rest(value: Any) -> Any:
 
 
 Rest = Annotated[int, BeforeValidator(_rest)]
+
+
+def _share(value: Any) -> Any:
+    """``10%`` as 0.1; from 1% to 50%."""
+    found = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if found is None or not 1 <= int(found[1]) <= 50:
+        raise ValueError("a share is written like 10%, and is from 1% to 50%")
+    return int(found[1]) / 100
+
+
+Share = Annotated[float, BeforeValidator(_share)]
 
 
 class Model(BaseModel):
@@ -104,12 +116,37 @@ class GoalSpec(Model):
     by: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] = Field(description="date")
 
 
+class MeasureSpec(Model):
+    """What a programme is to bring about."""
+
+    stage: Name = Field(description="counted: who came to this stage, or past it")
+    within: Rest = Field(description="of the enrolment, e.g. 90d")
+
+
 class ProgrammeSpec(Model):
-    """People to whom both pay attention together."""
+    """People to whom both pay attention together, for a while."""
 
     means: Text = Field(description="in plain words")
-    who: Formula = Field(description="condition")
-    tag: Text | None = Field(None, description="by which the platforms know them")
+    when: Formula = Field(description="condition that enrols somebody when it becomes true")
+    ends: Formula | None = Field(None, description="condition that ends it")
+    days: int | None = Field(None, ge=1, le=3_650, description="it ends after so many days")
+    tag: Annotated[str, Field(pattern=r"^[^\s;,][^;,]{0,98}[^\s;,]$")] | None = Field(
+        None, description="by which the platforms know the members"
+    )
+    hold_out: Share | None = Field(None, description="share of the enrolled that is left without it, e.g. 10%")
+    measure: MeasureSpec | None = Field(None, description="what it is to bring about")
+
+
+class ActionSpec(Model):
+    """Something that sales may do next with a lead."""
+
+    means: Text = Field(description="in plain words")
+    did: Text = Field(description="the kind of engagement by which it shows that it was done")
+    channel: Literal["email", "phone", "sms", "post"] | None = Field(
+        None, description="by which the person is reached; nobody is who withdrew consent to it"
+    )
+    consent: Literal["granted"] | None = Field(None, description="granted: only with consent to the channel")
+    when: Formula | None = Field(None, description="condition; without it always")
 
 
 class FileSpec(Model):
@@ -131,6 +168,7 @@ class FileSpec(Model):
     targets: dict[Name, TargetSpec] = Field(default_factory=dict, description="figures of each period")
     goal: GoalSpec | None = Field(None, description="what both work for")
     programmes: dict[Name, ProgrammeSpec] = Field(default_factory=dict, description="whom both look after together")
+    steps: dict[Name, ActionSpec] = Field(default_factory=dict, description="what sales may do next with a lead")
 
 
 MODELS: Final[dict[tuple[str | None, ...], type[Model]]] = {
@@ -144,6 +182,8 @@ MODELS: Final[dict[tuple[str | None, ...], type[Model]]] = {
     ("targets", None): TargetSpec,
     ("goal",): GoalSpec,
     ("programmes", None): ProgrammeSpec,
+    ("steps", None): ActionSpec,
+    ("programmes", None, "measure"): MeasureSpec,
 }
 """Where in the file which model's keys stand; None = any name."""
 

@@ -22,11 +22,10 @@ from typing import Any, Final
 from app.agreement.attribution import Touch
 from app.agreement.facts import OURS
 from app.agreement.words import Team
+from app.core.objects import NOT_YET
 
 TOUCHING: Final = frozenset({"click", "reply", "form", "page_visit", "survey", "event"})
 """What a person does by which they come closer."""
-NOT_DONE: Final = frozenset({"planned", "scheduled", "cancelled", "canceled", "failed", "open"})
-"""Outcomes of what did not take place."""
 RECEIVED: Final = "received"
 """The person called or wrote: no attempt of sales."""
 _CHANNELS: Final[Mapping[str, str]] = {
@@ -60,7 +59,7 @@ class Done:
     @property
     def counts(self) -> bool:
         """Whether it took place, and not by a machine alone."""
-        return self.human != 0 and self.outcome not in NOT_DONE
+        return self.human != 0 and self.outcome not in NOT_YET
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,7 +15,7 @@ from sqlalchemy import delete, select
 from app.agreement.leads import Known, seal
 from app.core import tables as t
 from app.core.db import now_ms
-from app.records import clocks, leads, merges
+from app.records import clocks, leads, merges, programmes
 from app.sync.connection import Connections
 
 s, d = t.lead_step.c, t.disposition.c
@@ -31,7 +31,9 @@ def before(db: Db, connections: Connections, contacts: Collection[int], cutoff: 
 
 
 def prune(db: Db, connections: Connections, cutoff: int, batch: int) -> int:
-    """Remove some of what was said before ``cutoff``, and of the steps that were void by then; how many rows."""
+    """Remove some of what was said before ``cutoff``, of the steps that were void by then, and of the memberships that
+    were over; how many rows.
+    """
     where = (d.received_at < cutoff, d.at < cutoff, d.finding.is_not(None))
     said = db.execute(select(d.id, d.contact_id).where(*where).order_by(d.id).limit(batch)).all()
     before(db, connections, {row.contact_id for row in said}, cutoff)
@@ -40,4 +42,7 @@ def prune(db: Db, connections: Connections, cutoff: int, batch: int) -> int:
     void = list(db.execute(select(s.id).where(s.void_at < cutoff).order_by(s.id).limit(batch)).scalars())
     if void:
         db.execute(delete(t.lead_step).where(s.id.in_(void)))
-    return len(said) + len(void) + clocks.prune(db, cutoff, batch)
+    over = programmes.over(db, cutoff, batch)
+    before(db, connections, set(over.values()), cutoff)
+    programmes.save(db, [], over)
+    return len(said) + len(void) + len(over) + clocks.prune(db, cutoff, batch)

@@ -16,9 +16,9 @@ import structlog
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
-from app.agreement import gathering, scores, timing
+from app.agreement import enrolling, gathering, memberships, scores, timing
 from app.agreement.gathering import Wanted
-from app.agreement.lifecycle import Seal, fold, sealed
+from app.agreement.lifecycle import Seal, fold, known_at, sealed
 from app.agreement.load import Agreement, loads
 from app.agreement.versions import Version, Versions
 from app.agreement.words import SOURCE, Happening, Lead, Standing, Step
@@ -26,10 +26,10 @@ from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.db import Database, now_ms
 from app.core.duties import Duty
-from app.core.fields import GOVERNED, Type
+from app.core.fields import GOVERNED, Type, normal_list
 from app.core.words import Decision, Fact, Outcome
 from app.push import work
-from app.records import clocks, leads, merges
+from app.records import clocks, leads, merges, programmes
 from app.records import contacts as people
 from app.records.contacts import Contact
 from app.sync.connection import Connections
@@ -103,7 +103,12 @@ class Known:
         rows = [row for row in leads.versions(db) if row["in_force"] is not None]
         key = tuple((row["digest"], row["in_force"]) for row in rows)
         if self._judges is None or self._judges[0] != key:
-            versions = Versions(Version(self.agreement(dict(row)), row["in_force"], row["id"]) for row in rows)
+            versions = Versions(
+                Version(
+                    self.agreement(dict(row)), row["in_force"], row["id"], max(row["sales_at"], row["marketing_at"])
+                )
+                for row in rows
+            )
             customs = {name: Type(kind) for row in rows for name, kind in row["customs"].items()}
             self._judges = (key, Judges(versions, customs))
         return self._judges[1]
@@ -125,13 +130,18 @@ def refold(db: Db, connections: Connections, judges: Judges, ids: Collection[int
     leads.remove(db, lost, now)
     scores.remove(db, lost)
     clocks.forget(db, lost, now)
+    programmes.forget(db, lost)
     # Another one stands for them: what happened to them happened to that one.
     leads.mark(db, {merges.standing_for(db, i) for i in lost} - set(roots))
     happened = gathered(db, connections, judges, roots)
     seals = _seals(db, roots)
-    found = {i: fold(happened[i], judges.versions, now, seals.get(i)) for i in roots}
-    timing.keep(db, judges.versions, roots, found, happened, {i: s.at for i, s in seals.items()}, now)
-    _keep(db, connections, roots, found, now)
+    found = {
+        i: fold(happened[i], judges.versions, now, seals.get(i), since=_since(judges, c)) for i, c in roots.items()
+    }
+    kept = {i: s.at for i, s in seals.items()}
+    timing.keep(db, judges.versions, roots, found, happened, kept, now)
+    memberships.keep(db, judges.versions, found, kept, now)
+    _keep(db, connections, judges.versions, roots, found, now)
     scores.keep(db, judges.versions, list(roots))
     return found
 
@@ -142,7 +152,24 @@ def fold_all(
     """How these contacts' leads stand now, kept nowhere."""
     happened = gathered(db, connections, judges, contacts)
     seals = _seals(db, contacts)
-    return {i: fold(happened[i], judges.versions, now, seals.get(i)) for i in contacts}
+    return {
+        i: fold(happened[i], judges.versions, now, seals.get(i), since=_since(judges, c)) for i, c in contacts.items()
+    }
+
+
+def _since(judges: Judges, contact: Contact) -> int:
+    """From when on a contact can be in programmes: it is known here, and both teams have signed."""
+    return max(contact.created_at, judges.versions.signed)
+
+
+def looked(
+    db: Db, connections: Connections, judges: Judges, contact: Contact, now: int
+) -> tuple[Lead, Mapping[str, Any], list[Happening]]:
+    """How a contact's lead stands now, the facts by which it does, and what happened; kept nowhere."""
+    happened = gathered(db, connections, judges, {contact.id: contact})[contact.id]
+    seal_ = _seals(db, [contact.id]).get(contact.id)
+    lead, facts = known_at(happened, judges.versions, now, seal_, since=_since(judges, contact))
+    return lead, facts, happened
 
 
 def gathered(
@@ -164,12 +191,20 @@ def seal(db: Db, connections: Connections, judges: Judges, ids: Collection[int],
     contacts = {i: c for i, c in people.load(db, ids, lock=True).items() if c.merged_into is None}
     happened = gathered(db, connections, judges, contacts)
     seals = _seals(db, contacts)
-    rows = {i: sealed(happened[i], judges.versions, at, now, seals.get(i)).to_json() for i in contacts}
+    rows = {
+        i: sealed(happened[i], judges.versions, at, now, seals.get(i), since=_since(judges, c)).to_json()
+        for i, c in contacts.items()
+    }
     leads.seal(db, rows)
 
 
 def _keep(
-    db: Db, connections: Connections, contacts: Mapping[int, Contact], found: Mapping[int, Lead], now: int
+    db: Db,
+    connections: Connections,
+    versions: Versions,
+    contacts: Mapping[int, Contact],
+    found: Mapping[int, Lead],
+    now: int,
 ) -> None:
     before, steps, unjudged = leads.load(db, found), leads.steps(db, found), leads.unjudged(db, found)
     rows, added, void, findings = [], [], [], {}
@@ -189,7 +224,7 @@ def _keep(
     said = leads.said(db, [i for i, lead in found.items() if lead.judgements])
     known = {row["id"]: (row["finding"], row["why"]) for row in said}
     leads.found_out(db, {n: f for n, f in findings.items() if known.get(n) != f})
-    _tell(db, connections, contacts, found, unjudged, now)
+    _tell(db, connections, versions, contacts, found, unjudged, now)
 
 
 def _row(contact: Contact, lead: Lead, now: int) -> dict[str, Any]:
@@ -232,6 +267,7 @@ def _difference(contact: int, old: list[Any], new: list[Step]) -> tuple[list[dic
 def _tell(
     db: Db,
     connections: Connections,
+    versions: Versions,
     contacts: Mapping[int, Contact],
     found: Mapping[int, Lead],
     unjudged: Mapping[int, set[str]],
@@ -242,7 +278,9 @@ def _tell(
     marks: dict[str, set[int]] = {name: set() for name in connections}
     for number, lead in found.items():
         contact = contacts[number]
-        for name, (value, at) in decided(lead, now).items():
+        mine, every = enrolling.tags(versions, lead, number, now)
+        more = {"tags": (tagged(contact, mine, every), now)} if every else {}
+        for name, (value, at) in (decided(lead, now) | more).items():
             if contact.value(name) == value:
                 continue
             fact = Fact(value, SOURCE, at, RULE)
@@ -262,6 +300,14 @@ def _tell(
         contact.changes.clear()
     for name in sorted(marks):
         work.mark(db, name, dict.fromkeys(marks[name], now))
+
+
+def tagged(contact: Contact, mine: Collection[str], every: Collection[str]) -> list[str] | None:
+    """The tags of a contact: those that it has, but of the tags of programmes just the ones that it is to have."""
+    held = contact.value("tags")
+    before = held if isinstance(held, list) else []
+    wanted = normal_list([*(tag for tag in before if tag not in every), *mine])
+    return wanted if wanted else None
 
 
 def decided(lead: Lead, now: int) -> dict[str, tuple[Any, int]]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from app.agreement import facts, judging
 from app.agreement.attempts import Touch, Working
 from app.agreement.conditions import Condition
+from app.agreement.enrolling import Enrolling
 from app.agreement.judging import Move
 from app.agreement.load import Agreement, Stage, Who
 from app.agreement.terms import Need
@@ -40,37 +41,61 @@ class Seal:
     truth: Mapping[str, bool] = field(repr=False)
     stale: Sequence[str] = field(repr=False)  # stages whose condition has to be looked at again
     entries: Sequence[Entered] = field(default=(), repr=False)  # what its clocks began and ended by
+    programmes: Mapping[str, Any] = field(default_factory=dict, repr=False)  # app.agreement.enrolling
 
     def to_json(self) -> dict[str, Any]:
         """The form at rest."""
         parts = {"standing": dict(self.standing), "known": dict(self.known), "truth": dict(self.truth)}
         entries = [dataclasses.asdict(entry) for entry in self.entries]
-        return {"at": self.at, "made": self.made, **parts, "stale": sorted(self.stale), "entries": entries}
+        more = {"stale": sorted(self.stale), "entries": entries, "programmes": dict(self.programmes)}
+        return {"at": self.at, "made": self.made, **parts, **more}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Seal:
         """The seal of a form at rest."""
         entries = [Entered(**{**e, "what": What(e["what"]), "clocks": tuple(e["clocks"])}) for e in data["entries"]]
-        return cls(data["at"], data["made"], data["standing"], data["known"], data["truth"], data["stale"], entries)
+        parts = (data["standing"], data["known"], data["truth"], data["stale"])
+        return cls(data["at"], data["made"], *parts, entries, data["programmes"])
 
 
-def fold(happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None) -> Lead:
+def fold(
+    happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None, *, since: int = 0
+) -> Lead:
     """How the lead stands at ``until`` (ms since 1970), and every step on the way.
 
     ``Lead.turns_at`` is the next moment at which it may stand otherwise although nothing happens.  ``seal``: go on from
-    there; what is older counts no more, but for what a field holds, and for words that came here after it was made.
+    there; what is older counts no more, but for what a field holds, for consent, and for words that came here after it
+    was made.  ``since``: nobody is enrolled in a programme before.
     """
-    done = _Fold(versions, seal)
+    done = _Fold(versions, seal, since)
     lead = done.run(_ordered(happenings, seal), until)
     done.describe(until)
     return lead
 
 
-def sealed(happenings: Iterable[Happening], versions: Versions, at: int, made: int, seal: Seal | None = None) -> Seal:
+def known_at(
+    happenings: Iterable[Happening], versions: Versions, until: int, seal: Seal | None = None, *, since: int = 0
+) -> tuple[Lead, Mapping[str, Any]]:
+    """How the lead stands at ``until``, and the facts that conditions ask for, as they are then."""
+    done = _Fold(versions, seal, since)
+    lead = done.run(_ordered(happenings, seal), until)
+    done.describe(until)
+    return lead, done.known
+
+
+def sealed(
+    happenings: Iterable[Happening],
+    versions: Versions,
+    at: int,
+    made: int,
+    seal: Seal | None = None,
+    *,
+    since: int = 0,
+) -> Seal:
     """All that is known of a moment at ``made``.  An earlier seal stays where the moment is before it."""
     if seal is not None and seal.at >= at:
         return seal
-    done = _Fold(versions, seal)
+    done = _Fold(versions, seal, since)
     done.run(_ordered(happenings, seal), at)
     return done.seal(at, made)
 
@@ -85,7 +110,7 @@ def _ordered(happenings: Iterable[Happening], seal: Seal | None) -> list[Happeni
             new.append(one)
         elif one.said is not None and one.said.received > seal.made:
             new.append(replace(one, at=seal.at + 1))
-        elif one.kind is Kind.FACT:
+        elif one.kind in {Kind.FACT, Kind.CONSENT}:
             last.update(one.values)
     late = {name: value for name, value in last.items() if seal.known.get(name) != value}
     if late:
@@ -94,7 +119,7 @@ def _ordered(happenings: Iterable[Happening], seal: Seal | None) -> list[Happeni
 
 
 class _Fold:
-    def __init__(self, versions: Versions, seal: Seal | None = None) -> None:
+    def __init__(self, versions: Versions, seal: Seal | None = None, since: int = 0) -> None:
         self._versions = versions
         self._version: Version | None = None
         self._known: dict[str, Any] = facts.beginning()
@@ -104,10 +129,11 @@ class _Fold:
         self._readers: dict[str, set[str]] = {}  # fact → stages whose condition reads it
         self._lead = Lead()
         self._working: Working | None = None  # on the lead since it was handed over last
+        self._enrolling = Enrolling(since, seal.programmes if seal is not None else None)
         self._from = -HORIZON
         if seal is not None:
             self._from = seal.at
-            self._under(versions.at(seal.at))
+            self._under(versions.at(seal.at), again=True)
             self._known |= seal.known
             self._truth |= seal.truth
             self._stale = set(seal.stale)
@@ -121,9 +147,15 @@ class _Fold:
                 }
             )
 
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """The facts, as far as it ran."""
+        return self._known
+
     def seal(self, at: int, made: int) -> Seal:
         """All that is known at ``at``, up to where it ran."""
-        return Seal(at, made, self._lead.standing(), self._known, self._truth, sorted(self._stale), self._lead.entries)
+        parts = (self._lead.standing(), self._known, self._truth, sorted(self._stale))
+        return Seal(at, made, *parts, self._lead.entries, self._enrolling.seal(at))
 
     def run(self, happenings: list[Happening], until: int) -> Lead:
         i, last = 0, self._from
@@ -144,7 +176,9 @@ class _Fold:
                 touched = set()
                 self._say(one, moment)
             self._judge(moment, touched)
+            self._enrolling.look(self._known, moment)
             last = moment
+        self._lead.memberships = tuple(self._enrolling.memberships)
         self._lead.turns_at = turns if (turns := self._turns(until)) < HORIZON else None
         return self._lead
 
@@ -163,7 +197,7 @@ class _Fold:
                         turns = condition.turns(self._known, after)
                         if turns is not None:
                             found.append(turns)
-        return min(found)
+        return min(*found, *self._enrolling.turns(self._known, after), HORIZON)
 
     def _enter(self, moment: int) -> None:
         """Be at a moment: under its version, with every condition to be looked at anew that time may have turned."""
@@ -172,13 +206,15 @@ class _Fold:
             self._under(version)
         elif version is not None:
             self._stale |= self._flipping
+            self._enrolling.passed()
         rest = self._lead.rest_until
         if rest is not None and rest <= moment and version is not None:
             self._stale.add(version.agreement.handover.at)
 
-    def _under(self, version: Version | None) -> None:
-        """Judge by this version from now on; nothing is known of its conditions yet."""
+    def _under(self, version: Version | None, *, again: bool = False) -> None:
+        """Judge by this version from now on; nothing is known of its conditions yet, unless it is so ``again``."""
         self._version = version
+        self._enrolling.under(version.agreement if version is not None else None, again=again)
         self._truth.clear()
         self._readers.clear()
         if version is not None:
@@ -193,6 +229,7 @@ class _Fold:
         if happening.act is not None and happening.act.kind in facts.OURS | {"reply"}:
             self._work(happening)
         changed = facts.apply(self._known, happening)
+        self._enrolling.touch(changed)
         stages: set[str] = set()
         for path in changed:
             stages |= self._readers.get(path, set())
@@ -290,6 +327,7 @@ class _Fold:
         standing = move.status if move.status is not None else judging.standing_at(agreement, lead, move.stage)
         if move.stage is not None and move.stage.name != lead.stage:
             self._step(What.STAGE, lead.stage, move.stage.name, move)
+            self._enrolling.moved(lead.stage, move.stage.name, moment)
             lead.stage, lead.since, lead.reason = move.stage.name, moment, move.why
             self._entered(What.STAGE, move.stage.name, moment)
         if standing is not None and standing is not lead.status:
@@ -356,6 +394,7 @@ class _Fold:
                 else:
                     self._known[path] = value
                 self._stale |= self._readers.get(path, set())
+                self._enrolling.touch((path,))
 
     def describe(self, until: int) -> None:
         """Which persona and profile the person is at the end."""

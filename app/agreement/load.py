@@ -18,14 +18,16 @@ from pydantic import ValidationError
 from app.agreement import facts, promises
 from app.agreement.conditions import Condition, Wrong, compiled
 from app.agreement.conditions import Kind as FactKind
-from app.agreement.grammar import FileSpec, HandoverSpec, RejectionSpec, keys_of, model_at
+from app.agreement.facts import DOING
+from app.agreement.grammar import FileSpec, HandoverSpec, RejectionSpec, WhoSpec, keys_of, model_at
 from app.agreement.promises import Promises
 from app.agreement.words import Team
 from app.core.errors import ConfigError
 from app.core.fields import Type
+from app.core.words import Channel
 from app.sync._mapping_yaml import MappingError, Problem, Source, parse
 
-__all__ = ["Agreement", "MappingError", "Problem", "Reason", "Stage", "Who", "load", "loads"]
+__all__ = ["Action", "Agreement", "MappingError", "Problem", "Programme", "Reason", "Stage", "Who", "load", "loads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,38 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """A persona, profile or programme."""
+    """A persona or profile."""
 
     name: str
     means: str
     when: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """Whom both look after together, until when, and what it is to bring about."""
+
+    name: str
+    means: str
+    when: Condition
+    ends: Condition | None = None
+    days: int | None = None
     tag: str | None = None
+    hold_out: float = 0.0  # share of the enrolled that is left without it
+    stage: str | None = None  # to be reached
+    within: int = 0  # ms
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that sales may do next with a lead."""
+
+    name: str
+    means: str
+    did: str  # kind of engagement
+    channel: Channel | None = None
+    granted: bool = False  # only with consent to the channel; else it suffices that it is not withdrawn
+    when: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +111,11 @@ class Agreement:
     reasons: Mapping[str, Reason] = field(repr=False)
     personas: tuple[Who, ...] = field(repr=False)
     profiles: tuple[Who, ...] = field(repr=False)
-    programmes: tuple[Who, ...] = field(repr=False)
+    programmes: tuple[Programme, ...] = field(repr=False)
     names: Mapping[str, Stage] = field(repr=False)  # former names included
     promises: Promises | None = field(default=None, repr=False)  # what each side owes; None: nothing is said
     clocks: Mapping[str, Condition] = field(default_factory=dict, repr=False)  # which leads have a clock; else all
+    actions: tuple[Action, ...] = field(default=(), repr=False)  # in the order of the file
 
     @property
     def title(self) -> str:
@@ -111,9 +140,12 @@ class Agreement:
         """All of them."""
         for stage in self.stages:
             yield from (c for c in (stage.when, stage.provided, stage.again) if c is not None)
-        for who in (*self.personas, *self.profiles, *self.programmes):
+        for who in (*self.personas, *self.profiles):
             yield who.when
+        for programme in self.programmes:
+            yield from (c for c in (programme.when, programme.ends) if c is not None)
         yield from self.clocks.values()
+        yield from (action.when for action in self.actions if action.when is not None)
 
 
 def load(path: Path, customs: Mapping[str, Type] | None = None) -> Agreement:
@@ -163,15 +195,15 @@ class _Builder:
             )
             for name, r in spec.reasons.items()
         }
-        personas = self._who("personas", {n: (w.means, w.when, None) for n, w in spec.personas.items()}, "when")
-        profiles = self._who("profiles", {n: (w.means, w.when, None) for n, w in spec.profiles.items()}, "when")
-        programmes = self._who("programmes", {n: (p.means, p.who, p.tag) for n, p in spec.programmes.items()}, "who")
+        personas, profiles = self._who("personas", spec.personas), self._who("profiles", spec.profiles)
+        programmes = self._programmes()
+        actions = self._actions()
         owed, clocks = self._promises()
         if self._problems:
             raise MappingError(self._problems)
         digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]
         return Agreement(
-            digest, self._text, spec, stages, reasons, personas, profiles, programmes, by_name, owed, clocks
+            digest, self._text, spec, stages, reasons, personas, profiles, programmes, by_name, owed, clocks, actions
         )
 
     def _promises(self) -> tuple[Promises | None, dict[str, Condition]]:
@@ -235,6 +267,11 @@ class _Builder:
             ("handover", "qualified"): handover.qualified,
             ("rejection", "to"): rejection.to,
             **{("targets", n, "stage"): target.stage for n, target in self._spec.targets.items()},
+            **{
+                ("programmes", n, "measure", "stage"): p.measure.stage
+                for n, p in self._spec.programmes.items()
+                if p.measure is not None
+            },
         }
         unknown = {path: name for path, name in named.items() if name is not None and name not in ranks}
         for path, name in unknown.items():
@@ -250,12 +287,44 @@ class _Builder:
         if ranks[rejection.to] >= ranks[handover.at]:
             self._problem(("rejection", "to"), f"has to come before {handover.at}")
 
-    def _who(self, part: str, specs: Mapping[str, tuple[str, str, str | None]], key: str) -> tuple[Who, ...]:
+    def _who(self, part: str, specs: Mapping[str, WhoSpec]) -> tuple[Who, ...]:
         found = []
-        for name, (means, text, tag) in specs.items():
-            condition = self._condition((part, name, key), text)
+        for name, spec in specs.items():
+            condition = self._condition((part, name, "when"), spec.when)
             if condition is not None:
-                found.append(Who(name, means, condition, tag))
+                found.append(Who(name, spec.means, condition))
+        return tuple(found)
+
+    def _programmes(self) -> tuple[Programme, ...]:
+        found = []
+        tags: dict[str, str] = {}
+        for name, spec in self._spec.programmes.items():
+            at = ("programmes", name)
+            when, ends = self._condition((*at, "when"), spec.when), self._condition((*at, "ends"), spec.ends)
+            if spec.hold_out is not None and spec.measure is None:
+                self._problem((*at, "hold_out"), "is of use only where something is measured: add `measure`")
+            if spec.tag is not None:
+                other = tags.setdefault(spec.tag.casefold(), name)
+                if other != name:
+                    self._problem((*at, "tag"), f"is the tag of {other}: members could not be told apart")
+            if when is not None:
+                measure = spec.measure
+                stage, within = (measure.stage, measure.within) if measure is not None else (None, 0)
+                share = spec.hold_out if spec.hold_out is not None else 0.0
+                found.append(Programme(name, spec.means, when, ends, spec.days, spec.tag, share, stage, within))
+        return tuple(found)
+
+    def _actions(self) -> tuple[Action, ...]:
+        found = []
+        for name, spec in self._spec.steps.items():
+            at = ("steps", name)
+            if spec.did not in DOING:
+                self._problem((*at, "did"), f"{spec.did!r} is nothing that is done{_maybe(spec.did, DOING)}", DOING)
+            if spec.consent is not None and spec.channel is None:
+                self._problem((*at, "consent"), "goes with `channel`: consent is given to one")
+            channel = Channel(spec.channel) if spec.channel is not None else None
+            condition = self._condition((*at, "when"), spec.when)
+            found.append(Action(name, spec.means, spec.did, channel, spec.consent is not None, condition))
         return tuple(found)
 
 

@@ -40,6 +40,8 @@ OTHERS: Final[Mapping[str, str]] = {
     "sourced": "money of won deals whose first touch was marketing's",
     "influenced": "money of won deals with any touch of marketing before they were opened; holds what is sourced, so "
     "the two are never added",
+    "owed_by_sales": "clocks kept / clocks that were due within the span, of all leads",
+    "owed_by_marketing": "each promise of marketing in the period that holds the last day",
     "freshness": "seconds from a change at one side until it landed at the other, 95 of 100, last seven days",
     "drift": "mapped values on which two sides disagree / values compared, at the last complete compare",
     "opt_out_lag": "seconds from a withdrawal of consent until it landed everywhere, 99 of 100, last seven days",

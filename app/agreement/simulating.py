@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import select
 
+from app.agreement import enrolling
 from app.agreement.leads import Judges, Known, fold_all
 from app.agreement.load import Agreement
 from app.agreement.versions import Version, Versions
@@ -33,6 +34,8 @@ class Simulated:
     moves: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
     examples: dict[tuple[str | None, str | None], list[int]] = field(default_factory=dict)
     handed_over: int = 0  # more leads for sales, at once
+    members: Counter[str] = field(default_factory=Counter)  # of programmes, as it is
+    enrolled: Counter[str] = field(default_factory=Counter)  # the same under the draft
 
     @property
     def changed(self) -> int:
@@ -72,6 +75,8 @@ def simulate(
             then = fold_all(db, connections, drafted, contacts, now)
         for number in contacts:
             _compare(found, number, before[number], then[number])
+            found.members.update(enrolling.getting(held.versions, before[number], number))
+            found.enrolled.update(enrolling.getting(drafted.versions, then[number], number))
         after = ids[-1]
         told(found.contacts)
     return found

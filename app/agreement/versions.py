@@ -20,6 +20,7 @@ class Version:
     agreement: Agreement
     since: int
     number: int = 0  # of its row
+    signed: int = 0  # when the second signature was given
 
 
 class Versions:
@@ -39,6 +40,11 @@ class Versions:
     def first(self) -> int:
         """When the first one came into force; far in the future where there is none."""
         return self._since[0] if self._since else 2**62
+
+    @property
+    def signed(self) -> int:
+        """When the first one was signed by both, which may be later than the day from which it holds."""
+        return min((v.signed for v in self._all), default=0)
 
     def at(self, moment: int) -> Version | None:
         """The version in force at a moment; None before the first."""

@@ -146,6 +146,22 @@ class Entered:
     clocks: tuple[str, ...] = ()  # of a stage: those that begin there for this lead
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A time that somebody was enrolled in a programme, by the agreement."""
+
+    programme: str
+    round: int  # 1, and one more each time that the person came again
+    version: str  # digest of the version in force when it began
+    at: int
+    why: str  # it began
+    ended_at: int | None = None
+    ended_why: str | None = None
+    stage: str | None = None  # that it is to bring about
+    until: int | None = None  # and by when
+    reached_at: int | None = None  # when it did
+
+
 class Finding(StrEnum):
     """What the agreement made of something that was said."""
 
@@ -194,6 +210,7 @@ class Lead:
     judgements: dict[int, Judgement] = field(default_factory=dict, repr=False)
     entries: list[Entered] = field(default_factory=list, repr=False)  # what starts and ends its clocks
     overdue: str | None = None  # what sales owes and has not done in time, in words
+    memberships: tuple[Membership, ...] = field(default=(), repr=False)  # in programmes, in the order of their start
 
     @property
     def team(self) -> Team:
@@ -205,4 +222,4 @@ class Lead:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _HISTORY}
 
 
-_HISTORY: Final = frozenset({"steps", "judgements", "entries", "overdue"})
+_HISTORY: Final = frozenset({"steps", "judgements", "entries", "overdue", "memberships"})

@@ -181,7 +181,7 @@ def agreement_simulate(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show whose stage would be another one.
+    """Show whose stage would be another one, and how many would have each programme.
 
     As if the draft came into force now, or, where there is none yet, as if it had always held.  Nothing is changed.
 
@@ -207,6 +207,8 @@ def agreement_simulate(
         print_json({**shown.model_dump(exclude={"moves"}), "moves": moves})
         return
     print_table("", ("stage", "now", "then"), [(s.stage, s.now, s.then) for s in shown.stages], empty="")
+    cells = [(p.programme, p.now, p.then) for p in shown.programmes]
+    print_table("", ("programme", "now", "then"), cells, empty="nobody is enrolled")
     lines = [(m.start, m.to, m.contacts, ", ".join(map(str, m.examples))) for m in shown.moves]
     print_table("", ("from", "to", "contacts", "e.g. contact"), lines, empty="nobody would move")
     typer.echo(

@@ -21,6 +21,7 @@ from app.commands.base import (
     whole,
 )
 from app.commands.look import Limit
+from app.ops import advice
 from app.ops import leads as ops
 
 app = typer.Typer(no_args_is_help=True, help="Leads: how they stand under the agreement, and what is said of them.")
@@ -87,6 +88,33 @@ def lead_show(contact: Contact, config: ConfigFile = None, as_json: AsJson = Fal
     print_table("steps", names, listed([s for s in steps if not s["void"]], names), empty="no step yet")
     columns = ("at", "word", "value", "reason", "team", "source", "by", "finding", "why")
     print_table("said", columns, listed(said, columns), empty="nobody has said anything")
+
+
+@app.command("next")
+def lead_next(contact: Contact, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show what sales may do next with a lead.
+
+    What the agreement allows, what a clock waits for first, then by what followed with similar leads, with the figures.
+    What is not allowed stands below, with the reason: consent goes before everything.
+
+    ```console
+    tandem lead next 42
+    ```
+    """
+    with whole(config) as tandem, tandem.database.read() as db:
+        found = advice.of_lead(db, tandem.connections, Known(), contact).model_dump(mode="json")
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        "owed", ("clock", "state", "due_at"), listed(found["owner_owes"], ("clock", "state", "due_at")), empty=""
+    )
+    names = ("name", "means", "fulfils", "why")
+    print_table(
+        f"next, towards {found['aim']}", names, listed(found["steps"], names), empty="the agreement names no step"
+    )
+    columns = ("name", "why")
+    print_table("not now", columns, listed(found["left_out"], columns), empty="nothing is left out")
 
 
 def _say(

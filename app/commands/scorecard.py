@@ -56,6 +56,11 @@ def show(
     cells = [(n.team, n.means, n.n, n.before) for n in card.numbers]
     print_table(f"{card.since} to {card.until}", ("team", "indicator", "n", "before"), cells, empty="")
     _rates(card.rates)
+    kept = [(r.name, r.of - r.hits, r.hits, _share(r.rate)) for r in card.owed_by_sales]
+    print_table("", ("sales owed", "broken", "kept", "share"), kept, empty="no clock was due")
+    owed = [(p.promise, p.period, str(p.judgement), p.so_far, p.target) for p in card.owed_by_marketing]
+    columns = ("marketing owed", "period", "judgement", "so far", "target")
+    print_table("", columns, owed, empty="no promise of marketing")
     money = [(m.currency, m.opened, m.won, m.lost, m.sourced, m.influenced) for m in card.money]
     columns = ("money", "opened", "won", "lost", "won: sourced", "won: influenced")
     print_table("", columns, money, empty="no money")

@@ -16,7 +16,8 @@ from app.agreement.words import Finding, Standing, Team, Word
 from app.console.agreeing import Asked, names_of
 from app.console.menu import Entry
 from app.console.shell import PAGE, ROOT, Sent, Shell, shape
-from app.ops import leads, paging
+from app.core.errors import NotPossible
+from app.ops import advice, leads, paging
 from app.ops.shapes import Id, clock
 
 log = structlog.get_logger(__name__)
@@ -92,7 +93,13 @@ def routes(shell: Shell) -> APIRouter:
             lead = leads.one(db, contact_id)
             name = names_of(db, [lead.contact_id])[lead.contact_id]
             agreement = in_force(db, known)
-        return shell.page(request, "lead.html", asked=asked, lead=lead, name=name, agreement=agreement)
+            try:
+                advised, why = advice.of_lead(db, shell.connections, known, lead.contact_id), ""
+            except NotPossible as error:  # it is not with sales
+                advised, why = None, str(error)
+        return shell.page(
+            request, "lead.html", asked=asked, lead=lead, name=name, agreement=agreement, advised=advised, why=why
+        )
 
     @router.post("/leads/{contact_id}/{act}")
     def say(contact_id: Id, act: Act, sent: Sent) -> Response:

@@ -22,6 +22,10 @@ class DealStatus(StrEnum):
     LOST = "lost"
 
 
+NOT_YET: Final = frozenset({"planned", "cancelled", "open", "failed"})
+"""How acts end that did not happen (``connectors.contract.Ending``): they are stored and shown, and do not count."""
+
+
 _COMPANY: Final = (
     Field("name", Type.TEXT, "name of the company"),
     Field("domain", Type.TEXT, "web address or mail domain; kept as the registrable domain"),

@@ -48,6 +48,7 @@ from app.core._tables_objects import (
     SummaryDue,
     Survey,
 )
+from app.core._tables_programmes import ProgrammeMember
 from app.core._tables_replicas import CallBudget, Flight
 from app.core._tables_score import Journey, LeadRound, Score
 from app.core._tables_tokens import Consenting, Token
@@ -424,6 +425,7 @@ timeline_entry = _table(Entry)
 agreement_version = _table(AgreementVersion)
 lead = _table(Lead)
 lead_step = _table(LeadStep)
+programme_member = _table(ProgrammeMember)
 disposition = _table(Disposition)
 refold = _table(Refold)
 journey = _table(Journey)

@@ -21,6 +21,8 @@ from app.core.db import now_ms
 from app.ops import drift as drifting
 from app.ops.problems import invalid
 from app.ops.shapes import Shape
+from app.ops.sla import PromiseShown, promises
+from app.records import briefs
 from app.repair import freshness
 from app.sync.connection import Connections
 
@@ -123,6 +125,8 @@ class ScorecardShown(Shape):
     cycle_days: float | None
     money: list[MoneyShown]
     speed: SpeedShown
+    owed_by_sales: list[RateShown] = Field(description="Clocks of all leads that were due within the span, and kept.")
+    owed_by_marketing: list[PromiseShown] = Field(description="Promises in the period that holds the last day.")
     targets: list[AimShown]
     goal: GoalShown | None
     health: list[HealthShown]
@@ -309,12 +313,26 @@ def card_shown(
         cycle_days=card.cycle_days,
         money=[MoneyShown(**{n: getattr(m, n) for n in MoneyShown.model_fields}) for m in card.money],
         speed=speed_shown(scorecard.speed(db, span)),
+        owed_by_sales=kept_shown(db, span),
+        owed_by_marketing=_promises(db, known, span),
         targets=[AimShown(**{n: getattr(a, n) for n in AimShown.model_fields}) for a in card.aims],
         goal=None
         if card.goal is None
         else GoalShown(**{n: getattr(card.goal, n) for n in GoalShown.model_fields if n != "by"}, by=card.goal.by),
         health=health_of(db, connections),
     )
+
+
+def kept_shown(db: Db, span: Span) -> list[RateShown]:
+    """Of the clocks that were due within the span, how many were kept, by their name."""
+    found = briefs.kept(db, span.since * scorecard.DAY_MS, span.until * scorecard.DAY_MS)
+    means = "clocks kept / clocks that were due within the span"
+    return [rate_shown(name, Rate(good, good + bad), means) for name, (good, bad) in sorted(found.items())]
+
+
+def _promises(db: Db, known: Known, span: Span) -> list[PromiseShown]:
+    now: int = db.execute(select(now_ms())).scalar_one()
+    return promises(db, known, from_ms(min(now, span.until * scorecard.DAY_MS - 1)))
 
 
 def speed_shown(speed: scorecard.Speed) -> SpeedShown:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from app.core.db import Database
 from app.ops import problems
+from app.ops.advice import advice_api
 from app.ops.alarms import alarms_api
 from app.ops.auth import protect
 from app.ops.brakes import brakes_api
@@ -37,6 +38,7 @@ from app.ops.metrics import Metrics
 from app.ops.objects import objects_api
 from app.ops.plans import plans_api
 from app.ops.problems import MEDIA_TYPE, Problem
+from app.ops.programmes import programmes_api
 from app.ops.provenance import provenance_api
 from app.ops.replay import Replay
 from app.ops.replicas import replicas_api
@@ -160,6 +162,8 @@ def build_api(
     api.include_router(leads_api(database, connections, wake))
     api.include_router(brief_api(database))
     api.include_router(sla_api(database, connections, wake))
+    api.include_router(programmes_api(database, connections))
+    api.include_router(advice_api(database, connections))
     api.include_router(tombstones_api(database, wake))
     api.include_router(scorecards_api(database, connections))
     api.include_router(erasures(database, connections, wake))

@@ -49,6 +49,14 @@ class StageCount(Shape):
     then: int
 
 
+class ProgrammeCount(Shape):
+    """How many have a programme, and how many would have it."""
+
+    programme: str = Field(examples=["warm_up"])
+    now: int
+    then: int
+
+
 class MoveShown(Shape):
     """Contacts that would be at another stage."""
 
@@ -66,6 +74,7 @@ class SimulationShown(Shape):
     handed_over: int = Field(description="More leads for sales, at once.")
     stages: list[StageCount]
     moves: list[MoveShown] = Field(description="The most contacts first.")
+    programmes: list[ProgrammeCount]
 
 
 def customs_of(connections: Connections) -> dict[str, Type]:
@@ -120,6 +129,10 @@ def simulation_shown(draft: Agreement, found: simulating.Simulated) -> Simulatio
         stages=[StageCount(stage=s.name, now=found.now[s.name], then=found.then[s.name]) for s in draft.stages],
         moves=[
             MoveShown(start=start, to=to, contacts=n, examples=found.examples[(start, to)]) for (start, to), n in moves
+        ],
+        programmes=[
+            ProgrammeCount(programme=name, now=found.members[name], then=found.enrolled[name])
+            for name in sorted(found.members.keys() | found.enrolled.keys())
         ],
     )
 

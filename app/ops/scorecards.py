@@ -39,7 +39,7 @@ Dimension = Literal["channel", "campaign", "variant", "persona", "profile", "tea
 Among = Literal["channel", "campaign", "team"]
 Model = Literal["first", "last", "linear", "u", "w", "decay"]
 Milestone = Literal["lead", "mql", "sal", "sql", "opportunity"]
-Export = Literal["lead_rounds", "lead_sources", "lead_steps", "deals", "scores"]
+Export = Literal["lead_rounds", "lead_sources", "lead_steps", "deals", "programme_members", "scores"]
 
 Since = Annotated[
     date | None,

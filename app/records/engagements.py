@@ -14,15 +14,13 @@ from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, in
 
 from app.core import tables as t
 from app.core.db import upsert
+from app.core.objects import NOT_YET
 from app.records.contacts import chunks
-from connectors.contract import Ending
 
 e, n = t.engagement.c, t.engagement_sum.c
 
-NOT_YET: Final = frozenset({Ending.PLANNED, Ending.CANCELLED, Ending.OPEN, Ending.FAILED})
-"""Acts that end so did not happen: they are stored and shown, and do not count."""
 HAPPENED: Final = e.outcome.is_(None) | e.outcome.not_in(sorted(NOT_YET))
-"""The same as a condition on rows."""
+"""That an act took place, as a condition on rows."""
 
 UNSAID: Final = -1
 """In the sums: whether a person or a machine did it is not said."""

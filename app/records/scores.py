@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, in
 from app.core import tables as t
 from app.core.db import upsert
 from app.records.contacts import chunks
+from app.records.engagements import HAPPENED
 
 s, j, r, b, x, p, g = (
     t.score.c,
@@ -100,10 +101,10 @@ def remove(db: Connection, contacts: Collection[int]) -> None:
 
 
 def acts(db: Connection, contacts: Collection[int], kinds: Collection[str] | None = None) -> Iterator[RowMapping]:
-    """Engagements of these contacts."""
+    """Engagements of these contacts that took place."""
     columns = (g.contact_id, g.kind, g.at, g.human, g.channel, g.campaign, g.variant, g.outcome)
     for chunk in chunks(sorted(contacts)):
-        query = select(*columns).where(g.contact_id.in_(chunk))
+        query = select(*columns).where(g.contact_id.in_(chunk), HAPPENED)
         yield from db.execute(query if kinds is None else query.where(g.kind.in_(sorted(kinds)))).mappings()
 
 
@@ -161,6 +162,16 @@ def of_value(db: Connection, dimension: str, value: str, since: int, until: int)
         .group_by(s.indicator)
     )
     return {indicator: int(n) for indicator, n in db.execute(query)}
+
+
+def named(
+    db: Connection, dimensions: Collection[str], values: Collection[str], indicators: Collection[str], since: int
+) -> dict[tuple[str, str, str], int]:
+    """Sums of these counters from a day on: (dimension, value, indicator) → n."""
+    where = (s.dimension.in_(sorted(dimensions)), s.value.in_(sorted(values)), s.indicator.in_(sorted(indicators)))
+    query = select(s.dimension, s.value, s.indicator, func.sum(s.n)).where(*where, s.day >= since)
+    query = query.group_by(s.dimension, s.value, s.indicator)
+    return {(row[0], row[1], row[2]): int(row[3]) for row in db.execute(query)}
 
 
 def daily(

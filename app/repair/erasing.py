@@ -141,7 +141,7 @@ def remove(db: Db, connections: Connections, number: int) -> bool:
     removed["engagement"] += engagements.forget(db, ids, records, who.addresses)
     removed["belonging"] += belongings.forget(db, ids, records)
     around = (t.engagement_sum, t.summary_due, t.timeline_entry)
-    agreed = (t.refold, t.disposition, t.lead_step, t.lead, t.clock, t.clock_notice, t.clock_word)
+    agreed = (t.refold, t.disposition, t.lead_step, t.lead, t.clock, t.clock_notice, t.clock_word, t.programme_member)
     by_contact = (
         t.work,
         t.withheld,

@@ -138,7 +138,7 @@ _MOMENTS: Final = frozenset(
         *("received_at", "first_seen", "last_seen", "since", "stored_at", "updated_at", "written_at"),
         *("status_since", "handed_at", "accepted_at", "recycled_at", "rest_until", "turns_at", "judged_at", "void_at"),
         *("lead_at", "mql_at", "sal_at", "sql_at", "opportunity_at", "won_at", "feedback_at", "ended_at", "tried_at"),
-        *("first_touch_at", "last_touch_at"),
+        *("first_touch_at", "last_touch_at", "enrolled_at", "reached_at", "until"),
     }
 )
 _LEFT_OUT: Final = frozenset({"digest", "dedupe", "gen", "lease", "taken", "lane", "body", "counted", "kept"})
@@ -180,6 +180,7 @@ def everything(database: Database, connections: Connections, address: str) -> di
             t.clock,
             t.clock_notice,
             t.clock_word,
+            t.programme_member,
         )
         found |= {str(table.name): _rows(db, table, table.c.contact_id.in_(ids)) for table in tables}
         found["merge"] = _rows(db, t.merge, t.merge.c.winner.in_(ids) | t.merge.c.loser.in_(ids))

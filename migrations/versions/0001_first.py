@@ -849,6 +849,34 @@ def upgrade() -> None:
     op.create_index("ix_object_link_object", "object_link", ["kind", "object_id"], unique=False)
     op.create_index("uq_object_link_record", "object_link", ["connection", "kind", "remote_id"], unique=True)
     op.create_table(
+        "programme_member",
+        sa.Column("id", ID, autoincrement=True, nullable=False),
+        sa.Column("contact_id", sa.BigInteger(), nullable=False),
+        sa.Column("programme", sa.Text(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("enrolled_at", sa.BigInteger(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_why", sa.Text(), nullable=True),
+        sa.Column("held_out", sa.Integer(), nullable=False),
+        sa.Column("stage", sa.Text(), nullable=True),
+        sa.Column("until", sa.BigInteger(), nullable=True),
+        sa.Column("reached_at", sa.BigInteger(), nullable=True),
+        sa.Column("stored_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_programme_member")),
+    )
+    op.create_index(
+        "ix_programme_member_current",
+        "programme_member",
+        ["programme", "id"],
+        unique=False,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
+    op.create_index("ix_programme_member_programme", "programme_member", ["programme", "id"], unique=False)
+    op.create_index("uq_programme_member", "programme_member", ["contact_id", "programme", "round"], unique=True)
+    op.create_table(
         "proposal",
         sa.Column("id", ID, autoincrement=True, nullable=False),
         sa.Column("older", sa.BigInteger(), nullable=False),

@@ -14,12 +14,13 @@ from app.agreement.attribution import ABOUT
 from app.agreement.leads import Known
 from app.console import board
 from app.console import leads as lead_pages
+from app.console import programmes as programme_pages
 from app.console.agreeing import business, hours
 from app.console.scorecard import COMPARED, DIMENSIONS, PERIODS, Span, periods
 from app.console.words import number, share
 from app.core.db import Database
 from app.ops import _scorecards_shown as shown
-from app.ops import briefs, drafts, leads, sla
+from app.ops import advice, briefs, drafts, leads, programmes, sla
 from app.ops._scorecards_shown import RateShown, ScorecardShown
 from app.records.migrate import upgrade
 from tests.agreed import SHIPPED
@@ -204,7 +205,7 @@ def walked(pages: Pages, path: str, head: str) -> list[str]:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> int:
     """How many rows a page of a list has, so that a few leads fill several."""
-    for module in (board, lead_pages):
+    for module in (board, lead_pages, programme_pages):
         monkeypatch.setattr(module, "PAGE", 3)
     return 3
 
@@ -260,6 +261,9 @@ def test_words_about_a_lead(acted: tuple[Pages, Store]) -> None:
     page = pages.get("leads/101?said=flagged")
     assert "both teams see it" in page
     assert "too early" in page
+    with store.database.read() as db:
+        advised = advice.of_lead(db, NOBODY, Known(), 101)
+    assert [row[0].split(" a clock")[0] for row in table(page, "Step")] == [step.means for step in advised.steps]
     assert "mql is not reached" in pages.post("leads/102/stage", 409, by="Kim", team="sales", stage="mql").text
     assert "by: Field required" in pages.post("leads/101/accept", 422, by=" ").text
     assert pages.post("leads/999/accept", 404, by="Kim").headers["content-type"].startswith("text/html")
@@ -283,6 +287,24 @@ def test_clocks_are_paused_resumed_and_given_on(acted: tuple[Pages, Store]) -> N
     with store.database.read() as db:
         assert {c.owner for c in sla.listed(db, owner="lou@example.org", limit=50)[0]} == {"lou@example.org"}
     assert "no clock of this lead stands" in pages.post("sla/102/resume", 409, by="Kim").text
+
+
+def test_programmes_and_their_members(world: tuple[Pages, Store], short: int) -> None:
+    """How many have each and what it brought about, as the function says; members page by page."""
+    pages, store = world
+    with store.database.read() as db:
+        found = programmes.listed(db, NOBODY, Known())
+        members = {one.name: programmes.members(db, one.name, current=False, limit=5_000)[0] for one in found}
+    assert found
+    rows = table(pages.get("programmes"), "Programme")
+    assert [(row[1], row[2], row[5]) for row in rows] == [
+        (number(p.members), number(p.effect.without_it.now), p.effect.says) for p in found
+    ]
+    assert max(map(len, members.values())) > short
+    for name, of in members.items():
+        shown_ = walked(pages, f"programmes/{name}?ever=true", "Contact")
+        assert [one.split()[0] for one in shown_] == [f"p{member.contact_id}@example.org" for member in of]
+    assert "there is no programme" in pages.get("programmes/mine", 404)
 
 
 # --- the agreement ----------------------------------------------------------------------------------------------------
@@ -418,6 +440,7 @@ def test_the_brief_is_made_kept_and_shown_again(acted: tuple[Pages, Store]) -> N
         ("agreement/compare?after=mine", 422, "query.after"),
         ("agreement/simulate?of=0", 422, "query.of"),
         ("agreement/simulate?most=9", 422, "query.most"),
+        ("programmes/warm_up?ever=perhaps", 422, "query.ever"),
         ("brief/77", 404, "there is no brief 77"),
         ("brief?since=31.01.2026", 422, "a day is written like"),
     ],
@@ -438,7 +461,19 @@ def test_blank_fields_of_a_form_ask_for_nothing(world: tuple[Pages, Store]) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["scorecard", "supply-chain", "sla", "sla/1", "leads", "leads/1", "agreement", "brief"]
+    "path",
+    [
+        "scorecard",
+        "supply-chain",
+        "sla",
+        "sla/1",
+        "leads",
+        "leads/1",
+        "agreement",
+        "agreement/versions/1",
+        "programmes",
+        "brief",
+    ],
 )
 def test_pages_keep_to_the_policy(world: tuple[Pages, Store], path: str) -> None:
     """No style or script in the text, no chart without its title."""

@@ -50,7 +50,8 @@ class Page(Protocol):
 
 
 PAGES: Final[tuple[Page, ...]] = (
-    overview, flow, people, review, dead, scorecard, board, supply, leads, programmes, agreements, brief, accounts, planned, mapped,
+    overview, flow, people, review, dead, scorecard, board, supply, leads, programmes, agreements, brief,
+    accounts, planned, mapped,
 )  # fmt: skip
 """The pages in the order of the navigation: a new one is one line here."""
 

@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 
 from app.console.pages import console
+from app.core import tables as t
 from app.core.db import Database
 from app.ops.problems import MEDIA_TYPE
-from tests.agreed import SHIPPED
-from tests.apihelp import Api
-from tests.scoring import NOBODY, Store, invented
+from tests.agreed import DAY, SHIPPED
+from tests.apihelp import Api, add
+from tests.scoring import NOBODY, NOW, Store, invented
 
 PEOPLE = 60
 DAYS = "since=2025-01-01&until=2026-10-31"
@@ -95,6 +96,9 @@ def leading(folder: Path, people: int = PEOPLE) -> Iterator[tuple[Pages, Store]]
     database = Database(f"sqlite:///{folder / 'tandem.db'}")
     store = Store(database)
     store.enter(list(invented(people)))
+    enrolled = {"programme": "warm_up", "round": 1, "why": "lead stage: prospect", "version": "v", "stored_at": NOW}
+    rows = [{**enrolled, "contact_id": n, "enrolled_at": NOW - n * DAY, "held_out": n % 2} for n in range(1, 9)]
+    add(database, t.programme_member, *rows)
     draft = folder / "agreement.yaml"
     draft.write_text(SHIPPED.read_text(encoding="utf-8"), encoding="utf-8")
     yield Pages(database, draft), store

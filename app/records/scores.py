@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, insert, null, select, update
+from sqlalchemy import CTE, Connection, RowMapping, and_, bindparam, case, delete, func, insert, null, select, update
 
 from app.core import tables as t
 from app.core.db import upsert
@@ -144,14 +144,30 @@ def deals(db: Connection, numbers: Collection[int]) -> list[RowMapping]:
 # --- reading the scorecard --------------------------------------------------------------------------------------------
 
 
-def totals(db: Connection, dimension: str, since: int, until: int) -> dict[tuple[str, str], int]:
-    """Sums of counters over days [since, until): (value, indicator) → n."""
+def totals(
+    db: Connection, dimension: str, since: int, until: int, indicators: Collection[str]
+) -> dict[tuple[str, str], int]:
+    """Sums of these counters over days [since, until), of every value of a dimension: (value, indicator) → n.
+
+    Goes from value to value by the primary key, so that days outside of the span are not read.
+    """
+    values = _values(dimension)
     query = (
         select(s.value, s.indicator, func.sum(s.n))
-        .where(s.dimension == dimension, s.day >= since, s.day < until)
+        .select_from(values.join(t.score, and_(s.dimension == dimension, s.value == values.c.value)))
+        .where(s.indicator.in_(sorted(indicators)), s.day >= since, s.day < until)
         .group_by(s.value, s.indicator)
     )
     return {(value, indicator): int(n) for value, indicator, n in db.execute(query)}
+
+
+def _values(dimension: str) -> CTE:
+    """The values of a dimension, each found as the least one behind the one before; the last row is null."""
+    least = select(func.min(s.value).label("value")).where(s.dimension == dimension)
+    values = least.cte("dimension_values", recursive=True)
+    behind = select(func.min(s.value)).where(s.dimension == dimension, s.value > values.c.value)
+    following = behind.correlate(values).scalar_subquery()
+    return values.union_all(select(following).select_from(values).where(values.c.value.is_not(None)))
 
 
 def of_value(db: Connection, dimension: str, value: str, since: int, until: int) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import CTE, Connection, RowMapping, and_, bindparam, case, delete, func, insert, null, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, insert, null, select, update
 
 from app.core import tables as t
 from app.core.db import upsert
@@ -149,25 +149,29 @@ def totals(
 ) -> dict[tuple[str, str], int]:
     """Sums of these counters over days [since, until), of every value of a dimension: (value, indicator) → n.
 
-    Goes from value to value by the primary key, so that days outside of the span are not read.
+    Every value is named to the database, so that it finds the days by the primary key: days before the span, which grow
+    without end, are not read.
     """
-    values = _values(dimension)
-    query = (
-        select(s.value, s.indicator, func.sum(s.n))
-        .select_from(values.join(t.score, and_(s.dimension == dimension, s.value == values.c.value)))
-        .where(s.indicator.in_(sorted(indicators)), s.day >= since, s.day < until)
-        .group_by(s.value, s.indicator)
-    )
-    return {(value, indicator): int(n) for value, indicator, n in db.execute(query)}
+    found: dict[tuple[str, str], int] = {}
+    for chunk in chunks(values(db, dimension)):
+        query = (
+            select(s.value, s.indicator, func.sum(s.n))
+            .where(s.dimension == dimension, s.value.in_(chunk), s.indicator.in_(sorted(indicators)))
+            .where(s.day >= since, s.day < until)
+            .group_by(s.value, s.indicator)
+        )
+        found.update({(value, indicator): int(n) for value, indicator, n in db.execute(query)})
+    return found
 
 
-def _values(dimension: str) -> CTE:
-    """The values of a dimension, each found as the least one behind the one before; the last row is null."""
+def values(db: Connection, dimension: str) -> list[str]:
+    """All values of a dimension in their order, each found by the primary key behind the one before."""
     least = select(func.min(s.value).label("value")).where(s.dimension == dimension)
-    values = least.cte("dimension_values", recursive=True)
-    behind = select(func.min(s.value)).where(s.dimension == dimension, s.value > values.c.value)
-    following = behind.correlate(values).scalar_subquery()
-    return values.union_all(select(following).select_from(values).where(values.c.value.is_not(None)))
+    known = least.cte("known", recursive=True)
+    behind = select(func.min(s.value)).where(s.dimension == dimension, s.value > known.c.value)
+    following = behind.correlate(known).scalar_subquery()
+    known = known.union_all(select(following).select_from(known).where(known.c.value.is_not(None)))
+    return list(db.execute(select(known.c.value).where(known.c.value.is_not(None))).scalars())
 
 
 def of_value(db: Connection, dimension: str, value: str, since: int, until: int) -> dict[str, int]:

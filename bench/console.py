@@ -195,7 +195,7 @@ def fill(database: Database, count: int) -> None:
         with database.write() as db:
             now = db.execute(select(now_ms())).scalar_one()
             size = min(BATCH, count + 1 - first)
-            for table, some in itertools.chain(rows(first, size, now), console_leads.rows(first, size, now)):
+            for table, some in itertools.chain(rows(first, size, now), console_leads.rows(first, size, now, count)):
                 if some:
                     db.execute(insert(table), some)
 

@@ -59,12 +59,14 @@ PAGES = (
 """Trying a draft is not among them: it works out as many leads as it is asked to, by its nature."""
 
 
-def rows(first: int, count: int, now: int) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
-    """What hangs on these contacts: two of three are leads."""
+def rows(first: int, count: int, now: int, contacts: int) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+    """What hangs on these of so many contacts: two of three are leads."""
     numbers = [n for n in range(first, first + count) if n % 3]
 
     def at(n: int, later: int = 0) -> int:
-        return now - n * 7919 % DAYS * DAY - n * 104_729 % DAY + later * 3_600_000
+        """Who has a higher number came later, give or take thirty days."""
+        since = (contacts - n) * DAYS * DAY // contacts + n * 104_729 % (30 * DAY)
+        return now - since + later * 3_600_000
 
     yield (
         t.lead,

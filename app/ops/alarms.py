@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import structlog
@@ -115,9 +115,9 @@ def fields_of(db: Db, connection: str | None = None) -> list[SuspendedField]:
     ]
 
 
-def fresh(db: Db, connections: Connections) -> list[Fresh]:
-    """How fresh changes land, by connection."""
-    ages = freshness.ages(db, connections)
+def fresh(db: Db, connections: Connections, oldest: Mapping[str, int | None] | None = None) -> list[Fresh]:
+    """How fresh changes land, by connection.  ``oldest``: see ``freshness.ages``."""
+    ages = freshness.ages(db, connections, oldest=oldest)
     found = []
     for name, one in connections.items():
         of, most = ages[name], one.watch.freshness_ms

@@ -9,6 +9,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
 from app.core import tables as t
+from app.core.clock import to_ms
 from app.ops import alarms, connections, drift
 from app.ops.alarms import AlarmShown, Fresh
 from app.ops.connections import ConnectionState
@@ -57,10 +58,12 @@ def waiting(db: Db, brakes: int) -> Waiting:
 def overview(db: Db, known: Connections) -> Overview:
     """All of it; bounded whatever the number of contacts."""
     states = connections.states(db, known)
+    # Of a backlog beyond the bound, the oldest of those that were counted: they are the ones that go first.
+    oldest = {one.name: to_ms(one.links.oldest) if one.links.oldest is not None else None for one in states}
     found = alarms.listing(db, everything=False, limit=ALARMS)
     return Overview(
         connections=states,
-        fresh={one.connection: one for one in alarms.fresh(db, known)},
+        fresh={one.connection: one for one in alarms.fresh(db, known, oldest)},
         drift={one.connection: one for one in drift.drift_of(db, known)},
         alarms=found.items,
         more_alarms=found.next is not None,

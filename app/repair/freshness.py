@@ -100,17 +100,22 @@ def quantile(counts: Mapping[int, int], q: float) -> float | None:
     return bounds[max(counts)][1]
 
 
-def ages(db: Db, names: Iterable[str], window_ms: int = WINDOW_MS) -> dict[str, Ages]:
-    """Per connection: the changes that landed there within the window, and the oldest that has not."""
+def ages(
+    db: Db, names: Iterable[str], window_ms: int = WINDOW_MS, *, oldest: Mapping[str, int | None] | None = None
+) -> dict[str, Ages]:
+    """Per connection: the changes that landed there within the window, and the oldest that has not.
+
+    ``oldest``: since when it waits (ms since 1970), where the caller has looked already; otherwise all that waits is.
+    """
     names = list(names)
     now: int = db.execute(select(NOW)).scalar_one()
     counts = _counts(db, window_ms)
-    waits = work.backlog(db, names)
+    waits = {name: since for name, (_, since) in work.backlog(db, names).items()} if oldest is None else oldest
     found = {}
     for name in names:
-        of, since = counts.get(name, {}), waits[name][1]
-        oldest = None if since is None else max(0, now - since) / 1000
-        found[name] = Ages(sum(of.values()), quantile(of, 0.5), quantile(of, 0.95), quantile(of, 0.99), oldest)
+        of, since = counts.get(name, {}), waits.get(name)
+        age = None if since is None else max(0, now - since) / 1000
+        found[name] = Ages(sum(of.values()), quantile(of, 0.5), quantile(of, 0.95), quantile(of, 0.99), age)
     return found
 
 

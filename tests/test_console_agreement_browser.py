@@ -77,9 +77,7 @@ def test_each_page_is_accessible_and_quiet(url: str, browser: Browser, look: str
             wide = visit.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0, f"{path}: {wide} px stand out at the side"
             if i in SHOTS and not narrow:
-                visit.page.set_viewport_size({"width": 1000, "height": 640})
                 visit.shoot(SHOTS[i])
-                visit.page.set_viewport_size({"width": 1200, "height": 800})
 
 
 def test_the_heaviest_page_is_light(url: str, browser: Browser) -> None:

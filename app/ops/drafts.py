@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 from sqlalchemy import Connection as Db
@@ -22,6 +22,10 @@ from app.core.fields import Type
 from app.ops.shapes import Shape
 from app.records import leads
 from app.sync.connection import Connections
+
+
+HOUR_MS: Final = 3_600_000
+LENGTHS: Final = frozenset({"rest", "within"})  # keys of the file that hold lengths of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,18 @@ def latest(db: Db, known: Known) -> Draft | None:
 
 def differences_shown(before: Agreement, after: Agreement) -> list[DifferenceShown]:
     """What the second says that the first does not, and the other way round, in the order of the file."""
-    return [DifferenceShown(path=d.path, before=d.before, after=d.after) for d in looking.differences(before, after)]
+    return [
+        DifferenceShown(path=d.path, before=_written(d.path, d.before), after=_written(d.path, d.after))
+        for d in looking.differences(before, after)
+    ]
+
+
+def _written(path: str, value: Any) -> Any:
+    """A value as the file writes it: a length of time is kept as ms and written as ``36h`` or ``30d``."""
+    if path.rpartition(".")[2] not in LENGTHS or not isinstance(value, int):
+        return value
+    days, rest = divmod(value, 24 * HOUR_MS)
+    return f"{value // HOUR_MS}h" if rest else f"{days}d"
 
 
 def simulated(database: Database, connections: Connections, draft: Draft, most: int | None) -> SimulationShown:

@@ -23,7 +23,6 @@ from app.ops.shapes import Shape
 from app.records import leads
 from app.sync.connection import Connections
 
-
 HOUR_MS: Final = 3_600_000
 LENGTHS: Final = frozenset({"rest", "within"})  # keys of the file that hold lengths of time
 

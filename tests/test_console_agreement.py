@@ -426,6 +426,7 @@ def test_the_brief_is_made_kept_and_shown_again(acted: tuple[Pages, Store]) -> N
         ("scorecard?by=weather", 422, "query.by"),
         ("scorecard?model=gut", 422, "query.model"),
         ("scorecard?chanel=ads", 422, "query.chanel"),
+        ("scorecard?chanel=ads&chanel=web", 422, "query.chanel"),
         ("scorecard?value=%00", 422, "query.value"),
         ("supply-chain?segment=weather", 422, "query.segment"),
         ("sla?state=angry", 422, "query.state"),

@@ -41,7 +41,9 @@ class Asked(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_blanks(cls, data: Any) -> Any:
-        return {k: v for k, v in data.items() if v not in {"", None}} if isinstance(data, dict) else data
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if value is not None and value != ""}
 
     def query(self, **changes: Any) -> dict[str, Any]:
         """What was said, with these changes, for the address of another page of the same list; None takes away."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable
+from typing import Annotated, Final, Literal
 
 import structlog
 from fastapi import APIRouter, Query, Request, Response
@@ -66,7 +67,8 @@ def routes(shell: Shell) -> APIRouter:
 
     @router.get("/agreement")
     def show_versions(request: Request, asked: Annotated[IndexAsked, Query()]) -> Response:
-        draft, problems = None, []
+        draft: Draft | None = None
+        problems: list[str] = []
         try:
             draft = file()
         except NotFound:
@@ -77,7 +79,7 @@ def routes(shell: Shell) -> APIRouter:
             versions = [leads.version(row) for row in reversed(rows.versions(db))]
             latest = drafts.latest(db, known)
             whole = leads.whole(db, known, latest.number) if latest is not None and latest.number is not None else None
-        differences = []
+        differences: list[drafts.DifferenceShown] = []
         if draft is not None and latest is not None:
             differences = drafts.differences_shown(latest.agreement, draft.agreement)
         return shell.page(
@@ -130,8 +132,8 @@ def routes(shell: Shell) -> APIRouter:
             most=max((max(one.now, one.then) for one in found.stages), default=0),
         )  # fmt: skip
 
-    def signed(work: Any, by: str) -> Response:
-        found: acting.Signed = shell.database.transact(work)
+    def signed(work: Callable[[Db], acting.Signed], by: str) -> Response:
+        found = shell.database.transact(work)
         log.info("operator.signed", version=found.number)
         shell.wake()
         said = "signed" if found.missing is not None else "in_force"

@@ -93,10 +93,12 @@ def routes(shell: Shell) -> APIRouter:
             lead = leads.one(db, contact_id)
             name = names_of(db, [lead.contact_id])[lead.contact_id]
             agreement = in_force(db, known)
+            advised: advice.NextShown | None = None
+            why = ""
             try:
-                advised, why = advice.of_lead(db, shell.connections, known, lead.contact_id), ""
+                advised = advice.of_lead(db, shell.connections, known, lead.contact_id)
             except NotPossible as error:  # it is not with sales
-                advised, why = None, str(error)
+                why = str(error)
         return shell.page(
             request, "lead.html", asked=asked, lead=lead, name=name, agreement=agreement, advised=advised, why=why
         )

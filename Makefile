@@ -79,7 +79,7 @@ bench: $(VENV)/dev ## Measure all, each with a baseline of the same run; full=1 
 	"$(BIN)/python" -m bench $(if $(full),--full)
 
 screenshots: $(VENV)/dev ## Write the pictures of the console anew; needs Chromium
-	TANDEM_TEST_SCREENSHOTS=1 "$(BIN)/python" -m pytest -q tests/test_console_browser.py -k accessible
+	TANDEM_TEST_SCREENSHOTS=1 "$(BIN)/python" -m pytest -q tests/test_console_browser.py tests/test_console_agreement_browser.py -k accessible
 
 docs: $(VENV)/dev ## Write the generated pages anew
 	"$(BIN)/python" -m docs.generate

@@ -427,6 +427,7 @@ class Tandem:
                 connecting=self.connecting,
                 visitors=self.visitors,
                 provider=self.provider,
+                agreement=self.config.agreement if self.config.agreement is not None else MAPPINGS / "agreement.yaml",
                 public_url=self.public_url,
             )
         )

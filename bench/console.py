@@ -1,9 +1,9 @@
 """The console: how long each page takes with many contacts, against the same page with few.
 
 A store is filled with contacts that have a record on both sides, a history, dead letters, double edits, proposals,
-events and work; then every page is asked for again and again through the whole app (routing, rendering and all), in
-turn, in a small store and in the full one.  Prints the median and the 95th percentile in ms, by the clock and of the
-processor.
+events, work and leads; then every page is asked for again and again through the whole app (routing, rendering and
+all), in turn, in a small store and in the full one.  Prints the median and the 95th percentile in ms, by the clock and
+of the processor.
 
 ``python -m bench.console [--contacts 200000] [--runs 40]``; 0 where the 95th percentile of every page is within the
 bar, 1 where it is not.
@@ -33,6 +33,7 @@ from app.main import Tandem
 from app.match import keys
 from app.match.normalise import evidence
 from app.records import blocks, dead
+from bench import console_leads
 
 BAR_MS = 150.0  # 95th percentile of each page
 FEW = 1_000
@@ -58,6 +59,7 @@ PAGES = (
     "/console/plan",
     "/console/plan?connection=mailchimp",
     "/console/mapping",
+    *console_leads.PAGES,
 )
 
 
@@ -188,10 +190,12 @@ def rows(first: int, count: int, now: int) -> Iterator[tuple[Any, list[dict[str,
 
 def fill(database: Database, count: int) -> None:
     """Store so many contacts with all that hangs on them."""
+    console_leads.begin(database, count)
     for first in range(1, count + 1, BATCH):
         with database.write() as db:
             now = db.execute(select(now_ms())).scalar_one()
-            for table, some in rows(first, min(BATCH, count + 1 - first), now):
+            size = min(BATCH, count + 1 - first)
+            for table, some in itertools.chain(rows(first, size, now), console_leads.rows(first, size, now, count)):
                 if some:
                     db.execute(insert(table), some)
 

@@ -89,8 +89,8 @@ def flow(db: Db, span: Span, now: int, segment: str = "profile") -> Flow:
         steps.append(_step(a, b, team, scores.waits(db, a, b, later, since, until, now, HOUR_MS)))
     steps.append(_step("given_back", "mql", Team.MARKETING, scores.returns(db, since, until, now, HOUR_MS)))
     segments: dict[str, dict[str, int]] = {}
-    for (value, indicator), n in scores.totals(db, segment, span.since, span.until).items():
-        if indicator in STAGES and value != ALL:
+    for (value, indicator), n in scores.totals(db, segment, span.since, span.until, STAGES).items():
+        if value != ALL:
             segments.setdefault(value, {})[indicator] = n
     back = tuple(Back(how, why, n) for how, why, n in scores.given_back(db, since, until))
     return Flow(segments, tuple(steps), back)

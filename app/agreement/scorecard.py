@@ -181,6 +181,13 @@ def card(db: Db, versions: Versions, span: Span, per: Per, today: int, dimension
     )
 
 
+_MILESTONES: Final = ("lead", "mql", "sal", "sql", "opportunity", "won")
+_MOVED: Final = {
+    *_MILESTONES,
+    *(name for counter, _ in FORMULAS.values() for name in (counter, f"{counter}?", counter.split(">")[0])),
+}
+
+
 def rates(of: Mapping[str, int]) -> dict[str, Rate]:
     """All rates over cohorts."""
     found = {}
@@ -199,11 +206,12 @@ def moves(db: Db, dimension: str, span: Span) -> list[Moves]:
     """How it went on by each value of a dimension, those with the most won money and leads first."""
     known(dimension)
     by: dict[str, dict[str, int]] = defaultdict(dict)
-    for (value, indicator), n in scores.totals(db, dimension, span.since, span.until).items():
+    money = {f"won:{currency}" for currency in _currencies(db, span)}
+    for (value, indicator), n in scores.totals(db, dimension, span.since, span.until, _MOVED | money).items():
         by[value][indicator] = n
     found = []
     for value, of in by.items():
-        numbers = {name: of.get(name, 0) for name in ("lead", "mql", "sal", "sql", "opportunity", "won")}
+        numbers = {name: of.get(name, 0) for name in _MILESTONES}
         won = {i.removeprefix("won:"): n / PARTS for i, n in of.items() if i.startswith("won:")}
         if any(numbers.values()) or won:
             found.append(Moves(value, numbers, rates(of), won))
@@ -235,7 +243,8 @@ def credited(db: Db, model: str, dimension: str, span: Span) -> list[Credit]:
     if dimension not in {"channel", "campaign", "team"}:
         raise NotPossible(f"deals are credited by channel, campaign or team, not by {dimension!r}")
     by: dict[str, dict[str, int]] = defaultdict(dict)
-    for (value, indicator), n in scores.totals(db, dimension, span.since, span.until).items():
+    names = {f"by:{model}", *(f"by:{model}:{currency}" for currency in _currencies(db, span))}
+    for (value, indicator), n in scores.totals(db, dimension, span.since, span.until, names).items():
         head, _, rest = indicator.partition(":")
         name, _, currency = rest.partition(":")
         if head == "by" and name == model:
@@ -337,6 +346,12 @@ def period(day: int, per: Per) -> tuple[date, date]:
 def number(on: date) -> int:
     """A date as days since 1970."""
     return (on - date(1970, 1, 1)).days
+
+
+def _currencies(db: Db, span: Span) -> set[str]:
+    """In which deals were won within the span."""
+    head = "deal:won:"
+    return {name.removeprefix(head) for name in sums(db, span) if name.startswith(head)}
 
 
 def _of(db: Db, dimension: str, value: str, span: Span) -> dict[str, int]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -32,6 +32,7 @@ from app.commands.base import (
 from app.core.clock import to_ms
 from app.core.fields import Type
 from app.core.settings import load_config
+from app.ops import drafts
 from app.records import leads
 from app.sync import mapping
 
@@ -161,15 +162,12 @@ def agreement_diff(file: File = None, config: ConfigFile = None, as_json: AsJson
     """
     draft, _ = _read(file, config)
     with whole(config) as tandem, tandem.database.read() as db:
-        rows = leads.versions(db)
-        if not rows:
-            wrong("nobody has signed anything yet, so there is nothing to compare with; see `tandem agreement sign`")
-        signed = [row for row in rows if row["in_force"] is not None]
-        latest = max(signed, key=lambda row: row["in_force"]) if signed else rows[-1]
-        before = Known().agreement(dict(latest))
-    found = looking.differences(before, draft)
+        before = drafts.latest(db, Known())
+    if before is None:
+        wrong("nobody has signed anything yet, so there is nothing to compare with; see `tandem agreement sign`")
+    found = drafts.differences_shown(before.agreement, draft)
     if as_json:
-        print_json([{"path": d.path, "before": d.before, "after": d.after} for d in found])
+        print_json([d.model_dump(mode="json") for d in found])
         return
     print_table("", ("where", "before", "after"), [(d.path, d.before, d.after) for d in found], empty="no difference")
 
@@ -203,39 +201,20 @@ def agreement_simulate(
             told=lambda done: progress.update(task, completed=done),
             most=most,
         )
-    moves = [
-        {"from": before, "to": then, "contacts": count, "examples": found.examples[(before, then)]}
-        for (before, then), count in sorted(found.moves.items(), key=lambda m: -m[1])
-    ]
-    stages = [{"stage": s.name, "now": found.now[s.name], "then": found.then[s.name]} for s in draft.stages]
-    programmes = [{"programme": p, "now": found.members[p], "then": found.enrolled[p]} for p in _programmes(found)]
+    shown = drafts.simulation_shown(draft, found)
     if as_json:
-        print_json(
-            {
-                "contacts": found.contacts,
-                "changed": found.changed,
-                "handed_over": found.handed_over,
-                "stages": stages,
-                "moves": moves,
-                "programmes": programmes,
-            }
-        )
+        moves = [{"from": m.start, **m.model_dump(exclude={"start"})} for m in shown.moves]
+        print_json({**shown.model_dump(exclude={"moves"}), "moves": moves})
         return
-    print_table("", ("stage", "now", "then"), [tuple(s.values()) for s in stages], empty="")
-    print_table("", ("programme", "now", "then"), [tuple(p.values()) for p in programmes], empty="nobody is enrolled")
-    print_table("", ("from", "to", "contacts", "e.g. contact"), [_line(m) for m in moves], empty="nobody would move")
+    print_table("", ("stage", "now", "then"), [(s.stage, s.now, s.then) for s in shown.stages], empty="")
+    cells = [(p.programme, p.now, p.then) for p in shown.programmes]
+    print_table("", ("programme", "now", "then"), cells, empty="nobody is enrolled")
+    lines = [(m.start, m.to, m.contacts, ", ".join(map(str, m.examples))) for m in shown.moves]
+    print_table("", ("from", "to", "contacts", "e.g. contact"), lines, empty="nobody would move")
     typer.echo(
-        f"{found.changed} of {found.contacts} contacts would be at another stage; "
-        f"sales would get {found.handed_over} leads at once"
+        f"{shown.changed} of {shown.contacts} contacts would be at another stage; "
+        f"sales would get {shown.handed_over} leads at once"
     )
-
-
-def _programmes(found: simulating.Simulated) -> list[str]:
-    return sorted(found.members.keys() | found.enrolled.keys())
-
-
-def _line(move: dict[str, Any]) -> tuple[Any, ...]:
-    return move["from"], move["to"], move["contacts"], ", ".join(map(str, move["examples"]))
 
 
 @app.command("sign")

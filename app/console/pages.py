@@ -7,11 +7,28 @@ policy (https://www.w3.org/TR/CSP3/).
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Final, Protocol
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
-from app.console import accounts, dead, flow, mapped, overview, people, planned, review
+from app.console import (
+    accounts,
+    board,
+    brief,
+    dead,
+    flow,
+    leads,
+    mapped,
+    overview,
+    people,
+    planned,
+    programmes,
+    review,
+    scorecard,
+    supply,
+)
+from app.console import agreement as agreements
 from app.console.edit import Editor
 from app.console.live import demo_routes
 from app.console.login import login_routes
@@ -36,7 +53,10 @@ class Page(Protocol):
         """Its paths."""
 
 
-PAGES: Final[tuple[Page, ...]] = (overview, flow, people, review, dead, accounts, planned, mapped)
+PAGES: Final[tuple[Page, ...]] = (
+    overview, flow, people, review, dead, scorecard, board, supply, leads, programmes, agreements, brief,
+    accounts, planned, mapped,
+)  # fmt: skip
 """The pages in the order of the navigation: a new one is one line here."""
 
 
@@ -50,6 +70,7 @@ def console(
     connecting: Connecting | None = None,
     visitors: Visitors | None = None,
     provider: Provider | None = None,
+    agreement: Path | None = None,
     public_url: str | None = None,
 ) -> APIRouter:
     """The routes of the pages.
@@ -57,7 +78,7 @@ def console(
     ``demo``: ``/`` shows and edits two simulated vendors, and the people are made up.  ``wake`` is called after
     everything that gives the workers something to do.  ``connecting``: of the connections that use OAuth.
     ``visitors``: who may sign in; ``provider``: the identity provider.
-    ``public_url``: under which vendors reach this service.
+    ``agreement``: the file of the draft.  ``public_url``: under which vendors reach this service.
     """
     router = APIRouter(include_in_schema=False)
     texts = static_files()
@@ -71,6 +92,7 @@ def console(
         demo,
         [page.ENTRY for page in PAGES],
         environment(texts),
+        agreement,
     )
 
     @router.get("/static/{name}")

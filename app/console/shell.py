@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -46,6 +47,7 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 STATIC: Final = {
+    "agreement.css": "text/css; charset=utf-8",
     "console.css": "text/css; charset=utf-8",
     "console.js": "text/javascript; charset=utf-8",
     "demo.js": "text/javascript; charset=utf-8",
@@ -117,6 +119,7 @@ class Shell:
     demo: bool  # the people are made up: a browser on this machine sees them without a token
     entries: Sequence[Entry]
     templates: jinja2.Environment
+    agreement: Path | None = None  # the file of the draft
 
     def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         """A whole page; htmx takes out of it what it shows anew (``hx-select``)."""

@@ -31,7 +31,14 @@ class LeadRound(Base, table=True):
 
     __tablename__ = "lead_round"
     __table_args__ = (
+        # One for each step of the supply chain: it reads the rounds that came to it within some days.
+        Index("ix_lead_round_lead", "lead_at"),
         Index("ix_lead_round_mql", "mql_at"),
+        Index("ix_lead_round_sal", "sal_at"),
+        Index("ix_lead_round_sql", "sql_at"),
+        Index("ix_lead_round_opportunity", "opportunity_at"),
+        Index("ix_lead_round_won", "won_at"),
+        Index("ix_lead_round_ended", "ended_at"),
         {"sqlite_with_rowid": False},
     )
     contact_id: int = Field(primary_key=True, sa_type=BigInteger)

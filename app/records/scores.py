@@ -144,14 +144,34 @@ def deals(db: Connection, numbers: Collection[int]) -> list[RowMapping]:
 # --- reading the scorecard --------------------------------------------------------------------------------------------
 
 
-def totals(db: Connection, dimension: str, since: int, until: int) -> dict[tuple[str, str], int]:
-    """Sums of counters over days [since, until): (value, indicator) → n."""
-    query = (
-        select(s.value, s.indicator, func.sum(s.n))
-        .where(s.dimension == dimension, s.day >= since, s.day < until)
-        .group_by(s.value, s.indicator)
-    )
-    return {(value, indicator): int(n) for value, indicator, n in db.execute(query)}
+def totals(
+    db: Connection, dimension: str, since: int, until: int, indicators: Collection[str]
+) -> dict[tuple[str, str], int]:
+    """Sums of these counters over days [since, until), of every value of a dimension: (value, indicator) → n.
+
+    Every value is named to the database, so that it finds the days by the primary key: days before the span, which grow
+    without end, are not read.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for chunk in chunks(values(db, dimension)):
+        query = (
+            select(s.value, s.indicator, func.sum(s.n))
+            .where(s.dimension == dimension, s.value.in_(chunk), s.indicator.in_(sorted(indicators)))
+            .where(s.day >= since, s.day < until)
+            .group_by(s.value, s.indicator)
+        )
+        found.update({(value, indicator): int(n) for value, indicator, n in db.execute(query)})
+    return found
+
+
+def values(db: Connection, dimension: str) -> list[str]:
+    """All values of a dimension in their order, each found by the primary key behind the one before."""
+    least = select(func.min(s.value).label("value")).where(s.dimension == dimension)
+    known = least.cte("known", recursive=True)
+    behind = select(func.min(s.value)).where(s.dimension == dimension, s.value > known.c.value)
+    following = behind.correlate(known).scalar_subquery()
+    known = known.union_all(select(following).select_from(known).where(known.c.value.is_not(None)))
+    return list(db.execute(select(known.c.value).where(known.c.value.is_not(None))).scalars())
 
 
 def of_value(db: Connection, dimension: str, value: str, since: int, until: int) -> dict[str, int]:

@@ -823,7 +823,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("contact_id", "number", name=op.f("pk_lead_round")),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_lead_round_ended", "lead_round", ["ended_at"], unique=False)
+    op.create_index("ix_lead_round_lead", "lead_round", ["lead_at"], unique=False)
     op.create_index("ix_lead_round_mql", "lead_round", ["mql_at"], unique=False)
+    op.create_index("ix_lead_round_opportunity", "lead_round", ["opportunity_at"], unique=False)
+    op.create_index("ix_lead_round_sal", "lead_round", ["sal_at"], unique=False)
+    op.create_index("ix_lead_round_sql", "lead_round", ["sql_at"], unique=False)
+    op.create_index("ix_lead_round_won", "lead_round", ["won_at"], unique=False)
     op.create_table(
         "lead_step",
         sa.Column("id", ID, autoincrement=True, nullable=False),

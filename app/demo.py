@@ -28,6 +28,7 @@ from rich.panel import Panel
 from sqlalchemy import func, select
 
 from app import logs, serving
+from app.accounts import MAPPINGS
 from app.agreement import acting
 from app.agreement.load import load
 from app.agreement.words import Team
@@ -37,7 +38,7 @@ from app.core.db import Database
 from app.core.errors import ConfigError
 from app.core.settings import BrakeConfig, Config, ConnectionConfig, Settings, variable_of
 from app.core.words import Mode
-from app.main import MAPPINGS, Tandem
+from app.main import Tandem
 
 HOST: Final = "127.0.0.1"
 DATABASE: Final = "demo.db"

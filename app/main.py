@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-import connectors
 from app import logs
+from app.accounts import MAPPINGS, Accounts
 from app.agreement.leads import Leads
 from app.console.pages import console
 from app.core import clock, leases
@@ -24,24 +24,17 @@ from app.core import tables as t
 from app.core.bell import Listener
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
-from app.core.fields import FIELDS
 from app.core.retry import Schedule
-from app.core.sealing import Keys
 from app.core.settings import (
     Config,
-    ConnectionConfig,
     Settings,
-    connection_settings,
     database_url,
     environment,
     load_config,
-    variable_of,
 )
-from app.core.words import Mode, Only, Waits
+from app.core.words import LANES, Mode, Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
-from app.match import weights
-from app.match.weights import Weights
 from app.ops import sinks, tracing
 from app.ops.access import permissions
 from app.ops.access.oidc import provider_of
@@ -55,8 +48,6 @@ from app.push.push import Push
 from app.push.refilter import Refilter
 from app.push.timeline import Timeline
 from app.records import state, suspended
-from app.records.access import Access
-from app.records.budgets import Budgets
 from app.records.migrate import upgrade
 from app.repair.connecting import Connecting
 from app.repair.erase import Erase
@@ -66,16 +57,10 @@ from app.repair.reconcile import Reconcile
 from app.repair.rounds import Rounds
 from app.repair.undoing import Undo
 from app.repair.watch import Watch
-from app.sync import mapping
-from app.sync.connection import Connection, Connections
 from app.sync.fetch import Fetch
 from app.sync.summarising import Summarise
 from app.worker import SILENT_MS, Wake, Workers
-from connectors._http import Http
 from connectors._networks import own
-from connectors._oauth import Authority
-from connectors._oauth_facts import Client, grant_of
-from connectors.contract import Connector, Side, missing
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -83,30 +68,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 POLLS = 4  # connections read at the same time at most
-MAPPINGS = Path(mapping.__file__).resolve().parents[2] / "mappings"
-
-
-def weights_of(path: Path | None) -> Weights | None:
-    """The weights of matching in a file; None where none is named.  Raises ConfigError."""
-    if path is None:
-        return None
-    try:
-        return weights.from_json(path.read_bytes())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"matching.weights: {path}: not a file of `tandem match train`: {error}") from None
-
-
-def only_of(config: ConnectionConfig, map_: mapping.Map, way: str) -> Only:
-    """Whom a connection is about.  Raises ConfigError for a field that says nothing there."""
-    only = config.only.value(way)
-    known = map_.in_fields if way == "in" else frozenset(FIELDS) | map_.in_fields | map_.out_fields
-    unknown = sorted(only.fields - known)
-    if unknown:
-        what = "its mapping does not read" if way == "in" else "no canonical field:"
-        raise ConfigError(
-            f"connection {config.name}: only.{way}: {what} {', '.join(unknown)}; valid: {', '.join(sorted(known))}"
-        )
-    return only
 
 
 def public_url_of(settings: Settings, config: Config) -> str | None:
@@ -140,17 +101,14 @@ class Tandem:
             },
             observed=observed,
         )
-        self.clients: dict[str, Http] = {}
-        self.access: dict[str, Access] = {}
         self.worker_id = leases.new_worker_id()
         public = public_url_of(settings, config)
         self.trace = tracing.of(config.traces, env, self.worker_id, public)
-        self.connections = Connections(
-            {c.name: self._connection(c, env) for c in config.connections},
-            erasure_key=settings.erasure_key,
-            likeness=config.matching.likeness,
-            weights=weights_of(config.matching.weights),
+        accounts = Accounts(
+            self.database, settings, env, self.worker_id, self.metrics, self.trace, shared=self.shares_budgets
         )
+        self.connections = accounts.connections(config)
+        self.clients, self.access = accounts.clients, accounts.access
         self.metrics.calling(self.clients)
         self.wake = Wake()
         self.listener = Listener(self.database, self.wake)
@@ -229,6 +187,7 @@ class Tandem:
             {
                 "fetch": (self.fetch.step, settings.workers),
                 "push": (self.push.step, settings.workers),
+                "withdrawals": (partial(self.push.step, LANES[:1]), 1),
                 "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
                 "rounds": (self.rounds.step, max(1, min(len(self.connections), POLLS))),
                 "timeline": (self.timeline.step, 1),
@@ -246,97 +205,6 @@ class Tandem:
             self.wake,
             lease_ms=lease_ms,
             failed=self.metrics.failed,
-        )
-
-    def _connection(self, config: ConnectionConfig, env: Mapping[str, str]) -> Connection:
-        found = connectors.find()
-        if config.connector not in found:
-            raise ConfigError(
-                f"connection {config.name}: no connector {config.connector!r}; there are: {', '.join(found)}"
-            )
-        kind: type[Connector] = found[config.connector]
-        path = config.mapping if config.mapping is not None else MAPPINGS / f"{config.connector}.yaml"
-        map_ = mapping.load(path, default_country=config.default_country)
-        values = connection_settings(config, {s.name: s.secret for s in kind.settings}, env)
-        for name, value in {**kind.from_mapping(map_.theirs()), **kind.from_objects(map_.objects.theirs())}.items():
-            values.setdefault(name, value)
-        for name, value in map_.objects.named().items():
-            if name not in {s.name for s in kind.settings}:
-                section = name.removesuffix("_object")
-                raise ConfigError(
-                    f"connection {config.name}: {section}.object: {kind.name} knows no objects of your own"
-                )
-            values.setdefault(name, value)
-        lacking = missing(kind.settings, values)
-        if lacking:
-            wanted = [variable_of(config.name, s.name) if s.secret else f"settings.{s.name}" for s in lacking]
-            raise ConfigError(
-                f"connection {config.name}: not set: {', '.join(wanted)} ({'; '.join(s.about for s in lacking)})"
-            )
-        try:
-            http = self._client(config, kind, values)
-            connector = kind(values, http)
-        except ValueError as error:
-            raise ConfigError(f"connection {config.name}: {error}") from None
-        self.clients[config.name] = http
-        side = Side(config.side) if config.side is not None else kind.side
-        # People sign up with the marketing platform: its evidence counts unless the configuration says otherwise.
-        may_grant = config.may_grant if config.may_grant is not None else side is Side.MARKETING
-        return Connection(
-            config.name,
-            side,
-            config.mode,
-            connector,
-            map_,
-            config.poll_seconds,
-            may_grant,
-            deletes_in=config.deletes.in_,
-            deletes_out=config.deletes.out,
-            duplicates=config.duplicates,
-            brake=config.brake.value(),
-            watch=config.watch(),
-            canary=config.canary.value(),
-            only_in=only_of(config, map_, "in"),
-            only_out=only_of(config, map_, "out"),
-            call_share=config.call_share,
-        )
-
-    def _tokens(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Access | None:
-        """Its OAuth, where it has a client id; None where it has a static key.  Raises ConfigError, ValueError."""
-        facts = kind.oauth_for(values)
-        if facts is None or not values.get("client_id", "").strip():
-            return None
-        if values.get(facts.instead_of, "").strip():
-            either = f"{variable_of(config.name, facts.instead_of)} (a key of your own) or settings.client_id (OAuth)"
-            raise ConfigError(f"connection {config.name}: both are set: {either}; take one of them away")
-        authority = Authority(
-            facts,
-            grant_of(facts, values),
-            Client.of(values),
-            now=lambda: clock.to_ms(clock.now()) / 1000,
-            internal=config.internal,
-        )
-        keys = Keys.of(self.settings.encryption_keys)
-        self.access[config.name] = Access(self.database, config.name, authority, keys, self.worker_id)
-        return self.access[config.name]
-
-    def _client(self, config: ConnectionConfig, kind: type[Connector], values: Mapping[str, str]) -> Http:
-        def count(method: str, family: str, status: int, seconds: float) -> None:
-            self.metrics.call(config.name, method, status, seconds)
-            if self.trace.on:
-                self.trace.call(config.name, method, family, status, seconds)
-
-        return Http(
-            base_url=kind.base_url(values),
-            hosts=kind.hosts,
-            limits=kind.limits_for(values),
-            headers=kind.headers(values),
-            tokens=self._tokens(config, kind, values),
-            share=config.call_share,
-            timeout=max(self.settings.http_timeout, kind.timeout),
-            internal=config.internal,
-            ledger=Budgets(self.database, config.name) if self.shares_budgets else None,
-            on_call=count,
         )
 
     def prepare(self) -> None:

@@ -20,10 +20,10 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
+from app.accounts import MAPPINGS
 from app.core import tables as t
 from app.core.db import Database
 from app.core.words import Likeness, Mode
-from app.main import MAPPINGS
 from app.records import state
 from app.records.contacts import chunks
 from app.records.migrate import upgrade

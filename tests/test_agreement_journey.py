@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, event, insert, select, update
 
+from app.accounts import MAPPINGS
 from app.agreement import acting, scorecard
 from app.agreement.leads import Known
 from app.agreement.load import load
@@ -20,7 +21,7 @@ from app.agreement.words import Team
 from app.core import tables as t
 from app.core.db import now_ms
 from app.core.settings import Config, Settings
-from app.main import MAPPINGS, Tandem
+from app.main import Tandem
 from sandbox.agreed import make_fields
 from sandbox.hubspot import HubSpotSim
 from sandbox.mailchimp import MailchimpSim

@@ -11,9 +11,10 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from app.accounts import MAPPINGS
 from app.core import tables as t
 from app.core.settings import Config, Settings
-from app.main import MAPPINGS, Tandem
+from app.main import Tandem
 from sandbox.serve import Sandbox
 from tests import sandboxed
 

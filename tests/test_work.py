@@ -8,6 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.core import tables as t
 from app.core.db import Database
+from app.core.words import LANES
 from app.push import work
 from app.push.work import Retry
 from app.records import state
@@ -150,6 +151,8 @@ def test_withdrawals_wait_for_no_other_connection_and_no_pace(database: Database
         assert work.pick(db, ["a", "b"]) == "a"
         work.mark(db, "b", {2: 1}, lane=0)
         assert work.pick(db, ["a", "b"]) == "b"
+        assert work.lease(db, "a", "me", 10, HOUR, LANES[:1])[1] == []  # a thread for withdrawals only
+        assert work.pick(db, ["a"], LANES[:1]) is None
         state.pause(db, "b", "test")
         assert work.pick(db, ["a", "b"]) == "a"
 

@@ -50,7 +50,7 @@ File = Annotated[
 
 def _read(file: Path | None, config: Path | None) -> tuple[Agreement, dict[str, Type]]:
     """The agreement of a file, checked against the custom fields of the configured mappings.  Needs no secrets."""
-    from app.main import MAPPINGS
+    from app.accounts import MAPPINGS
 
     settings = settings_of(config)
     customs: dict[str, Type] = {}
@@ -75,7 +75,7 @@ def agreement_init(
     tandem agreement init agreement.yaml
     ```
     """
-    from app.main import MAPPINGS
+    from app.accounts import MAPPINGS
 
     if file.exists():
         wrong(f"{file}: is there already; name another file")

@@ -66,7 +66,7 @@ def _exists(path: Path, asked: Path | None) -> bool:
 
 
 def _default(config: Config | None, against: str | None) -> list[Path]:
-    from app.main import MAPPINGS
+    from app.accounts import MAPPINGS
 
     if config is None or not config.connections:
         paths = [MAPPINGS / f"{name}.yaml" for name in connectors.find()]

@@ -19,7 +19,7 @@ from app.core import clock
 from app.core.db import Database, now_ms
 from app.core.retry import Schedule
 from app.core.trace import OFF, Trace
-from app.core.words import Brake, Waits, Writes
+from app.core.words import LANES, Brake, Waits, Writes
 from app.entry import inbox
 from app.push import brake, telling, trust, withheld, work
 from app.push.gather import Gathered, gather
@@ -103,8 +103,12 @@ class Push:
         self._told: list[str] = []
         self._creating = False  # whether every connection was seen to be read completely
 
-    def step(self) -> int:
-        """Push one batch of the connection that waited longest; how many links were leased, 0 = nothing is due."""
+    def step(self, lanes: Sequence[int] = LANES) -> int:
+        """Push one batch of the connection that waited longest; how many links were leased, 0 = nothing is due.
+
+        ``lanes``: of work, the first one first.  A thread that takes withdrawals only has none of the batches in hand
+        that they would have to wait for.
+        """
         if not self._creating:  # whether or not anything is written: the end of reading is noted here
             self._creating = trust.begin(self._database, self._connections)
         writable = [c.name for c in self._connections.values() if c.writes]
@@ -113,15 +117,15 @@ class Push:
         alone = self._database.dialect == "sqlite"  # it has one writer at a time
         if alone:
             with self._database.read() as db:
-                if work.pick(db, writable) is None:  # look before taking the write lock
+                if work.pick(db, writable, lanes) is None:  # look before taking the write lock
                     return 0
         ends = clock.monotonic() + self._lease_ms / 1000
         with self._database.write() as db:
-            name = work.pick(db, writable)
+            name = work.pick(db, writable, lanes)
             if name is None:
                 return 0
             take = self._lease if alone else self._take
-            batch = take(db, self._connections[name])
+            batch = take(db, self._connections[name], lanes)
         if not batch.rows:  # another worker was quicker
             return 0
         if not alone:
@@ -160,16 +164,16 @@ class Push:
         self._held_up = self._held_up or still
         return bool(behind)
 
-    def _lease(self, db: Db, connection: Connection) -> Batch:
+    def _lease(self, db: Db, connection: Connection, lanes: Sequence[int]) -> Batch:
         """A batch that is ready to be sent."""
-        batch = self._take(db, connection)
+        batch = self._take(db, connection, lanes)
         self._prepare(db, batch)
         return batch
 
-    def _take(self, db: Db, connection: Connection) -> Batch:
+    def _take(self, db: Db, connection: Connection, lanes: Sequence[int]) -> Batch:
         """Lease what is due and let the connection rest."""
         limit = connection.connector.limits.write_batch
-        token, rows = work.lease(db, connection.name, self._worker, limit, self._lease_ms)
+        token, rows = work.lease(db, connection.name, self._worker, limit, self._lease_ms, lanes)
         if rows:
             gap = 0 if len(rows) == limit else max(GAP_LEAST_MS, min(GAP_MOST_MS, GAP_PER_ROW_MS * len(rows)))
             work.pace(db, connection.name, gap)

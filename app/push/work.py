@@ -8,7 +8,7 @@ finds its lease lost marks the link dirty again, since its late call may have ov
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -122,13 +122,13 @@ def let(db: Connection, connection: str, contacts: Collection[int], kind: Writes
     )
 
 
-def pick(db: Connection, names: Collection[str]) -> str | None:
+def pick(db: Connection, names: Collection[str], lanes: Sequence[int] = LANES) -> str | None:
     """The connection that waited longest among those with due work, not paused and not pacing itself; or None.
 
     Work of the first lane goes before all other work and does not wait for the pace.  The connection's row is not
     locked: several workers may lease from one connection at a time, each other rows.
     """
-    for lane in LANES:
+    for lane in lanes:
         due = exists().where(w.connection == s.name, w.lane == lane, w.due_at <= NOW)
         query = select(s.name).where(s.name.in_(sorted(names)), s.paused == 0, due).order_by(s.next_at).limit(1)
         name: str | None = db.execute(query if lane == LANES[0] else query.where(s.next_at <= NOW)).scalar()
@@ -147,13 +147,15 @@ def pace(db: Connection, connection: str, gap_ms: int) -> None:
     db.execute(update(t.connection_state).where(s.name == connection).values(next_at=NOW + gap_ms))
 
 
-def lease(db: Connection, connection: str, holder: str, limit: int, ttl_ms: int) -> tuple[str, list[Leased]]:
+def lease(
+    db: Connection, connection: str, holder: str, limit: int, ttl_ms: int, lanes: Sequence[int] = LANES
+) -> tuple[str, list[Leased]]:
     """Lease up to ``limit`` due rows of a connection for ``ttl_ms``; the fencing token and the rows by contact id.
 
-    All of one lane: planning hundreds of ordinary changes along with a withdrawal would make it wait for them.
+    All of one lane, the first of ``lanes`` that has some: planning hundreds of ordinary changes along with a withdrawal would make it wait for them.
     """
     token = f"{holder}:{uuid.uuid4().hex}"
-    for lane in LANES:
+    for lane in lanes:
         if rows := _take(db, connection, lane, token, limit, ttl_ms):
             return token, sorted(rows, key=lambda r: r.contact_id)
     return token, []

@@ -152,7 +152,8 @@ def lease(
 ) -> tuple[str, list[Leased]]:
     """Lease up to ``limit`` due rows of a connection for ``ttl_ms``; the fencing token and the rows by contact id.
 
-    All of one lane, the first of ``lanes`` that has some: planning hundreds of ordinary changes along with a withdrawal would make it wait for them.
+    All of one lane, the first of ``lanes`` that has some: planning hundreds of ordinary changes along with a withdrawal
+    would make it wait for them.
     """
     token = f"{holder}:{uuid.uuid4().hex}"
     for lane in lanes:

@@ -522,7 +522,7 @@ def test_people_are_shown_on_this_machine_only(ann: Site, path: str, request_: A
     ("options", "request_", "status"),
     [
         ({}, {}, 200),
-        ({}, {"client": ("192.0.2.1", 5)}, 401),
+        ({}, {"client": ("192.0.2.1", 5)}, 403),
         ({"token": token("a-long-enough-token")}, {}, 401),
         ({"token": token("a-long-enough-token")}, {"headers": {"authorization": "Bearer a-long-enough-token"}}, 200),
     ],

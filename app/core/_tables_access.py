@@ -40,7 +40,7 @@ class Account(Base, table=True):
     disabled_at: int | None = big(null=True)
 
 
-class Session(Base, table=True):
+class BrowserSession(Base, table=True):
     """A browser that is signed in.  By an account, or by the installation's token."""
 
     __tablename__ = "session"

@@ -11,7 +11,7 @@ from typing import Any, cast
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, Text, text
 from sqlmodel import Field, SQLModel
 
-from app.core._tables_access import Account, ApiToken, Audit, LoginAttempt, Session
+from app.core._tables_access import Account, ApiToken, Audit, BrowserSession, LoginAttempt
 from app.core._tables_agreement import (
     AgreementVersion,
     Brief,
@@ -400,7 +400,7 @@ flight = _table(Flight)
 token = _table(Token)
 consenting = _table(Consenting)
 account = _table(Account)
-session = _table(Session)
+session = _table(BrowserSession)
 api_token = _table(ApiToken)
 audit = _table(Audit)
 login_attempt = _table(LoginAttempt)

@@ -11,7 +11,8 @@ import contextlib
 import re
 import time
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from email.utils import formatdate
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode
 
@@ -85,6 +86,7 @@ class Gated(Protocol):
     """What ``Front`` needs of a simulator."""
 
     calls: Calls
+    clock: Callable[[], float]  # seconds since 1970; answers are dated by it
     faults: Faults
     released: asyncio.Event
 
@@ -145,7 +147,8 @@ class Front:
         async def seen(message: Message) -> None:
             if message["type"] == "http.response.start":
                 call["status"] = message["status"]
-                message["headers"] = [*message["headers"], *more(path)]
+                now = formatdate(self._sim.clock(), usegmt=True).encode()
+                message["headers"] = [*message["headers"], (b"date", now), *more(path)]
             await send(message)
 
         return seen

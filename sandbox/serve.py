@@ -47,6 +47,7 @@ class _Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            date_header=False,  # the simulator's own clock dates its answers
             proxy_headers=False,
             timeout_graceful_shutdown=_GRACE,
         )

@@ -266,9 +266,10 @@ class Story:
         assert (there.split(";") if there else []) == found
         return found
 
-    def clicks(self, at: datetime) -> None:
-        """Ann clicks in the mailing of spring."""
-        self.reports.did("k1", ANN, "click", at, url="https://shop.example/p")
+    def clicks(self, mailing: str, list_id: str, at: datetime) -> None:
+        """A mailing goes out, and Ann clicks in it half an hour later."""
+        self.reports.sent(mailing, mailing, list_id, at)
+        self.reports.did(mailing, ANN, "click", at + timedelta(minutes=30), url="https://shop.example/p")
 
     def tries(self, at: datetime) -> None:
         """Somebody in sales calls twice and writes."""
@@ -301,8 +302,7 @@ def test_from_the_file_to_a_won_deal_that_shows_on_its_campaign(
     with tandem.database.write() as db:
         assert acting.sign(db, agreement, {}, Team.SALES, "Kim").since is None
     sandboxed.join(mc, members, ANN, merge_fields={"FNAME": "Ann", "LNAME": "Lee", "SCORE": 72})
-    story.reports.sent("k1", "Spring", sandbox.mailchimp.audience.id, hand.at - timedelta(hours=1))
-    story.clicks(hand.at - timedelta(minutes=30))
+    story.clicks("Spring", sandbox.mailchimp.audience.id, hand.at - timedelta(hours=1))
     settle(tandem, hand)
     assert story.both() == (None, None), "one signature is none"
 
@@ -332,7 +332,7 @@ def test_from_the_file_to_a_won_deal_that_shows_on_its_campaign(
     hand.at += timedelta(days=91)  # it has rested, and she comes again
     settle(tandem, hand)
     assert story.both() == ("lead", "recycled"), "an old score brings nobody back"
-    story.clicks(hand.at)
+    story.clicks("Summer", sandbox.mailchimp.audience.id, hand.at - timedelta(minutes=30))
     settle(tandem, hand)
     assert story.both() == ("mql", "new")
     assert story.tags() == []

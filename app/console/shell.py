@@ -25,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 from app.console import who
 from app.console.charts import bars, line
 from app.console.menu import Entry, grouped
-from app.console.words import ago, count, label, moment, number, seconds, share, text
+from app.console.words import ago, coded, count, label, moment, number, seconds, share, text
 from app.core import clock
 from app.core.db import Database
 from app.core.errors import ConfigError, NotFound, NotPossible
@@ -228,6 +228,7 @@ def environment(texts: Mapping[str, bytes]) -> jinja2.Environment:
 
     made.filters |= {
         "ago": ago,
+        "coded": coded,
         "text": text,
         "label": label,
         "moment": moment,

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from app.ops.shapes import Count
 
 
@@ -33,6 +35,16 @@ def ago(ms: int | None) -> str:
         if ms >= size:
             return f"{ms // size} {unit} ago"
     return "just now" if ms < 10_000 else f"{ms // 10_000 * 10} s ago"
+
+
+def coded(words: str) -> Markup:
+    """Words in which commands stand between backticks, with each command as code; everything is escaped."""
+    parts = words.split("`")
+    whole = len(parts) % 2 == 1  # else a backtick is one too many, and means itself
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if whole and n % 2 else escape(part if whole or not n else f"`{part}")
+        for n, part in enumerate(parts)
+    )
 
 
 def label(name: str) -> str:
@@ -66,10 +78,14 @@ def seconds(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A part of one in percent; a dash for None, and no false zero."""
+    """A part of one in percent; a dash for None, and neither a false zero nor a false whole."""
     if value is None:
         return "–"
     percent = value * 100
     if percent == 0:
         return "0 %"
-    return "< 0.01 %" if percent < 0.01 else f"{percent:.2f} %" if percent < 10 else f"{percent:.0f} %"
+    if percent < 0.01:
+        return "< 0.01 %"
+    if 99.99 < percent < 100:
+        return "> 99.99 %"
+    return f"{percent:.2f} %" if percent < 10 or 99.5 <= percent < 100 else f"{percent:.0f} %"

@@ -31,6 +31,11 @@ class Waiting:
     dead: Count
     brakes: int
 
+    @property
+    def any(self) -> bool:
+        """Whether there is anything at all."""
+        return bool(self.brakes or self.matches.count or self.conflicts.count or self.dead.count)
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:

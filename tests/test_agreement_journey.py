@@ -258,7 +258,9 @@ class Story:
     def flag(self) -> str | None:
         """What is not as agreed, once for both."""
         assert self.seen.hubspot("lead_flag") == self.seen.mailchimp("LEADFLAG")
-        return self.seen.mailchimp("LEADFLAG")[0]
+        flag: str | None
+        (flag,) = self.seen.mailchimp("LEADFLAG")
+        return flag
 
     def tags(self) -> list[str]:
         """The tags, once for both."""

@@ -70,6 +70,13 @@ def same(page: str, card: ScorecardShown) -> None:
         assert one.means in row[0]
         rate(row[1], one)
         assert row[3] == number(one.undecided)
+    kept = [row for row in table(page, "Sales owed") if row != ["No clock was due."]]
+    assert [row[0] for row in kept] == [one.name.replace("_", " ") for one in card.owed_by_sales]
+    for row, one in zip(kept, card.owed_by_sales, strict=True):
+        rate(row[1], one)
+    assert [row[:2] for row in table(page, "Marketing owed")] == [
+        [one.promise, one.period] for one in card.owed_by_marketing
+    ]
     money = [[number(v) for v in (m.opened, m.won, m.lost, m.sourced, m.influenced)] for m in card.money]
     assert [row[1:6] for row in table(page, "Currency")] == money
     assert [row[2:4] for row in table(page, "Target")] == [[number(a.so_far), number(a.at_least)] for a in card.targets]

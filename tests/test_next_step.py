@@ -16,7 +16,7 @@ from app.agreement.advising import Advice, advise
 from app.agreement.counting import AIMS, day
 from app.agreement.leads import Known
 from app.agreement.load import MappingError
-from app.agreement.words import Team
+from app.agreement.words import Team, Word
 from app.cli import app
 from app.core import tables as t
 from app.core.db import Database, now_ms
@@ -163,7 +163,7 @@ def test_only_leads_with_sales_have_a_next_step(signed: Database) -> None:
     """Who is no lead, and whom marketing looks after."""
     handed(signed, **EVERYBODY)
     with signed.write() as db:
-        acting.say(db, NOBODY, Known(), 1, acting.Word.REJECT, Team.SALES, "Kim", reason="no_fit")
+        acting.say(db, NOBODY, Known(), 1, Word.REJECT, Team.SALES, "Kim", reason="no_fit")
     with pytest.raises(NotPossible, match="not with sales"):
         advice(signed)
     with pytest.raises(NotFound):

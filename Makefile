@@ -50,7 +50,7 @@ test-faults-saboteurs: $(VENV)/dev ## Show that the fault campaign catches an en
 	"$(BIN)/python" -m tests.faults.saboteurs
 
 fuzz: $(VENV)/dev ## Ask the API, the door and the loaders what nobody would: CASES=10000 SEED=1 (see docs/hardening.md)
-	"$(BIN)/python" -m tests.fuzz --cases $(CASES) --seed $(SEED)
+	"$(BIN)/python" -m tests.fuzz --sweep --cases $(CASES) --seed $(SEED)
 	TANDEM_TEST_EXAMPLES=2000 "$(BIN)/python" -m pytest -q --timeout 3600 tests/test_hostile_deliveries.py tests/test_hostile_files.py
 
 check: $(VENV)/dev ## Look at style, types, mappings, generated pages and the Dockerfile

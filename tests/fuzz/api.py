@@ -137,13 +137,14 @@ class Fuzz:
 
     def run(self, cases: int, *, turn: int = 40) -> Tally:
         """Send at least so many requests: ``turn`` to an operation, on a store of its own, and then to the next."""
-        rounds = 0
-        while self.tally.total < cases - cases // CHAINED:
+        rounds, cases = 0, self.tally.total + cases
+        drawn = cases - (cases - self.tally.total) // CHAINED
+        while self.tally.total < drawn:
             rounds += 1
             for number, operation in enumerate(self.operations):
                 with self._shelf.take() as api:
                     self._turn(operation, self._client(api), turn, hash_of(self._seed, rounds, number))
-                if self.tally.total >= cases:
+                if self.tally.total >= drawn:
                     break
         while self.tally.total < cases:
             rounds += 1

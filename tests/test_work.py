@@ -157,6 +157,18 @@ def test_withdrawals_wait_for_no_other_connection_and_no_pace(database: Database
         assert work.pick(db, ["a", "b"]) == "a"
 
 
+def test_an_objection_waits_from_when_it_was_due(database: Database) -> None:
+    """Not from when it was made: a first reading finds those of years ago.  One that fails waits from its first try."""
+    with database.write() as db:
+        work.mark(db, "chimp", {1: 500}, lane=0)
+        at = db.execute(select(w.due_at)).scalar_one()
+        assert work.objections(db) == {"chimp": at}
+        db.execute(update(t.work).values(first_failed_at=at - 7, due_at=at + HOUR))
+        assert work.objections(db) == {"chimp": at - 7}
+        db.execute(update(t.work).values(since=at + 9))
+        assert work.objections(db) == {"chimp": at + 9}
+
+
 def test_the_oldest_change_counts_for_freshness(database: Database) -> None:
     """``since`` is when the oldest change in the row happened."""
     with database.write() as db:

@@ -281,8 +281,13 @@ def complete(
 
 
 def objections(db: Connection) -> dict[str, int]:
-    """Per connection that has any: since when the oldest withdrawal of consent waits there (ms since 1970)."""
-    query = select(w.connection, func.min(w.since)).where(w.lane == LANES[0], w.due_at < FAR).group_by(w.connection)
+    """Per connection that has any: since when the oldest withdrawal of consent waits there (ms since 1970).
+
+    From when it was due at first or failed at first: one made long ago that a first reading finds waits since then only.
+    """
+    tried = func.coalesce(w.first_failed_at, w.due_at)
+    since = func.min(case((w.since > tried, w.since), else_=tried))
+    query = select(w.connection, since).where(w.lane == LANES[0], w.due_at < FAR).group_by(w.connection)
     return {row[0]: row[1] for row in db.execute(query)}
 
 

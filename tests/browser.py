@@ -219,9 +219,9 @@ class Browser:
             context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
+    """One Chromium for a module's tests; while it runs, no test of another module can run a loop of its own."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

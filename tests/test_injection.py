@@ -36,9 +36,6 @@ BAD = [
 def written(request: pytest.FixtureRequest) -> Iterator[io.TextIOWrapper]:
     """What the log wrote, as the bytes of a real stream."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n")
-    # Reports of tests hold what was logged, and cannot be sent from process to process with half a character in them.
-    root = logging.getLogger()
-    root.handlers[:] = [h for h in root.handlers if not type(h).__module__.startswith("_pytest")]
     logs.set_up("DEBUG", json=request.param, stream=stream)
     yield stream
     logs.set_up("WARNING")
@@ -53,6 +50,9 @@ def text(stream: io.TextIOWrapper) -> str:
 @pytest.mark.parametrize("bad", BAD)
 def test_a_value_is_one_line_of_the_log(bad: str, written: io.TextIOWrapper) -> None:
     """As event, field, name of a field, inside of others, from a library, whatever renders it."""
+    # Reports of tests hold what was logged, and cannot be sent from process to process with half a character in them.
+    root = logging.getLogger()
+    root.handlers[:] = [h for h in root.handlers if not type(h).__module__.startswith("_pytest")]
     ours = structlog.get_logger("ours")
     ours.info(bad)
     ours.info("a.b", reason=bad, deep={bad: [bad, {"x": (bad,)}]}, other=ValueError(bad))

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI, Request
 from pydantic import SecretStr
 
-from app.console import charts, who, words
+from app.console import charts, planned, who, words
 from app.console.menu import Entry, grouped
 from app.console.pages import PAGES, console
 from app.core import tables as t
@@ -278,6 +278,38 @@ def test_a_letter_that_cannot_be_tried_says_why(pages: Console) -> None:
     assert len(rows_of(pages.store, t.dead)) == 1
 
 
+@pytest.mark.parametrize(
+    ("fields", "status", "lines"),
+    [
+        ({"status": "withdrawn"}, 303, ["withdrawn"]),
+        ({"status": "granted", "evidence": "signed form, 4 May"}, 303, ["granted"]),
+        ({"status": "granted"}, 422, []),
+        ({}, 422, []),
+    ],
+)
+def test_a_word_about_consent_goes_into_the_ledger(
+    pages: Console, fields: Mapping[str, str], status: int, lines: list[str]
+) -> None:
+    """With the name; a grant without evidence is refused."""
+    number = person(pages, email="ann@example.com")
+    pages.post(f"/console/contacts/{number}/consent", status, by="Kim", channel="email", **fields)
+    kept = rows_of(pages.store, t.consent)
+    assert [(row["status"], row["actor"]) for row in kept] == [(line, "Kim") for line in lines]
+    assert pages.woken == len(lines)
+    if lines:
+        assert f"<strong>{lines[0]}</strong> for ann@example.com" in pages.get(f"/console/contacts/{number}")
+
+
+def test_the_plan_is_counted_where_it_is_small(pages: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In figures, with nothing written; a large store is left to the command line."""
+    person(pages, email="ann@example.com", given_name="Ann")
+    page = pages.post("/console/plan", 200, connection="chimp")
+    assert re.search(r'chimp <span[^>]*>live</span></th><td class="n">1</td>', page)
+    assert rows_of(pages.store, t.work) == []
+    monkeypatch.setattr(planned, "COUNTED", 0)
+    assert "tandem plan" in pages.post("/console/plan", 409)
+
+
 def test_letters_are_grouped_by_cause(pages: Console) -> None:
     """The largest group first, each with its newest reason."""
     add_letters(
@@ -333,6 +365,8 @@ def test_pages_keep_to_the_policy(pages: Console) -> None:
     answer = pages.ask("GET", "/console")
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["cache-control"] == "no-store"
+    # With no-referrer a browser would say "null" as the origin of our own forms, which the guard refuses.
+    assert answer.headers["referrer-policy"] == "same-origin"
     found = re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text)
     assert len(found) >= 4
     for path in found:
@@ -369,6 +403,9 @@ def test_every_page_is_in_the_document() -> None:
         (words.share(0), "0 %"),
         (words.share(0.00001), "< 0.01 %"),
         (words.share(0.005), "0.50 %"),
+        (words.share(0.456), "46 %"),
+        (words.share(0.9985), "99.85 %"),
+        (words.share(0.999999), "> 99.99 %"),
         (words.share(1), "100 %"),
         (words.label("consent:email"), "consent email"),
         (words.coded("ask `tandem <x>` now"), "ask <code>tandem &lt;x&gt;</code> now"),

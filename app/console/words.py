@@ -78,10 +78,14 @@ def seconds(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A part of one in percent; a dash for None, and no false zero."""
+    """A part of one in percent; a dash for None, and neither a false zero nor a false whole."""
     if value is None:
         return "–"
     percent = value * 100
     if percent == 0:
         return "0 %"
-    return "< 0.01 %" if percent < 0.01 else f"{percent:.2f} %" if percent < 10 else f"{percent:.0f} %"
+    if percent < 0.01:
+        return "< 0.01 %"
+    if 99.99 < percent < 100:
+        return "> 99.99 %"
+    return f"{percent:.2f} %" if percent < 10 or 99.5 <= percent < 100 else f"{percent:.0f} %"

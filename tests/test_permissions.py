@@ -106,6 +106,7 @@ def test_every_route_has_a_line_and_every_line_a_route(whole: Walked, demo: Walk
 def walk(it: Walked, routes: list[tuple[str, str]]) -> list[str]:
     """What is wrong: a role that gets past the gate of a route and should not, or should and does not."""
     wrong = []
+    seen: set[Permission] = set()
     for method, path in routes:
         permission = needed(method, path)
         assert permission is not None
@@ -114,8 +115,11 @@ def walk(it: Walked, routes: list[tuple[str, str]]) -> list[str]:
             for role, token in it.tokens.items()
         ]
         opened = permission in UNASKED
-        callers += [("nobody", opened, {}), ("a forger", opened, {"authorization": "Bearer tandem_forged"})]
-        callers.append(("a forger's browser", opened, {"cookie": "tandem=forged"}))
+        callers.append(("nobody", opened, {}))
+        if permission not in seen:  # what is forged is looked at before the route is
+            callers.append(("a forger", opened, {"authorization": "Bearer tandem_forged"}))
+            callers.append(("a forger's browser", opened, {"cookie": "tandem=forged"}))
+        seen.add(permission)
         for who, may, headers in callers:
             status = it.ask(method, url_of(path), None, **headers)
             if (status not in REFUSED) is not may:

@@ -59,8 +59,8 @@ def show(
     kept = [(r.name, r.of - r.hits, r.hits, _share(r.rate)) for r in card.owed_by_sales]
     print_table("", ("sales owed", "broken", "kept", "share"), kept, empty="no clock was due")
     owed = [(p.promise, p.period, str(p.judgement), p.so_far, p.target) for p in card.owed_by_marketing]
-    columns = ("marketing owed", "period", "judgement", "so far", "target")
-    print_table("", columns, owed, empty="no promise of marketing")
+    heads = ("marketing owed", "period", "judgement", "so far", "target")
+    print_table("", heads, owed, empty="no promise of marketing")
     money = [(m.currency, m.opened, m.won, m.lost, m.sourced, m.influenced) for m in card.money]
     columns = ("money", "opened", "won", "lost", "won: sourced", "won: influenced")
     print_table("", columns, money, empty="no money")

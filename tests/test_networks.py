@@ -332,6 +332,7 @@ def test_a_hostile_answer_is_tried_again_later(answer: Callable[[], Iterator[byt
         ("identity", b'{"a": "\xc3\xa9"}'),
         ("", b'{"a": "\xc3\xa9"}'),
     ],
+    ids=["gzip", "x-gzip", "deflate", "identity", "none named"],
 )
 def test_a_packed_answer_is_read(coding: str, packed: bytes) -> None:
     """Bounds take nothing from those who pack as asked."""

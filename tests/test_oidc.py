@@ -121,7 +121,10 @@ def test_groups_give_the_role_at_each_login(house: House, there: Provider, group
         {"sub": ""},
         {"sub": 7},
     ],
-    ids=str,
+    ids=lambda said: " ".join(
+        f"{name}-{'a time' if name in {'exp', 'iat'} and isinstance(value, int) else value}"
+        for name, value in said.items()
+    ),
 )
 def test_an_id_token_for_something_else_is_refused(house: House, there: Provider, said: dict[str, Any]) -> None:
     """Everything that OpenID Connect Core 3.1.3.7 asks for, one by one."""

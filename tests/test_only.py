@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 from sqlalchemy import select
 
+from app.accounts import MAPPINGS, only_of
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.errors import ConfigError
 from app.core.settings import ConnectionConfig
 from app.core.words import Deletes, Only
-from app.main import MAPPINGS, only_of
 from app.push import refilter
 from app.repair import comparing
 from app.sync import mapping

@@ -283,7 +283,8 @@ def complete(
 def objections(db: Connection) -> dict[str, int]:
     """Per connection that has any: since when the oldest withdrawal of consent waits there (ms since 1970).
 
-    From when it was due at first or failed at first: one made long ago that a first reading finds waits since then only.
+    From when it was due at first or failed at first: one made long ago that a first reading finds waits
+    only since then.
     """
     tried = func.coalesce(w.first_failed_at, w.due_at)
     since = func.min(case((w.since > tried, w.since), else_=tried))

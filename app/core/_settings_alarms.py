@@ -27,6 +27,7 @@ class SinkConfig(BaseModel):
     name: str
     kind: Literal["webhook", "slack", "email"]
     host: str  # the only one that is called
+    internal: bool = False  # it is in a private network: addresses there may be called
     port: int | None = Field(default=None, ge=1, le=65535)  # of the mail server; None = what ``security`` usually has
     kinds: tuple[str, ...] = ()  # of alarms that are told here; () = all
     sender: str | None = Field(default=None, alias="from")

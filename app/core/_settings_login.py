@@ -19,6 +19,7 @@ class OidcConfig(BaseModel):
     issuer: str  # as the provider writes it in its tokens, to the letter
     client_id: str = Field(min_length=1)
     label: str = "your company's login"  # on the button
+    internal: bool = False  # it is in a private network: addresses there may be called
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     name_claim: str = "preferred_username"  # else email, else sub
     groups_claim: str = "groups"

@@ -149,6 +149,7 @@ class Web(Sink):
             self._http = Http(
                 base_url=f"{parts.scheme}://{host}:{port}",
                 hosts=(),
+                internal=config.internal,
                 limits=LIMITS,
                 share=1.0,
                 reserve=0.0,

@@ -31,6 +31,8 @@ from pydantic import SecretStr
 from app.core import clock
 from app.core._settings_login import LOOPBACK, LoginConfig, OidcConfig
 from app.ops.access.permissions import Role
+from connectors import _decoding, _networks
+from connectors.contract import NeedsHuman
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +86,12 @@ class Provider:
         self._redirect_uri = redirect_uri
         self._now = now
         # No redirect is followed: the provider's endpoints are what its own document says, and no others.
-        self._http = httpx.Client(timeout=10, follow_redirects=False, transport=transport, trust_env=False)
+        if transport is None:
+            issuer = urlsplit(config.issuer).hostname
+            host = issuer if issuer is not None else ""
+            transport = _networks.transport(host, internal=config.internal, connections=2)
+        # Without one a proxy of the environment dials, which then has to know where calls may lead.
+        self._http = httpx.Client(timeout=10, follow_redirects=False, transport=transport, trust_env=transport is None)
         self._lock = threading.Lock()
         self._about: tuple[float, dict[str, Any]] | None = None
         self._keys: tuple[float, KeySet] | None = None
@@ -222,14 +229,15 @@ class Provider:
     def _call(self, method: str, url: str, **sent: Any) -> dict[str, Any]:
         """A JSON object; nothing sent and nothing received is repeated by an error."""
         try:
-            with self._http.stream(method, url, headers={"Accept": "application/json"}, **sent) as answer:
+            headers = {"Accept": "application/json", "Accept-Encoding": _decoding.ACCEPTED}
+            with self._http.stream(method, url, headers=headers, **sent) as answer:
                 body = b""
-                for part in answer.iter_bytes():
+                for part in _decoding.pieces(answer):
                     body += part
                     if len(body) > BYTES:
                         raise NotVouched("the provider's answer is too large")
                 status = answer.status_code
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, NeedsHuman) as error:
             log.warning("login.provider_away", error=type(error).__name__)
             raise NotVouched("the provider cannot be reached just now: try again") from None
         if status != 200:

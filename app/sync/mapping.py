@@ -50,6 +50,8 @@ __all__ = [
     "write_schema",
 ]
 
+_BETWEEN = " ,;/-"
+
 
 @dataclass(frozen=True, slots=True)
 class Warn:
@@ -94,8 +96,16 @@ class _Composed:
         known = {n: v for n in self.sources if (v := values.get(n)) is not None}
         if not known:
             return ""
-        filled = HOLE.sub(lambda hole: str(known.get(hole.group(1), "")), self.template)
-        return " ".join(filled.split()).strip(" ,;/-")
+        said = HOLE.split(self.template)  # the template's own texts, with names between them
+        for at in range(1, len(said), 2):
+            said[at] = str(known.get(said[at], ""))
+        filled = [at for at in range(1, len(said), 2) if said[at]]
+        if not filled:
+            return ""
+        # What stands between two values is no use beside one that is missing; what belongs to a value stays.
+        before = "".join(said[: filled[0]]).lstrip(_BETWEEN)
+        after = "".join(said[filled[-1] + 1 :]).rstrip(_BETWEEN)
+        return " ".join("".join([before, *said[filled[0] : filled[-1] + 1], after]).split())
 
 
 class Map:

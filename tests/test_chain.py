@@ -99,9 +99,9 @@ def altering(world: World) -> None:
 
         vendor.put = altered
     world.vendors["hub"].put(None, {**ANN, "town": "Bonn"})
-    world.settle()
+    world.settle(steps=60)
     world.vendors["hub"].put("hub1", {"town": "Köln"})
-    world.settle()
+    world.settle(steps=60)
 
 
 def test_ten_edits_in_a_burst_are_one_write(database: Database) -> None:

@@ -148,6 +148,7 @@ def judged(database: Database, other: Database, spoil: str | None = None) -> boo
     return not large.scans and not grown(small, large, database.dialect)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("index", ["ix_work_due", "ix_inbox_pending", "ix_consent_address"])
 def test_a_missing_index_is_seen(database: Database, other: Database, index: str) -> None:
     """Guards the guard: without one of the indexes of the hot path the comparison fails."""

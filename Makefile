@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 3
 SCHEDULES ?= 200
 CASES ?= 10000
 SEED ?= 1

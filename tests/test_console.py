@@ -386,8 +386,9 @@ def test_the_navigation_is_one_list() -> None:
 
 
 def test_every_page_is_in_the_document() -> None:
-    """docs/console.md names each page with its path."""
-    text = (Path(__file__).parents[1] / "docs" / "console.md").read_text(encoding="utf-8")
+    """docs/console.md and docs/console-agreement.md name each page with its path."""
+    pages = ("console.md", "console-agreement.md")
+    text = "".join((Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8") for name in pages)
     assert [page.ENTRY.path for page in PAGES if f"**{page.ENTRY.name}** `{page.ENTRY.path}`" not in text] == []
 
 

@@ -213,7 +213,7 @@ def test_the_image_serves_and_stops(image: Image) -> None:
             timeout=60,
         )
         assert healthy.returncode == 0, healthy.stderr
-        page = httpx.get(f"http://127.0.0.1:{port}/", timeout=30)
+        page = httpx.get(f"http://127.0.0.1:{port}/", timeout=30, follow_redirects=True)
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         process.send_signal(getattr(signal, all_of(FINAL, "STOPSIGNAL")[0]))
         said = [line["event"] for line in _lines(process)]

@@ -280,12 +280,12 @@ def test_a_path_names_a_connection_or_nothing(path: str) -> None:
 
 
 def test_a_connector_that_trusts_its_bodies_is_caught() -> None:
-    """A saboteur: what it reads out of the body it uses as it is."""
+    """A saboteur: it takes for granted that a body holds what its document names."""
 
     class Trusting(Acme):
         def receive(self, delivery: Delivery) -> Received:
             received = super().receive(delivery)
-            json.loads(delivery.body)["events"][0]["id"].encode()
+            json.loads(delivery.body)["events"][0]["documented"].encode()
             return received
 
     JUDGED["trusting"] = (Trusting, ACME)

@@ -8,7 +8,7 @@ from pydantic import Field
 from app.core.db import Database
 from app.ops.auth import allowed
 from app.ops.problems import known_query
-from app.ops.shapes import Asked, Shape
+from app.ops.shapes import Asked, NameText, Shape
 from app.ops.telling import Telling
 from app.records import notices
 
@@ -34,7 +34,9 @@ class SinkList(Shape):
 class TrialAsked(Asked):
     """Which sink is tried."""
 
-    sink: str | None = Field(default=None, max_length=50, description="Its name; null: all of them.", examples=["ops"])
+    sink: NameText | None = Field(
+        default=None, max_length=50, description="Its name; null: all of them.", examples=["ops"]
+    )
 
 
 class Heard(Shape):

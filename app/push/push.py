@@ -164,13 +164,13 @@ class Push:
         self._held_up = self._held_up or still
         return bool(behind)
 
-    def _lease(self, db: Db, connection: Connection, lanes: Sequence[int]) -> Batch:
+    def _lease(self, db: Db, connection: Connection, lanes: Sequence[int] = LANES) -> Batch:
         """A batch that is ready to be sent."""
         batch = self._take(db, connection, lanes)
         self._prepare(db, batch)
         return batch
 
-    def _take(self, db: Db, connection: Connection, lanes: Sequence[int]) -> Batch:
+    def _take(self, db: Db, connection: Connection, lanes: Sequence[int] = LANES) -> Batch:
         """Lease what is due and let the connection rest."""
         limit = connection.connector.limits.write_batch
         token, rows = work.lease(db, connection.name, self._worker, limit, self._lease_ms, lanes)

@@ -80,7 +80,11 @@ class Source:
 
 def parse(text: str, file: str) -> Source:
     """The data of a YAML text.  Raises MappingError."""
-    size = len(text.encode(errors="replace"))
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:  # half of a pair, which no file in UTF-8 holds
+        line = text.count("\n", 0, error.start) + 1
+        raise MappingError([Problem(file, line, "", "not text: half of a character stands there")]) from None
     if size > MAX_BYTES:
         raise MappingError([Problem(file, None, "", f"{size} bytes; a mapping has at most {MAX_BYTES}")])
     try:

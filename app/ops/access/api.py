@@ -16,7 +16,7 @@ from app.ops.access.visitors import new_token
 from app.ops.auth import allowed, caller
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import Asked, By, Id, Moment, Shape, moment
+from app.ops.shapes import Asked, By, Id, Moment, Shape, Text, moment
 from app.records import apitokens, audit
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ class ApiTokenAsked(Asked):
     """What the token is to be."""
 
     by: By = Field(description="Your name; it is kept.", examples=["Kim"])
-    name: str = Field(min_length=1, max_length=apitokens.NAME_LENGTH, description="The program.", examples=["n8n"])
+    name: Text = Field(min_length=1, max_length=apitokens.NAME_LENGTH, description="The program.", examples=["n8n"])
     role: Role = Field(description="What it is here.")
     scopes: list[Permission] | None = Field(
         default=None, description="Of the role's permissions only these; null: all."
@@ -152,9 +152,9 @@ def access_api(database: Database) -> APIRouter:
     def list_acts(
         limit: Limit = 50,
         after: After = None,
-        who: Annotated[str | None, Query(max_length=200, description="Only of this name.", examples=["kim"])] = None,
+        who: Annotated[Text | None, Query(max_length=200, description="Only of this name.", examples=["kim"])] = None,
         act: Annotated[
-            str | None, Query(max_length=100, description="Only acts of this kind.", examples=["operate"])
+            Text | None, Query(max_length=100, description="Only acts of this kind.", examples=["operate"])
         ] = None,
     ) -> Page[Act]:
         """List what people and programs did, the newest first.  Reading this is an act, too."""

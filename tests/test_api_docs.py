@@ -152,9 +152,8 @@ def add_proposals(database: Database, contact: int) -> None:
     add(database, t.proposal, *({**row, "newer": newer} for newer in (40, 41, 58)))
 
 
-@pytest.mark.parametrize("line", CURLS, ids=lambda line: " ".join(curl_of(line)[:2]))
-def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what they say, but for the names of the connections here."""
+def stocked(database: Database) -> Api:
+    """Something of everything that the lines name."""
     api = Api(database, connecting=Connecting(database, {"hub": Acme(database).access}, public_url=PUBLIC))
     add_events(database, *({"status": "dead"} for _ in range(7)))
     add_letters(database, *({} for _ in range(4)))
@@ -171,7 +170,6 @@ def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch:
     conflict = {"contact_id": 42, "field": "city", "connection": "chimp", "ours": None, "theirs": "Bonn", "at": 1_000}
     add(database, t.conflict, conflict)
     add(database, t.ruling, {"connection": "chimp", "field": "job_title", "choice": "ours", "by": "Kim", "at": 1_000})
-    monkeypatch.setattr(Reader, "can", Reader.can | {Can.CHANGED})
     run = {"id": 7, "kind": runs.KIND, "params": asdict(runs.Plan("chimp")), "status": "running", "started_at": 1}
     add(database, t.run, run)
     with database.write() as db:
@@ -182,7 +180,25 @@ def test_the_curl_lines_are_answered(database: Database, line: str, monkeypatch:
         for n in range(7):
             tombstones.bury(db, reason="deleted", actor="hub", now=n, key_hash=None, connection="hub", remote_id=str(n))
         brake.put_on(db, "chimp", [brake.Stop(kind, 9, 9, "too many") for kind in (Writes.CREATES, Writes.DELETES)])
+    return api
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """For all lines that only look."""
+    for database in new_database(tmp_path_factory.mktemp("curl")):
+        yield stocked(database)
+
+
+@pytest.mark.parametrize("line", CURLS, ids=lambda line: " ".join(curl_of(line)[:2]))
+def test_the_curl_lines_are_answered(
+    request: pytest.FixtureRequest, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what they say, but for the names of the connections here."""
+    monkeypatch.setattr(Reader, "can", Reader.can | {Can.CHANGED})
     method, path, body = curl_of(line.replace("hubspot", "hub").replace("mailchimp", "chimp"))
+    looks = method == "GET"
+    api = request.getfixturevalue("shelf") if looks else stocked(request.getfixturevalue("database"))
     headers = {"content-type": "application/json"} if body is not None else {}
     if path.startswith("/briefs/"):
         for _ in range(3):

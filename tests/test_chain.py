@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -13,9 +14,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.core import tables as t
 from app.core.db import Database, unwell
-from app.push import settling
+from app.push import push, settling
 from app.sync import chain, whose
-from connectors.contract import Side
+from connectors.contract import Order, Receipt, Side, TryLater
 from tests.world import World
 
 TWO = {"hub": Side.CRM, "chimp": Side.MARKETING}
@@ -183,6 +184,41 @@ def test_a_bad_row_does_not_hold_the_others(database: Database) -> None:
     world.settle()
     assert world.people("chimp") == world.people("hub")
     assert world.rows(t.dead) == []
+
+
+def felled(world: World) -> set[str]:
+    """Who arrives where one record makes the vendor fall over, whatever else is in the call; tried a dozen times."""
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    write = chimp.write
+
+    def falls(orders: Sequence[Order]) -> Sequence[Receipt]:
+        if any(o.fields.get("mail") == "p2@x.org" for o in orders):
+            chimp.calls.append(list(orders))
+            raise TryLater("POST /batch: 500", landed=True)
+        return write(orders)
+
+    chimp.write = falls  # type: ignore[method-assign]
+    for n in range(4):
+        hub.put(None, {"mail": f"p{n}@x.org", "last": f"L{n}"})
+    world.deliver("hub")
+    for _ in range(12):
+        world.due()
+        world.fetch.step()
+        world.push.step()
+    return set(world.people("chimp"))
+
+
+def test_a_record_that_fells_its_batch_does_not_hold_the_others(database: Database) -> None:
+    """A batch that the vendor answers with an error again and again is cut, in a bounded number of calls."""
+    world = World(database, TWO)
+    assert felled(world) == {"p0@x.org", "p1@x.org", "p3@x.org"}
+    assert len(world.vendors["chimp"].calls) < 12 + 6  # one for each try, and those of one cut
+
+
+def test_uncut_the_others_wait_for_ever(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saboteur."""
+    monkeypatch.setattr(push, "TOGETHER", 1_000)
+    assert felled(World(database, TWO)) == set()
 
 
 def test_an_older_reading_never_wins(database: Database) -> None:

@@ -45,6 +45,7 @@ log = structlog.get_logger(__name__)
 
 # The pace of a connection: a batch that was not full is followed by a rest that grows with its size, so that a burst is
 # gathered into few calls while a single edit travels at once.  A full batch is followed by the next without a rest.
+TOGETHER = 3  # tries of a batch that fails as a whole with an error of the server, before it is cut
 GAP_PER_ROW_MS = 15
 GAP_LEAST_MS = 40
 GAP_MOST_MS = 1_500
@@ -230,7 +231,32 @@ class Push:
     def _send(self, batch: Batch) -> Sequence[Receipt]:
         if not batch.planned:
             return ()
-        return self._write(batch.connection, batch.planned)
+        receipts = self._write(batch.connection, batch.planned)
+        tries = min(p.row.attempts for p in batch.planned)
+        if tries < TOGETHER or not _fell_together(receipts):
+            return receipts
+        # Its orders say by now that they may have been carried out before: saying them again makes nobody twice.
+        return self._halved(batch.connection, batch.planned, receipts, 2 * tries)[0]
+
+    def _halved(
+        self, connection: Connection, planned: Sequence[Planned], receipts: Sequence[Receipt], calls: int
+    ) -> tuple[Sequence[Receipt], int]:
+        """Write a batch that fell as a whole in halves, to find the one record that fells the others.
+
+        ``calls``: as many more at most, so that a vendor that is down hears little of it.  The receipts, and what is
+        left of the calls.
+        """
+        if len(planned) < 2 or calls < 2:
+            return receipts, calls
+        middle = len(planned) // 2
+        told: list[Receipt] = []
+        calls -= 2
+        halves = [(part, self._write(connection, part)) for part in (planned[:middle], planned[middle:])]
+        for part, found in halves:
+            if _fell_together(found):
+                found, calls = self._halved(connection, part, found, calls)  # noqa: PLW2901 - the better answer
+            told += found
+        return told, calls
 
     def _protected(self, batch: Batch, receipts: Sequence[Receipt]) -> Sequence[Receipt]:
         """Say objections by themselves where the orders that they were part of were refused, e.g. for an address.
@@ -339,3 +365,11 @@ def _rest(receipts: Sequence[Receipt]) -> int:
     if len(waits) < len(receipts):
         return 0
     return min([REST_MOST_MS, *(int(wait.total_seconds() * 1000) for wait in waits if wait)]) if any(waits) else 0
+
+
+def _fell_together(receipts: Sequence[Receipt]) -> bool:
+    """Whether an error of the server, or no whole answer, was the end of all of them."""
+    problems = [r.problem for r in receipts if isinstance(r, Failed)]
+    return len(problems) == len(receipts) and all(
+        isinstance(p, TryLater) and p.landed and p.after is None for p in problems
+    )

@@ -114,6 +114,7 @@ def journey(database: Database, tmp_path: Path) -> Iterator[Journey]:
             made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_there_and_back(journey: Journey) -> None:
     """A contact arrives, an edit comes back, an address follows, and objections travel in both directions."""

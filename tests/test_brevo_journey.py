@@ -110,6 +110,7 @@ def arrived(journey: Journey) -> bool:
     return [c["attributes"].get("FIRSTNAME") for c in journey.contacts()] == ["Ann"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("station", ["nowhere", pytest.param("sent, nothing noted", marks=pytest.mark.slow)])
 @pytest.mark.timeout(240)
 def test_there_and_back(journey: Journey, station: str) -> None:

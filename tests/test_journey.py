@@ -153,10 +153,11 @@ def arrived(journey: Journey) -> bool:
 
 # The others, of which each is as long, are in ``make test-long``.
 USUAL = {"nowhere", "stored, not acknowledged", "contact stored, lease not given back", "sent, nothing noted"}
+ALONE = dict.fromkeys(("stored, not acknowledged", "contact stored, lease not given back"), pytest.mark.heavy)
 
 
 @pytest.mark.parametrize(
-    "station", [s if s in USUAL else pytest.param(s, marks=pytest.mark.slow) for s in sorted(STATIONS)]
+    "station", [pytest.param(s, marks=ALONE.get(s, ()) if s in USUAL else pytest.mark.slow) for s in sorted(STATIONS)]
 )
 @pytest.mark.timeout(240)
 def test_there_and_back(journey: Journey, station: str) -> None:

@@ -138,6 +138,7 @@ def test_there_and_back(journey: Journey, station: str) -> None:
         assert len(journey.people()) == len(journey.contacts()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_an_objection_travels_from_espocrm(journey: Journey) -> None:
     """Whoever is opted out at EspoCRM may not be written to by Mautic, from the first moment or from later on."""

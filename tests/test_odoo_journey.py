@@ -114,6 +114,7 @@ def arrived(journey: Journey) -> bool:
     return [m["merge_fields"]["FNAME"] for m in journey.members()] == ["Ann"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("station", ["nowhere", pytest.param("sent, nothing noted", marks=pytest.mark.slow)])
 @pytest.mark.timeout(240)
 def test_there_and_back(journey: Journey, station: str) -> None:
@@ -140,6 +141,7 @@ def test_there_and_back(journey: Journey, station: str) -> None:
         assert len(journey.contacts()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_an_objection_travels_from_odoo_though_no_webhook_tells_it(journey: Journey) -> None:
     """The contact itself does not change: the poll over the blacklist finds it."""

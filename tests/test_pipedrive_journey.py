@@ -127,6 +127,7 @@ def arrived(journey: Journey) -> bool:
     return [m["merge_fields"]["FNAME"] for m in journey.members()] == ["Ann"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("station", ["nowhere", pytest.param("sent, nothing noted", marks=pytest.mark.slow)])
 @pytest.mark.timeout(240)
 def test_there_and_back(journey: Journey, station: str) -> None:

@@ -11,14 +11,10 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
@@ -27,11 +23,15 @@ from app.core import tables as t
 from app.core.db import Database, upsert
 from app.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 log = structlog.get_logger(__name__)
 
 # Replicas that start together take turns (PostgreSQL's advisory lock; SQLite has one writer anyway).
 _LOCK = 0x7A4D_0001
 FOLDER: Path = Path(migrations.__file__).resolve().parent
+_VERSIONS: Final = "alembic_version"  # Alembic's own table: one row
 NEEDS: Final = "schema_needs"  # key in ``meta``: the oldest revision whose code works with these tables
 # An ALTER TABLE that waits for a long query holds up everybody behind it: rather give way, and try again.
 # https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-LOCK-TIMEOUT
@@ -51,7 +51,13 @@ class Standing:
     waiting: tuple[str, ...] = ()  # contracting migrations that are not applied yet
 
 
+# Alembic is loaded where something has to be applied, or the tables are not those of this code: most starts have
+# nothing to do, and loading it takes a tenth of a second and a dozen megabytes.
+
+
 def _config(folder: Path) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     return config
@@ -60,16 +66,23 @@ def _config(folder: Path) -> Config:
 @functools.cache
 def _chain(folder: Path) -> tuple[tuple[str, str | None], ...]:
     """All revisions, the first first, each with what it says of ``contract``.  They do not change while we run."""
+    from alembic.script import ScriptDirectory
+
     scripts = reversed(list(ScriptDirectory.from_config(_config(folder)).walk_revisions()))
-    chain = tuple((s.revision, getattr(s.module, "contract", None)) for s in scripts)
-    if not chain:
-        raise RuntimeError("no migration found: the installation is incomplete")
-    return chain
+    return tuple((s.revision, getattr(s.module, "contract", None)) for s in scripts)
 
 
 def head() -> str:
-    """The newest revision of the code."""
-    return _chain(FOLDER)[-1][0]
+    """The newest revision of the code: migrations are one chain, and their files are numbered and named by them."""
+    return _newest(FOLDER)
+
+
+@functools.cache
+def _newest(folder: Path) -> str:
+    names = [path.stem for path in (folder / "versions").glob("[0-9]*.py")]
+    if not names:
+        raise RuntimeError("no migration found: the installation is incomplete")
+    return max(names)
 
 
 def current(database: Database) -> str | None:
@@ -79,7 +92,10 @@ def current(database: Database) -> str | None:
 
 
 def _current(db: Connection) -> str | None:
-    return MigrationContext.configure(db).get_current_revision()
+    if not inspect(db).has_table(_VERSIONS):
+        return None
+    revision: str | None = db.execute(text(f"SELECT version_num FROM {_VERSIONS}")).scalar()  # noqa: S608 - a constant
+    return revision
 
 
 def _pending(at: str | None) -> Sequence[tuple[str, str | None]]:
@@ -99,6 +115,8 @@ def standing(database: Database) -> Standing:
         at = _current(db)
         if at is None:
             return Standing(None, head(), usable=False, why="it has no tables yet: run `tandem migrate`")
+        if at == head():
+            return Standing(at, head(), usable=True)
         if at not in dict(_chain(FOLDER)):
             m = t.meta.c
             needs = db.execute(select(m.value).where(m.key == NEEDS)).scalar()
@@ -168,6 +186,8 @@ def _apply(db: Connection, *, contract: bool) -> None:
         todo = todo[:first]
     if not todo:
         return
+    from alembic import command
+
     config = _config(FOLDER)
     config.attributes["connection"] = db
     command.upgrade(config, todo[-1][0])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -140,13 +141,13 @@ def test_replicas_that_start_together_migrate_once(database: Database) -> None:
 def test_an_upgrade_happens_wholly_or_not_at_all(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that breaks in the middle leaves the database as it was."""
     empty(database)
-    real = migrate.command.upgrade
+    real = command.upgrade
 
     def broken(*args: Any) -> None:
         real(*args)
         raise RuntimeError("the power went out")
 
-    monkeypatch.setattr(migrate.command, "upgrade", broken)
+    monkeypatch.setattr(command, "upgrade", broken)
     with pytest.raises(RuntimeError, match="power"):
         migrate.upgrade(database)
     assert migrate.current(database) is None

@@ -164,6 +164,7 @@ class Seen:
         assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_an_mql_is_seen_rejected_and_recycled(
     tandem: Tandem, hand: Hand, hs: httpx.Client, mc: httpx.Client, members: str

@@ -178,6 +178,7 @@ def left(database: Database) -> dict[str, Any]:
         }
 
 
+@pytest.mark.heavy
 def test_a_worker_finishes_its_call_and_gives_back_the_rest(database: Database, tmp_path: Path) -> None:
     """Told to stop while a vendor is writing, it notes the answer, leaves no lease, and another one goes on."""
     with Sandbox() as sandbox:

@@ -37,16 +37,23 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def look_past() -> None:
+    """Tell the collector that what was built until now lives as long as the process.
+
+    Looking through all of it stops every thread for a tenth of a second, again and again.
+    https://docs.python.org/3/library/gc.html#gc.freeze
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def server(app: ASGIApp) -> uvicorn.Server:
     """A server for this app.
 
     No access log, since the URLs of some webhooks hold a secret.  No proxy headers: they can be forged, and whoever
-    stands behind a proxy says ``public_url``.  What was built until now lives as long as the process: the collector is
-    told to look past it, since looking through all of it stops every thread for a tenth of a second
-    (https://docs.python.org/3/library/gc.html#gc.freeze).
+    stands behind a proxy says ``public_url``.
     """
-    gc.collect()
-    gc.freeze()
+    look_past()
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 from sqlalchemy import insert, select
 
+from app import serving
 from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.core.settings import BrakeConfig, Config, ConnectionConfig, Settings, variable_of
@@ -242,6 +243,7 @@ def main(contacts: int, runs: int) -> int:
                 await site.ask(page)
                 site.ms[page].clear()
                 site.cpu[page].clear()
+            serving.look_past()  # as the service does once it is built
             for _ in range(runs):
                 for page, site in itertools.product(PAGES, (few, many)):
                     await site.ask(page)

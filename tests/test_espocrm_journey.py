@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
 
-from app.core import tables as t
 from app.core.db import Database
 from sandbox.espocrm import EspoSim
 from sandbox.serve import Sandbox
-from tests import test_journey
+from tests.beside_mailchimp import BesideMailchimp
 from tests.test_journey import SECONDS, until
 
 pytestmark = pytest.mark.heavy
@@ -56,48 +52,19 @@ def mail(family: str) -> str:
     return f"{family.lower()}@{family.lower()}-family.example.org"
 
 
-class Journey(test_journey.Journey):
-    """The simulators, a place for the service, and the vendors' APIs as a person's client sees them."""
+class Journey(BesideMailchimp):
+    """With the CRM's API as a person's client sees it."""
 
     def __init__(self, sandbox: Sandbox, espo: EspoSim, database: Database, folder: Path) -> None:
-        self.sandbox, self.espo, self.database = sandbox, espo, database
-        self.list_id = sandbox.mailchimp.audience.id
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.port = listening.getsockname()[1]
-        config = folder / "tandem.yml"
-        config.write_text(
-            CONFIG.format(espocrm=sandbox.url("espocrm"), mailchimp=sandbox.mailchimp_url, list_id=self.list_id)
-        )
-        chimp = sandbox.mailchimp
-        self.env = {
-            **os.environ,
-            "TANDEM_CONFIG": str(config),
-            "TANDEM_DATABASE": database.url.render_as_string(hide_password=False),
-            "TANDEM_ESPOCRM_API_KEY": espo.key,
-            "TANDEM_ESPOCRM_WEBHOOK_SECRETS": espo.secret,
-            "TANDEM_MAILCHIMP_API_KEY": chimp.key,
-            "TANDEM_MAILCHIMP_WEBHOOK_SECRET": "hook-secret",
-        }
-        self.door = f"http://127.0.0.1:{self.port}/webhooks"
-        sandbox.call(lambda: espo.deliver_to(f"{self.door}/espocrm"))
-        sandbox.call(lambda: chimp.deliver_to(f"{self.door}/mailchimp", secret="hook-secret"))
+        secrets = {"api_key": espo.key, "webhook_secrets": espo.secret}
+        super().__init__(sandbox, "espocrm", espo, database, folder, config=CONFIG, secrets=secrets)
+        self.espo = espo
         headers = {"x-api-key": espo.key, "x-sandbox-source": "user"}
         self.crm = httpx.Client(base_url=f"{sandbox.url('espocrm')}/api/v1", headers=headers)
-        self.mailchimp = httpx.Client(base_url=sandbox.mailchimp_url, headers={"authorization": f"Bearer {chimp.key}"})
 
     def contacts(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.crm.get("/Contact", params={"maxSize": 200}).json()["list"]
         return found
-
-    def members(self) -> list[dict[str, Any]]:
-        answer = self.mailchimp.get(f"/lists/{self.list_id}/members", params={"count": 1000})
-        found: list[dict[str, Any]] = answer.json()["members"]
-        return found
-
-    def paired(self) -> int:
-        """Records that the service has paired with a contact."""
-        with self.database.read() as db:
-            return int(db.execute(select(func.count()).select_from(t.link)).scalar_one())
 
     def post(self, **fields: Any) -> str:
         answer = self.crm.post("/Contact", json=fields).raise_for_status()
@@ -106,12 +73,9 @@ class Journey(test_journey.Journey):
     def patch(self, id_: str, **fields: Any) -> None:
         self.crm.patch(f"/Contact/{id_}", json=fields).raise_for_status()
 
-    def patch_member(self, member: str, **fields: Any) -> None:
-        self.mailchimp.patch(f"/lists/{self.list_id}/members/{member}", json=fields).raise_for_status()
-
     def close(self) -> None:
         self.crm.close()
-        self.mailchimp.close()
+        super().close()
 
 
 @pytest.fixture

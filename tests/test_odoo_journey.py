@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 from app.core.db import Database
 from sandbox.odoo import OdooSim
 from sandbox.serve import Sandbox
-from tests import test_journey
+from tests.beside_mailchimp import BesideMailchimp
 from tests.test_espocrm_journey import mail
 from tests.test_journey import SECONDS, until
 
@@ -42,34 +40,15 @@ MINE, THEIRS = ("Brandt", "Okafor", "Silva", "Yilmaz"), ("Novak", "Hughes", "Pet
 SHOWN = ("name", "email", "city", "active", "is_blacklisted")
 
 
-class Journey(test_journey.Journey):
-    """The simulators, a place for the service, and the vendors' APIs as a person's client sees them."""
+class Journey(BesideMailchimp):
+    """With the CRM's API as a person's client sees it."""
 
     def __init__(self, sandbox: Sandbox, odoo: OdooSim, database: Database, folder: Path) -> None:
-        self.sandbox, self.odoo, self.database = sandbox, odoo, database
-        self.list_id = sandbox.mailchimp.audience.id
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.port = listening.getsockname()[1]
-        config = folder / "tandem.yml"
-        config.write_text(
-            CONFIG.format(odoo=sandbox.url("odoo"), mailchimp=sandbox.mailchimp_url, list_id=self.list_id)
-        )
-        chimp = sandbox.mailchimp
-        self.env = {
-            **os.environ,
-            "TANDEM_CONFIG": str(config),
-            "TANDEM_DATABASE": database.url.render_as_string(hide_password=False),
-            "TANDEM_ODOO_API_KEY": odoo.key,
-            "TANDEM_ODOO_WEBHOOK_SECRETS": odoo.secret,
-            "TANDEM_MAILCHIMP_API_KEY": chimp.key,
-            "TANDEM_MAILCHIMP_WEBHOOK_SECRET": "hook-secret",
-        }
-        door = f"http://127.0.0.1:{self.port}/webhooks"
-        sandbox.call(lambda: odoo.deliver_to(f"{door}/odoo"))
-        sandbox.call(lambda: chimp.deliver_to(f"{door}/mailchimp", secret="hook-secret"))
+        secrets = {"api_key": odoo.key, "webhook_secrets": odoo.secret}
+        super().__init__(sandbox, "odoo", odoo, database, folder, config=CONFIG, secrets=secrets)
+        self.odoo = odoo
         person = {"authorization": f"bearer {odoo.key}", "x-sandbox-source": "user"}
         self.crm = httpx.Client(base_url=f"{sandbox.url('odoo')}/json/2", headers=person)
-        self.mailchimp = httpx.Client(base_url=sandbox.mailchimp_url, headers={"authorization": f"Bearer {chimp.key}"})
 
     def ask(self, method: str, **named: Any) -> Any:
         return self.crm.post(method, json=named).raise_for_status().json()
@@ -79,11 +58,6 @@ class Journey(test_journey.Journey):
         found: list[dict[str, Any]] = self.ask("res.partner/search_read", domain=domain, fields=list(SHOWN))
         return found
 
-    def members(self) -> list[dict[str, Any]]:
-        answer = self.mailchimp.get(f"/lists/{self.list_id}/members", params={"count": 1000})
-        found: list[dict[str, Any]] = answer.json()["members"]
-        return found
-
     def post(self, **fields: Any) -> int:
         (made,) = self.ask("res.partner/create", vals_list=[fields])
         return int(made)
@@ -91,12 +65,9 @@ class Journey(test_journey.Journey):
     def edit(self, id_: int, **fields: Any) -> None:
         self.ask("res.partner/write", ids=[id_], vals=fields)
 
-    def patch_member(self, member: str, **fields: Any) -> None:
-        self.mailchimp.patch(f"/lists/{self.list_id}/members/{member}", json=fields).raise_for_status()
-
     def close(self) -> None:
         self.crm.close()
-        self.mailchimp.close()
+        super().close()
 
 
 @pytest.fixture
@@ -131,6 +102,7 @@ def test_there_and_back(journey: Journey, station: str) -> None:
         assert (member["email_address"], member["merge_fields"]["LNAME"]) == (ANN["email"], "Lee")
         assert member["merge_fields"]["PHONE"].replace(" ", "") == "+4930901820"
         assert member["status"] == "transactional", "nobody is made mailable by a sync"
+        until(lambda: journey.paired() == 2)  # before that an edit is no edit: nothing says what was there before
         journey.patch_member(member["id"], merge_fields={"CITY": "Bonn", "FNAME": "Anna"})
         until(lambda: [(c["city"], c["name"]) for c in journey.contacts()] == [("Bonn", "Anna Lee")])
         journey.edit(id_, email="ann@new.example.org")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
 
-from app.core import tables as t
 from app.core.db import Database
 from sandbox.pipedrive import PipedriveSim
 from sandbox.serve import Sandbox
-from tests import test_journey
+from tests.beside_mailchimp import BesideMailchimp
 from tests.test_journey import SECONDS, until
 
 pytestmark = pytest.mark.heavy
@@ -54,49 +50,20 @@ def person(name: str, email: str, phone: str | None = None) -> dict[str, Any]:
 ANN = person("Ann Lee", "ann.lee@example.org", "+49 30 901820")
 
 
-class Journey(test_journey.Journey):
-    """The simulators, a place for the service, and the vendors' APIs as a person's client sees them."""
+class Journey(BesideMailchimp):
+    """With the CRM's API as a person's client sees it."""
 
     def __init__(self, sandbox: Sandbox, pipe: PipedriveSim, database: Database, folder: Path) -> None:
-        self.sandbox, self.pipe, self.database = sandbox, pipe, database
-        self.list_id = sandbox.mailchimp.audience.id
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.port = listening.getsockname()[1]
-        config = folder / "tandem.yml"
-        config.write_text(
-            CONFIG.format(pipedrive=sandbox.url("pipedrive"), mailchimp=sandbox.mailchimp_url, list_id=self.list_id)
-        )
-        chimp = sandbox.mailchimp
-        self.env = {
-            **os.environ,
-            "TANDEM_CONFIG": str(config),
-            "TANDEM_DATABASE": database.url.render_as_string(hide_password=False),
-            "TANDEM_PIPEDRIVE_API_TOKEN": pipe.token,
-            "TANDEM_PIPEDRIVE_WEBHOOK_PASSWORD": pipe.password,
-            "TANDEM_MAILCHIMP_API_KEY": chimp.key,
-            "TANDEM_MAILCHIMP_WEBHOOK_SECRET": "hook-secret",
-        }
-        self.door = f"http://127.0.0.1:{self.port}/webhooks"
-        sandbox.call(lambda: pipe.deliver_to(f"{self.door}/pipedrive"))
-        sandbox.call(lambda: chimp.deliver_to(f"{self.door}/mailchimp", secret="hook-secret"))
+        secrets = {"api_token": pipe.token, "webhook_password": pipe.password}
+        super().__init__(sandbox, "pipedrive", pipe, database, folder, config=CONFIG, secrets=secrets)
+        self.pipe = pipe
         headers = {"x-api-token": pipe.token, "x-sandbox-source": "user"}
         self.crm = httpx.Client(base_url=f"{sandbox.url('pipedrive')}/api/v2", headers=headers)
-        self.mailchimp = httpx.Client(base_url=sandbox.mailchimp_url, headers={"authorization": f"Bearer {chimp.key}"})
 
     def contacts(self) -> list[dict[str, Any]]:
         query = {"limit": "500", "include_fields": "marketing_status"}
         found: list[dict[str, Any]] = self.crm.get("/persons", params=query).json()["data"]
         return found
-
-    def members(self) -> list[dict[str, Any]]:
-        answer = self.mailchimp.get(f"/lists/{self.list_id}/members", params={"count": 1000})
-        found: list[dict[str, Any]] = answer.json()["members"]
-        return found
-
-    def paired(self) -> int:
-        """Records that the service has paired with a contact."""
-        with self.database.read() as db:
-            return int(db.execute(select(func.count()).select_from(t.link)).scalar_one())
 
     def post(self, **fields: Any) -> int:
         return int(self.crm.post("/persons", json=fields).raise_for_status().json()["data"]["id"])
@@ -104,12 +71,9 @@ class Journey(test_journey.Journey):
     def patch(self, id_: int, **fields: Any) -> None:
         self.crm.patch(f"/persons/{id_}", json=fields).raise_for_status()
 
-    def patch_member(self, member: str, **fields: Any) -> None:
-        self.mailchimp.patch(f"/lists/{self.list_id}/members/{member}", json=fields).raise_for_status()
-
     def close(self) -> None:
         self.crm.close()
-        self.mailchimp.close()
+        super().close()
 
 
 @pytest.fixture

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from sqlalchemy import func, select
 
-from app.core import tables as t
 from app.core.db import Database
 from sandbox.salesforce import SalesforceSim
 from sandbox.salesforce_org import ORG
 from sandbox.serve import Sandbox
-from tests import test_journey
+from tests.beside_mailchimp import BesideMailchimp
 from tests.test_journey import SECONDS, until
 
 pytestmark = pytest.mark.heavy
@@ -52,31 +47,13 @@ def mail(family: str) -> str:
     return f"{family.lower()}@{family.lower()}-family.example.org"
 
 
-class Journey(test_journey.Journey):
-    """The simulators, a place for the service, and the vendors' APIs as a person's client sees them."""
+class Journey(BesideMailchimp):
+    """With the CRM's API as a person's client sees it."""
 
     def __init__(self, sandbox: Sandbox, sim: SalesforceSim, database: Database, folder: Path) -> None:
-        self.sandbox, self.sim, self.database = sandbox, sim, database
-        self.list_id = sandbox.mailchimp.audience.id
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.port = listening.getsockname()[1]
-        config = folder / "tandem.yml"
-        urls = {"salesforce": sandbox.url("salesforce"), "mailchimp": sandbox.mailchimp_url}
-        config.write_text(CONFIG.format(**urls, list_id=self.list_id, org=ORG))
-        chimp = sandbox.mailchimp
-        self.env = {
-            **os.environ,
-            "TANDEM_CONFIG": str(config),
-            "TANDEM_DATABASE": database.url.render_as_string(hide_password=False),
-            "TANDEM_SALESFORCE_ACCESS_TOKEN": sim.token,
-            "TANDEM_SALESFORCE_WEBHOOK_SECRETS": sim.secret,
-            "TANDEM_MAILCHIMP_API_KEY": chimp.key,
-            "TANDEM_MAILCHIMP_WEBHOOK_SECRET": "hook-secret",
-        }
-        self.door = f"http://127.0.0.1:{self.port}/webhooks"
-        sandbox.call(lambda: sim.deliver_to(f"{self.door}/salesforce"))
-        sandbox.call(lambda: chimp.deliver_to(f"{self.door}/mailchimp", secret="hook-secret"))
-        self.mailchimp = httpx.Client(base_url=sandbox.mailchimp_url, headers={"authorization": f"Bearer {chimp.key}"})
+        secrets = {"access_token": sim.token, "webhook_secrets": sim.secret}
+        super().__init__(sandbox, "salesforce", sim, database, folder, config=CONFIG, secrets=secrets, org=ORG)
+        self.sim = sim
 
     def act(self, **given: Any) -> dict[str, Any]:
         """What a person does in Salesforce."""
@@ -84,22 +61,6 @@ class Journey(test_journey.Journey):
 
     def rows(self, entity: str = "Contact") -> list[dict[str, Any]]:
         return self.sandbox.call(lambda: self.sim.org.all(entity))
-
-    def members(self) -> list[dict[str, Any]]:
-        answer = self.mailchimp.get(f"/lists/{self.list_id}/members", params={"count": 1000})
-        found: list[dict[str, Any]] = answer.json()["members"]
-        return found
-
-    def links(self) -> int:
-        """Records that the service has paired with a contact."""
-        with self.database.read() as db:
-            return int(db.execute(select(func.count()).select_from(t.link)).scalar_one())
-
-    def patch_member(self, member: str, **fields: Any) -> None:
-        self.mailchimp.patch(f"/lists/{self.list_id}/members/{member}", json=fields).raise_for_status()
-
-    def close(self) -> None:
-        self.mailchimp.close()
 
 
 @pytest.fixture
@@ -142,7 +103,7 @@ def test_a_lead_goes_there_and_comes_back_as_a_contact(journey: Journey, station
         journey.act(id=journey.rows()[0]["Id"], fields={"Title": "CTO", "Email": "ann@new.example.org"})
         until(lambda: [m["email_address"] for m in journey.members()] == ["ann@new.example.org"])
         assert len(journey.rows()) == 1
-        assert journey.links() == 2
+        assert journey.paired() == 2
 
 
 @pytest.mark.slow
@@ -167,7 +128,7 @@ def test_all_agree_in_the_end(journey: Journey) -> None:
     lost = {"kind": "reset", "after": True, "match": "/composite/sobjects", "method": "POST", "count": 1}
     journey.sandbox.call(lambda: journey.sim.faults.add(lost))
     with journey.service():
-        until(lambda: journey.links() == 12)
+        until(lambda: journey.paired() == 12)
         for family, (entity, id_) in ids.items():
             city = "City" if entity == "Lead" else "MailingCity"
             journey.act(entity=entity, id=id_, fields={city: f"Town {family}"})

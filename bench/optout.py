@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from typing import Any
 
@@ -15,7 +16,14 @@ from bench.demo import demo
 
 def measure(people: int, optouts: int) -> dict[str, Any]:
     """Change everybody's city in batches, then opt some out while that is still on its way."""
+    clock = time.perf_counter()
+
+    def tell(what: str) -> None:
+        """Progress: the first sync of 20,000 people takes minutes."""
+        print(f"{time.perf_counter() - clock:7.1f} s  {what}", file=sys.stderr, flush=True)
+
     with demo("--people", str(people)) as d:
+        tell("the demo stands, both sides synced")
         both = d.contacts()
         # Only a member who is subscribed can be seen to leave.
         ids: dict[str, str] = {}
@@ -28,12 +36,14 @@ def measure(people: int, optouts: int) -> dict[str, Any]:
         for start in range(0, len(both), 100):
             inputs = [{"id": c["id"], "properties": {"city": f"Moved {start}"}} for c in both[start : start + 100]]
             d.hubspot.post("/crm/v3/objects/contacts/batch/update", json={"inputs": inputs}).raise_for_status()
+        tell(f"{len(both)} contacts changed at HubSpot")
         seen = max((call["n"] for call in d.calls(d.mailchimp)), default=0)
         began: dict[str, float] = {}
         for email in ids.values():
             began[email] = time.time()
             url = f"/communication-preferences/v4/statuses/{email}/unsubscribe-all"
             d.hubspot.post(url, params={"channel": "EMAIL"}).raise_for_status()
+        tell(f"{len(began)} withdrew")
         landed: dict[str, float] = {}
         end = time.perf_counter() + 300
         # The simulator's own record of what it was sent: asking it for each member in turn keeps it from answering, for
@@ -47,6 +57,7 @@ def measure(people: int, optouts: int) -> dict[str, Any]:
                     landed.setdefault(whose, call["time"])
                 seen = call["n"]
             time.sleep(0.1)
+        tell(f"{len(landed)} withdrawals landed")
         gone = {email for email in landed if _left(d.member(email))}
         lags = sorted(landed[email] - began[email] for email in gone)
         waiting = set(began) - gone

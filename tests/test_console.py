@@ -27,7 +27,7 @@ from app.ops.auth import protect
 from app.ops.shapes import Count
 from app.push import brake
 from app.push.work import FAR
-from app.records import blocks, state
+from app.records import audit, blocks, state
 from tests.apihelp import HERE, LOCAL, add, add_contacts, add_letters, new_connections, rows_of, token
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -308,6 +308,23 @@ def test_the_plan_is_counted_where_it_is_small(pages: Console, monkeypatch: pyte
     assert rows_of(pages.store, t.work) == []
     monkeypatch.setattr(planned, "COUNTED", 0)
     assert "tandem plan" in pages.post("/console/plan", 409)
+
+
+def test_acts_are_shown_with_who_what_and_how_they_ended(pages: Console) -> None:
+    """Newest first, by name and by act, with contacts to open; an act that has not ended says so."""
+    number = person(pages, email="ann@example.com")
+    with pages.store.write() as db:
+        audit.end(db, audit.act(db, "person", "kim", 1, "decide", "POST /undo", {"contact_id": number}), "200")
+        audit.end(db, audit.act(db, "nobody", None, None, "login", "POST /login", {}), "refused")
+        audit.act(db, "token", "n8n", 7, "operate", "POST /replay", {"connection": "hub", "field": "<b>"})
+    page = pages.get("/console/audit")
+    assert re.findall(r'<th scope="row">(\d+)</th>', page) == ["5", "3", "1"]
+    assert f'<a href="/console/contacts/{number}">contact {number}</a>' in page
+    assert "cut off, or not ended" in page
+    assert "&lt;b&gt;" in page
+    assert re.findall(r'<th scope="row">(\d+)</th>', pages.get("/console/audit?who=kim&act=")) == ["1"]
+    assert re.findall(r'<th scope="row">(\d+)</th>', pages.get("/console/audit?act=login")) == ["3"]
+    assert "No such act" in pages.get("/console/audit?who=nobody")
 
 
 def test_letters_are_grouped_by_cause(pages: Console) -> None:

@@ -14,6 +14,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from app.console import (
     accounts,
+    audited,
     board,
     brief,
     dead,
@@ -55,7 +56,7 @@ class Page(Protocol):
 
 PAGES: Final[tuple[Page, ...]] = (
     overview, flow, people, review, dead, scorecard, board, supply, leads, programmes, agreements, brief,
-    accounts, planned, mapped,
+    accounts, planned, mapped, audited,
 )  # fmt: skip
 """The pages in the order of the navigation: a new one is one line here."""
 

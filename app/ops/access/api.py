@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
+from sqlalchemy import Connection as Db
 
 from app.core.clock import from_ms
 from app.core.db import Database
@@ -113,6 +114,14 @@ def act_shown(row: dict[str, Any]) -> Act:
     return Act(**data, at=from_ms(row["at"]), outcome=row["ended"], ended_at=moment(row["ended_at"]))
 
 
+def acts(db: Db, limit: int, after: str | None, *, who: str | None, act: str | None) -> Page[Act]:
+    """A page of the audit log, the newest first.  Raises what ``paging.decode`` does for a wrong cursor."""
+    position = paging.decode("audit", after, 1)
+    found = audit.listed(db, limit + 1, position[0] if position is not None else None, who=who, act=act)
+    following = (found[limit - 1]["id"],) if len(found) > limit else None
+    return Page(items=[act_shown(row) for row in found[:limit]], next=paging.encode("audit", following))
+
+
 def access_api(database: Database) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["access"], dependencies=[Depends(allowed), Depends(known_query)])
@@ -158,11 +167,7 @@ def access_api(database: Database) -> APIRouter:
         ] = None,
     ) -> Page[Act]:
         """List what people and programs did, the newest first.  Reading this is an act, too."""
-        position = paging.decode("audit", after, 1)
         with database.read() as db:
-            before = position[0] if position is not None else None
-            found = audit.listed(db, limit + 1, before, who=who, act=act)
-        following = (found[limit - 1]["id"],) if len(found) > limit else None
-        return Page(items=[act_shown(row) for row in found[:limit]], next=paging.encode("audit", following))
+            return acts(db, limit, after, who=who, act=act)
 
     return router

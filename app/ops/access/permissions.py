@@ -117,6 +117,7 @@ ROUTES: Final[Mapping[tuple[str, str], Permission]] = MappingProxyType(
         ("GET", "/console/agreement/simulate"): P.FIGURES,
         ("GET", "/console/agreement/versions/{version_id}"): P.FIGURES,
         ("POST", "/console/agreement/versions/{version_id}/sign"): P.SIGN,
+        ("GET", "/console/audit"): P.AUDIT,
         ("GET", "/console/brief"): P.FIGURES,
         ("POST", "/console/brief"): P.BRIEF,
         ("GET", "/console/brief/{brief_id}"): P.FIGURES,

@@ -560,6 +560,15 @@ LIVES: dict[str, list[tuple[Any, ...]]] = {
         ("first_sync", "desk"),
         ("merge", "hub", 3, 1),
     ],
+    "an objection of the batch that moves the address": [
+        ("new", "chimp", 0, {}),
+        ("new", "chimp", 1, {"mailing": "no"}),
+        ("first_sync", "chimp"),
+        ("remove", "chimp", 1),
+        ("new", "chimp", 1, {}),
+        ("first_sync", "desk"),
+        ("merge", "chimp", 2, 3),
+    ],
     "an address that is another's, who objects": [
         ("new", "hub", 0, {}),
         ("new", "chimp", 2, {"mailing": "no"}),

@@ -37,6 +37,10 @@ from app.core.turnstile import Turnstile
 T = TypeVar("T")
 
 BUSY_MS = 30_000  # how long SQLite waits for another process's write
+# A connection of SQLite forgets its pages as soon as another one has written (https://www.sqlite.org/wal.html): only the
+# one that writes profits from many, and there are some twenty that read.
+WRITER_CACHE_KIB = 32_000
+READER_CACHE_KIB = 4_000
 TRIES = 6  # a transaction that lost a race is tried this often in a fresh transaction
 # PostgreSQL error codes worth a fresh transaction: serialization_failure, deadlock_detected
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
@@ -137,8 +141,8 @@ class Database:
             if not parsed.database or parsed.database == ":memory:":
                 raise ConfigError("database: an SQLite database needs a file (sqlite:///tandem.db)")
             Path(parsed.database).resolve().parent.mkdir(parents=True, exist_ok=True)
-            self._writer = self._sqlite("BEGIN IMMEDIATE", pool=1)
-            self._reader = self._sqlite("BEGIN", pool=pool)
+            self._writer = self._sqlite("BEGIN IMMEDIATE", pool=1, cache_kib=WRITER_CACHE_KIB)
+            self._reader = self._sqlite("BEGIN", pool=pool, cache_kib=READER_CACHE_KIB)
         else:
             self._writer = self._reader = create_engine(
                 parsed,
@@ -154,7 +158,7 @@ class Database:
     def __repr__(self) -> str:
         return f"<database {self.url.render_as_string(hide_password=True)}>"
 
-    def _sqlite(self, begin: str, *, pool: int) -> Engine:
+    def _sqlite(self, begin: str, *, pool: int, cache_kib: int) -> Engine:
         engine = create_engine(
             self.url,
             pool_size=pool,
@@ -174,7 +178,7 @@ class Database:
                 "synchronous = FULL",
                 "foreign_keys = ON",
                 "temp_store = MEMORY",
-                "cache_size = -32000",
+                f"cache_size = -{cache_kib}",
                 "journal_size_limit = 67108864",
                 "secure_delete = ON",  # what is deleted is overwritten, https://www.sqlite.org/pragma.html
             ):

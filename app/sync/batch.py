@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from app.core.words import Decision, Entry, Value
+from app.core.words import Channel, Decision, Entry, Value
 from app.match.score import Score
 from app.records.contacts import Contact
 from app.records.links import Link
@@ -73,6 +74,9 @@ class Batch:
     entries: list[tuple[Entry, int | None]] = field(default_factory=list)  # new lines
     asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
     renamed: list[tuple[str, str]] = field(default_factory=list)  # links whose record lives on under another id
+    readdressed: list[tuple[Contact, Mapping[Channel, str | None], int, int | None]] = field(
+        default_factory=list
+    )  # contacts with the addresses they had, when that was said, and by which event
     inherited: set[str] = field(default_factory=set)  # records that took over a link
     settled: list[tuple[Contact, str]] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)  # addresses with a tombstone, and its reason

@@ -58,6 +58,7 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
                 at = min(to_ms(record.modified), now) if record.modified is not None else now
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
         results.append((result, contact))
+    consenting.followed(state, connections)
     _store(db, state, connection, connections, now)
     around.met(db, state, connection, connections, [a.record for a in arrivals], now)
     if state.governed:
@@ -309,6 +310,7 @@ def _merge(
     if changed:
         _change(state, contact, verdict, connections.strong if contact.merged_into is None else None)
         _dirty(state, connection, connections, contact, verdict.changed, since)
+        state.readdressed.append((contact, old_address, at, arrival.event))
         said |= consenting.carried(state, connections, contact, old_address, at, arrival.event)
     if said or (fresh and changed):
         consenting.mark(state, connections, contact, since)

@@ -119,10 +119,19 @@ def carried(
             held = consent.state([e for e in entries if e.purpose == purpose], connections.may_grant, purpose)
             if held.stops:
                 entry = Entry(new, channel, purpose, Status.WITHDRAWN, Reason.CARRIED, consent.OURSELVES, at)
+                if entry in state.ledger[new]:
+                    continue
                 state.ledger[new].append(entry)
                 state.entries.append((entry, event))
                 wrote = True
     return wrote
+
+
+def followed(state: Batch, connections: Connections) -> None:
+    """What a later record of the batch said of an address that somebody had until the batch binds that person, too."""
+    for contact, before, at, event in state.readdressed:
+        if carried(state, connections, contact, before, at, event):
+            mark(state, connections, contact, at)
 
 
 def mark(state: Batch, connections: Connections, contact: Contact, since: int) -> None:

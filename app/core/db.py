@@ -37,8 +37,8 @@ from app.core.turnstile import Turnstile
 T = TypeVar("T")
 
 BUSY_MS = 30_000  # how long SQLite waits for another process's write
-# A connection of SQLite forgets its pages as soon as another one has written (https://www.sqlite.org/wal.html): only the
-# one that writes profits from many, and there are some twenty that read.
+# A connection of SQLite forgets its pages as soon as another one has written (https://www.sqlite.org/wal.html): only
+# the one that writes profits from many, and there are some twenty that read.
 WRITER_CACHE_KIB = 32_000
 READER_CACHE_KIB = 4_000
 TRIES = 6  # a transaction that lost a race is tried this often in a fresh transaction

@@ -334,7 +334,7 @@ class Harm:
                 if not self.judge.objects(mail) or self._stone(mail):
                     continue
                 if record.id not in {k.remote_id for k in self.w.rows(t.link) if k.connection == name}:
-                    continue  # a second record of one person: a letter asks somebody to merge it there
+                    continue  # nobody's: a letter asks somebody to say whose it is
                 assert record.fields.get("mailing") in STOPS, f"{name} may write to somebody who objected"
 
     def _stone(self, mail: str) -> bool:

@@ -202,6 +202,7 @@ class Link(Base, table=True):
     warnings: list[dict[str, str]] | None = json(null=True)  # fields of the last claim that were dropped, and why
     origin: dict[str, Any] | None = json(null=True)  # what the record said when it was paired with a known contact
     address_of: int | None = big(null=True)  # the contact whose own address the record holds, where that is another one
+    second_at: int | None = big(null=True)  # when it was found to be a second record of somebody: told objections only
     created_at: int = big()
 
 

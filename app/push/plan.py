@@ -193,7 +193,9 @@ def _duplicate(
     Nothing of the contact is written there any more but an objection, which always is.
     """
     can = connection.connector.can
-    match connection.duplicates:
+    # A second record is one of two that the vendor holds of one person: which of them is kept is a person's to say.
+    policy = connection.duplicates if link.second_at is None else None
+    match policy:
         case Duplicates.ARCHIVE if Can.ARCHIVE in can and known.stand_in is not None:
             return _remove(row, contact, link, _order(connection, row, contact, Verb.ARCHIVE, {}, link), known, stopped)
         case Duplicates.MERGE if Can.MERGE in can and known.stand_in is not None:

@@ -24,6 +24,11 @@ def enter(db: Connection, winner: int, loser: int, by: str, now: int) -> int:
     return number
 
 
+def stand_in(db: Connection, contact: int, by: int) -> None:
+    """``by`` stands for this contact, which nothing was taken from."""
+    db.execute(update(t.contact).where(c.id == contact).values(merged_into=by))
+
+
 def remember(db: Connection, number: int, before: Mapping[str, Any], links: Iterable[tuple[str, str, str]]) -> None:
     """What it takes to split them again: fields as the winner had them, the loser's records that moved."""
     db.execute(update(t.merge).where(m.id == number).values(before=dict(before), links=[list(k) for k in links]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from app.core.words import Channel, Decision, Entry, Value
+from app.core.words import Channel, Claim, Decision, Entry, Value
 from app.match.score import Score
 from app.records.contacts import Contact
 from app.records.links import Link
@@ -63,6 +63,9 @@ class Batch:
     owners: dict[tuple[str, str], list[tuple[int, bool]]]
     created: list[Contact] = field(default_factory=list)
     changed: dict[int, Contact] = field(default_factory=dict)
+    seconds: dict[str, Link] = field(default_factory=dict)  # of records that were second ones when they were read last
+    dropped: list[Link] = field(default_factory=list)  # of second records that are none any more
+    stood_for: list[Contact] = field(default_factory=list)  # contacts of second records, whose merged_into is new
     new_links: list[tuple[Link, Contact]] = field(default_factory=list)
     moved: dict[str, Link] = field(default_factory=dict)
     keys: dict[int, tuple[matching.Key, ...]] = field(default_factory=dict)  # of changed contacts
@@ -100,3 +103,17 @@ class Batch:
         """Let ``connection`` compare; the oldest change of the batch counts for freshness."""
         marks = self.dirty[connection]
         marks[contact.id] = min(since, marks.get(contact.id, since))
+
+
+def unused(arrival: Arrival, link: Link, modified: int | None, claim: Claim) -> Result | None:
+    """Why a record's values cannot be used as they were read; None where they can."""
+    if link.gone_at is not None and arrival.read_at <= link.gone_at:
+        return Result(End.UNSURE, reason="read before the vendor said that it is deleted")
+    if link.modified is not None and modified is not None and modified < link.modified:
+        return Result(End.STALE, reason="older than what is known of the record")
+    if link.written_at >= arrival.read_at:
+        # The reading began before our own last write ended: it may show what stood there before.
+        return Result(End.UNSURE, reason="read before our last write ended")
+    if arrival.carried and modified == link.modified and any(link.shadow.get(n) != claim[n] for n in claim):
+        return Result(End.UNSURE, reason="same modified time, other values")
+    return None

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from app.core.clock import to_ms
 from app.core.db import now_ms
-from app.core.words import Channel, Claim, Decision, Fact, Likeness, Outcome, Verdict, Winner
+from app.core.words import Channel, Claim, Likeness, Outcome, Verdict, Winner
 from app.push import work
 from app.records import conflicts, leads, ledger, merges, refusals, tombstones
 from app.records import contacts as people
@@ -31,11 +31,12 @@ from app.sync import (
     identity,
     matching,
     merging,
+    second,
     uniting,
     unnoted,
     whose,
 )
-from app.sync.batch import OUTSIDE, Arrival, Batch, End, Result
+from app.sync.batch import OUTSIDE, Arrival, Batch, End, Result, unused
 from app.sync.connection import Connection, Connections
 from app.sync.mapping import differences
 from connectors.contract import Record
@@ -48,8 +49,9 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
     united = uniting.followed(db, connection, connections, arrivals, links, now)
     if united is not None:
         links = _links(db, connection, arrivals)
+    seconds = second.aside(links)
     claims = [_claim(connection, a.record) for a in arrivals]
-    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims], links, now)
+    state = _gather(db, connection, connections, arrivals, [c for c, _ in claims], links, seconds, now)
     results = []
     for arrival, (claim, warnings) in zip(arrivals, claims, strict=True):
         result, contact = _one(db, state, connection, connections, arrival, claim, warnings, now)
@@ -85,6 +87,7 @@ def _gather(
     arrivals: Sequence[Arrival],
     claims: Sequence[Claim],
     links: dict[str, Link],
+    seconds: dict[str, Link],
     now: int,
 ) -> Batch:
     """All that the batch may need, in a bounded number of statements."""
@@ -103,8 +106,9 @@ def _gather(
         for k in matching.keys_of(connection.map.read(record.fields).claim, connections.strong)
     }
     owners = people.owners(db, keys)
-    wanted = {k.contact_id for k in links.values()} | {c for having in owners.values() for c, _ in having}
-    state = Batch(links, people.load(db, wanted, lock=True), owners)
+    wanted = {c for having in owners.values() for c, _ in having}
+    wanted |= {k.contact_id for k in (*links.values(), *seconds.values())}
+    state = Batch(links, people.load(db, wanted, lock=True), owners, seconds=seconds)
     since = leads.governed_since(db)
     state.governed = since is not None and since <= now
     if connection.map.asks:
@@ -151,13 +155,13 @@ def _one(
         return Result(End.BLOCKED, reason="outside of what the connection is about (only: in)", code=OUTSIDE), known
     if link is not None:
         contact = state.contacts[link.contact_id]
-        unused = _unused(arrival, link, modified, claim)
-        if unused is not None:
-            if unused.end is End.STALE:
+        unusable = unused(arrival, link, modified, claim)
+        if unusable is not None:
+            if unusable.end is End.STALE:
                 state.refuse(contact, refusals.WHOLE, refusals.STALE, at, arrival.event)
             if modified is not None:
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
-            return unused, contact
+            return unusable, contact
     else:
         match = matching.choose(claim, state.owners, connections.strong)
         if match.conflict is not None:
@@ -173,11 +177,12 @@ def _one(
                 # A push that made the record noted so while we read: the pair is known, with its shadow, from now on.
                 return Result(End.UNSURE, reason="paired while it was read"), contact
             if other is not None:
-                consenting.objections(state, connection, connections, arrival, record, at)
+                _second(db, state, connection, connections, arrival, contact, claim, warnings, modified, at)
                 reason = (
                     f"its {match.how} belongs to contact {contact.id}, which is paired with record {other.remote_id}"
                 )
                 return Result(End.REVIEW, reason=reason, code="second_record"), contact
+        second.paired(state, record.id)
         link = Link(connection.name, connection.kind, record.id, contact.id, {})
         if owner is not None:
             link.origin = dict(claim)  # so that a wrong pairing can be split again
@@ -186,18 +191,23 @@ def _one(
     return _merge(db, state, connection, connections, arrival, link, contact, claim, warnings, modified, at), contact
 
 
-def _unused(arrival: Arrival, link: Link, modified: int | None, claim: Claim) -> Result | None:
-    """Why a record's values cannot be used as they were read; None where they can."""
-    if link.gone_at is not None and arrival.read_at <= link.gone_at:
-        return Result(End.UNSURE, reason="read before the vendor said that it is deleted")
-    if link.modified is not None and modified is not None and modified < link.modified:
-        return Result(End.STALE, reason="older than what is known of the record")
-    if link.written_at >= arrival.read_at:
-        # The reading began before our own last write ended: it may show what stood there before.
-        return Result(End.UNSURE, reason="read before our last write ended")
-    if arrival.carried and modified == link.modified and any(link.shadow.get(n) != claim[n] for n in claim):
-        return Result(End.UNSURE, reason="same modified time, other values")
-    return None
+def _second(
+    db: Db,
+    state: Batch,
+    connection: Connection,
+    connections: Connections,
+    arrival: Arrival,
+    owner: Contact,
+    claim: Claim,
+    warnings: list[dict[str, str]],
+    modified: int | None,
+    at: int,
+) -> None:
+    """A second record of ``owner``: what it objects to counts, and it is told what they object to."""
+    consenting.objections(state, connection, connections, arrival, arrival.record, at)
+    link, contact, new = second.beside(state, connection, arrival.record.id, owner, at)
+    if new or unused(arrival, link, modified, claim) is None:
+        _merge(db, state, connection, connections, arrival, link, contact, claim, warnings, modified, at)
 
 
 def _link(state: Batch, record: Record) -> Link | None:
@@ -305,7 +315,7 @@ def _merge(
         if decision.outcome is Outcome.KEPT:
             state.refuse(contact, decision.field, decision.rule, at, arrival.event, decision.new)
     if link.remote_id in state.inherited:
-        verdict = _with_former_address(contact, verdict, connection.name, at)
+        verdict = uniting.with_former_address(contact, verdict, connection.name, at)
     changed = bool(verdict.changed) or contact.version == 0
     if changed:
         _change(state, contact, verdict, connections.strong if contact.merged_into is None else None)
@@ -320,19 +330,6 @@ def _merge(
         state.mark(connection.name, contact, since)
         state.urgent[connection.name].add(contact.id)
     return Result(End.CHANGED if changed or said else End.SAME)
-
-
-def _with_former_address(contact: Contact, verdict: Verdict, source: str, at: int) -> Verdict:
-    """The record took over from one that was merged into it: both addresses are this person's."""
-    old, new = contact.value("email"), verdict.facts.get("email")
-    more = verdict.facts.get("email_alternates")
-    held = more.value if more is not None and isinstance(more.value, list) else []
-    if not isinstance(old, str) or new is None or not isinstance(new.value, str) or new.value == old:
-        return verdict
-    fact = Fact(sorted({*held, old, new.value}), source, at, uniting.RULE)
-    decision = Decision("email_alternates", Outcome.TAKEN, uniting.RULE, held, fact.value)
-    facts = {**verdict.facts, "email_alternates": fact}
-    return replace(verdict, decisions=(*verdict.decisions, decision), facts=facts)
 
 
 def _without_others_keys(
@@ -401,6 +398,7 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
         link.contact_id = contact.id
     new = {link.remote_id for link, _ in state.new_links}
     people.save(db, [c for old, c in state.changed.items() if old not in final], now)
+    second.store(db, state, final)
     changed = list(state.changed.values())
     people.write_history(db, changed, now)
     people.set_keys(
@@ -415,6 +413,7 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
     pairs.rename(db, connection.name, connection.kind, state.renamed)
     for former, record_id in state.renamed:
         merges.alias(db, connection.name, connection.kind, former, record_id, now)
+    second.forget(db, state)
     pairs.create(db, [link for link, _ in state.new_links], now)
     pairs.save(db, [link for remote_id, link in state.moved.items() if remote_id not in new])
     conflicts.settle(db, connection.name, [(contact.id, name) for contact, name in state.settled])

@@ -27,6 +27,9 @@ def deleted(db: Db, connection: Connection, connections: Connections, remote_ids
     """
     now: int = db.execute(select(now_ms())).scalar_one()
     links = pairs.of_records(db, connection.name, connection.kind, list(remote_ids), lock=True)
+    for link in [link for link in links.values() if link.second_at is not None]:
+        pairs.remove(db, link)  # of two records of one person, the one that was too many: nobody was deleted
+        del links[link.remote_id]
     fresh = [link for link in links.values() if link.gone_at is None]
     for link in fresh:
         link.gone_at = now

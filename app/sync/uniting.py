@@ -8,11 +8,11 @@ what either of the two objected to binds both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection as Db
 
-from app.core.words import Channel, Decision, Duplicates, Entry, Fact, Outcome, Reason, Status
+from app.core.words import Channel, Decision, Duplicates, Entry, Fact, Outcome, Reason, Status, Verdict
 from app.push import work
 from app.records import (
     belongings,
@@ -247,3 +247,16 @@ def _letters(connections: Connections, by: str, left: Sequence[Link]) -> list[de
 def _handled(to: Connection) -> bool:
     needed = {Duplicates.ARCHIVE: Can.ARCHIVE, Duplicates.MERGE: Can.MERGE}.get(to.duplicates)
     return to.writes and needed in to.connector.can
+
+
+def with_former_address(contact: Contact, verdict: Verdict, source: str, at: int) -> Verdict:
+    """The record took over from one that was merged into it: both addresses are this person's."""
+    old, new = contact.value("email"), verdict.facts.get("email")
+    more = verdict.facts.get("email_alternates")
+    held = more.value if more is not None and isinstance(more.value, list) else []
+    if not isinstance(old, str) or new is None or not isinstance(new.value, str) or new.value == old:
+        return verdict
+    fact = Fact(sorted({*held, old, new.value}), source, at, RULE)
+    decision = Decision("email_alternates", Outcome.TAKEN, RULE, held, fact.value)
+    facts = {**verdict.facts, "email_alternates": fact}
+    return replace(verdict, decisions=(*verdict.decisions, decision), facts=facts)

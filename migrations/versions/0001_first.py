@@ -878,6 +878,7 @@ def upgrade() -> None:
         sa.Column("warnings", JSON, nullable=True),
         sa.Column("origin", JSON, nullable=True),
         sa.Column("address_of", sa.BigInteger(), nullable=True),
+        sa.Column("second_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("connection", "kind", "remote_id", name=op.f("pk_link")),
     )

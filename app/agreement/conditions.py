@@ -19,8 +19,6 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final
 
-import cel
-
 from app.agreement._conditions_parse import (
     Binary,
     Call,
@@ -136,6 +134,13 @@ def compiled(text: str, names: Mapping[str, Kind]) -> Condition:
     return _condition(node, names, tuple(_condition(part, names) for part in parts) if len(parts) > 1 else ())
 
 
+def _engine() -> Any:
+    """The CEL engine, loaded where there is an agreement: it brings a terminal's tool kit, a tenth of the start."""
+    import cel
+
+    return cel
+
+
 def _condition(node: Node, names: Mapping[str, Kind], parts: tuple[Condition, ...] = ()) -> Condition:
     check = _Check(names)
     check.kind(node)
@@ -143,7 +148,7 @@ def _condition(node: Node, names: Mapping[str, Kind], parts: tuple[Condition, ..
     moments = frozenset(p for p in paths if names[p] is Kind.MOMENT)
     asked = frozenset(check.asked - check.read)
     reads = tuple((p, tuple(p.split(".")[:-1]), p.rsplit(".", 1)[-1]) for p in sorted(paths))
-    program = cel.compile(spelled(node, engine=True))
+    program = _engine().compile(spelled(node, engine=True))
     return Condition(spelled(node), paths, frozenset(check.flips), parts, asked, moments, reads, program)
 
 
@@ -315,7 +320,7 @@ class _Check:
             if not isinstance(of, Literal) or not isinstance(of.value, str):
                 raise Wrong(of.at, ".matches(…) takes a pattern between quotes")
             try:  # the engine's own word: its patterns take time in proportion to the text, whatever they are
-                cel.evaluate(f"'a'.matches({spelled(of)})")
+                _engine().evaluate(f"'a'.matches({spelled(of)})")
             except _UNKNOWN:
                 raise Wrong(of.at, "not a pattern that RE2 understands") from None
         return Kind.TRUTH

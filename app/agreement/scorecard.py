@@ -7,7 +7,7 @@ leads there are.  Days are UTC; a span is [since, until) in days since 1970.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final, Literal
@@ -149,15 +149,15 @@ def card(db: Db, versions: Versions, span: Span, per: Per, today: int, dimension
     """The scorecard of a span, of all or of one value of a dimension."""
     known(dimension)
     of = _of(db, dimension, value, span)
-    before = _of(db, dimension, value, span.before())
     shown = [*MARKETING, *SALES]
+    before = _of(db, dimension, value, span.before(), shown)
     trend: dict[str, dict[date, int]] = {name: {} for name in shown}
     for indicator, day, n in scores.daily(db, dimension, value, span.since, span.until, shown):
         first = period(day, per)[0]
         trend[indicator][first] = trend[indicator].get(first, 0) + n
     given = of.get("recycled", 0) + of.get("rejected", 0)
     fresh = max(span.since, today - AGAIN_DAYS)  # given back since then, they may come again within their time
-    young = _of(db, dimension, value, Span(fresh, span.until)) if fresh < span.until else {}
+    young = _of(db, dimension, value, Span(fresh, span.until), _AGAIN) if fresh < span.until else {}
     undecided = young.get("recycled", 0) - young.get("recycled>again", 0)
     recycled = of.get("recycled", 0)
     lost, won = of.get("deal:lost", 0), of.get("deal:won", 0)
@@ -181,6 +181,7 @@ def card(db: Db, versions: Versions, span: Span, per: Per, today: int, dimension
     )
 
 
+_AGAIN: Final = ("recycled", "recycled>again")
 _MILESTONES: Final = ("lead", "mql", "sal", "sql", "opportunity", "won")
 _MOVED: Final = {
     *_MILESTONES,
@@ -351,11 +352,11 @@ def number(on: date) -> int:
 def _currencies(db: Db, span: Span) -> set[str]:
     """In which deals were won within the span."""
     head = "deal:won:"
-    return {name.removeprefix(head) for name in sums(db, span) if name.startswith(head)}
+    return {name.removeprefix(head) for name in scores.beginning(db, head, span.since, span.until)}
 
 
-def _of(db: Db, dimension: str, value: str, span: Span) -> dict[str, int]:
-    return scores.of_value(db, dimension, value, span.since, span.until)
+def _of(db: Db, dimension: str, value: str, span: Span, only: Collection[str] | None = None) -> dict[str, int]:
+    return scores.of_value(db, dimension, value, span.since, span.until, only)
 
 
 def _money(sums: Mapping[str, int], win: Rate, cycle: float | None) -> list[Money]:
@@ -379,7 +380,7 @@ def _aims(db: Db, agreement: Agreement, last: int) -> tuple[Aim, ...]:
         first, after = (number(d) for d in period(last, target.per))
         stage = agreement.stage(target.stage)
         counter = f"stage:{stage.name if stage is not None else target.stage}"
-        so_far = _of(db, ALL, ALL, Span(first, last + 1)).get(counter, 0)
+        so_far = _of(db, ALL, ALL, Span(first, last + 1), {counter}).get(counter, 0)
         passed = (last + 1 - first) / (after - first)
         found.append(Aim(name, target.means, target.stage, target.per, target.at_least, so_far, passed))
     return tuple(found)
@@ -392,11 +393,14 @@ def _goal(db: Db, agreement: Agreement, since: int, until: int) -> Goal | None:
     begin = from_ms(since).date()
     by = date.fromisoformat(goal.by)
     span = (number(begin), min(until, number(by) + 1))
-    sums = _of(db, ALL, ALL, Span(*span)) if span[1] > span[0] else {}
     unit = goal.unit.strip()
-    so_far: float | None = None
+    counter, parts = None, 1
     if len(unit) == 3 and unit.isupper():
-        so_far = sums.get(f"won:{unit}", 0) / PARTS
+        counter, parts = f"won:{unit}", PARTS
     elif unit.lower() in {"deals", "clients", "customers"}:
-        so_far = sums.get("deal:won" if unit.lower() == "deals" else "won", 0)
+        counter = "deal:won" if unit.lower() == "deals" else "won"
+    so_far: float | None = None
+    if counter is not None:
+        sums = _of(db, ALL, ALL, Span(*span), {counter}) if span[1] > span[0] else {}
+        so_far = sums.get(counter, 0) / parts
     return Goal(goal.means, float(goal.target), goal.unit, goal.by, begin, so_far)

@@ -174,14 +174,28 @@ def values(db: Connection, dimension: str) -> list[str]:
     return list(db.execute(select(known.c.value).where(known.c.value.is_not(None))).scalars())
 
 
-def of_value(db: Connection, dimension: str, value: str, since: int, until: int) -> dict[str, int]:
-    """Sums of one value's counters over days [since, until): indicator → n."""
+def of_value(
+    db: Connection, dimension: str, value: str, since: int, until: int, only: Collection[str] | None = None
+) -> dict[str, int]:
+    """Sums of one value's counters over days [since, until): indicator → n.  ``only``: these indicators."""
     query = (
         select(s.indicator, func.sum(s.n))
         .where(s.dimension == dimension, s.value == value, s.day >= since, s.day < until)
         .group_by(s.indicator)
     )
+    if only is not None:
+        query = query.where(s.indicator.in_(sorted(only)))
     return {indicator: int(n) for indicator, n in db.execute(query)}
+
+
+def beginning(db: Connection, head: str, since: int, until: int) -> set[str]:
+    """The indicators of all leads that begin so and count something on a day in [since, until).
+
+    On SQLite a range of the key is read.
+    """
+    name = s.indicator.collate("C") if db.dialect.name == "postgresql" else s.indicator  # byte by byte, as SQLite does
+    where = (s.dimension == "", s.value == "", name >= head, name < head[:-1] + chr(ord(head[-1]) + 1))
+    return set(db.execute(select(s.indicator).where(*where, s.day >= since, s.day < until).distinct()).scalars())
 
 
 def named(

@@ -205,12 +205,15 @@ class People:
 
     def _member(self, who: Expected, fields: dict[str, Any]) -> bool:
         """By each address that the person had: the new one may not have arrived there."""
-        for email in self._addresses(who):
+        for email in [*self._addresses(who)] * 2:  # it may arrive between our look and our edit
             url = f"{self._members}/{hashlib.md5(email.encode()).hexdigest()}"
             answer = self._mailchimp.get(url)
             if answer.status_code == 404 or answer.json()["status"] == "archived":
                 continue
-            self._mailchimp.patch(url, json=fields).raise_for_status()
+            done = self._mailchimp.patch(url, json=fields)
+            if done.status_code == 404:
+                continue
+            done.raise_for_status()
             return True
         return False
 

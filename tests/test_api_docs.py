@@ -43,10 +43,11 @@ def database(tmp_path: Path) -> Iterator[Database]:
     yield from new_database(tmp_path)
 
 
-@pytest.fixture
-def document(database: Database) -> dict[str, Any]:
-    found: dict[str, Any] = Api(database).get("/openapi.json")
-    return found
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The description of the API; nobody changes it."""
+    for database in new_database(tmp_path_factory.mktemp("document")):
+        yield Api(database).get("/openapi.json")
 
 
 def operations(document: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:

@@ -19,9 +19,9 @@ from app.core import tables as t
 from app.core.settings import Settings
 from app.entry.commit import GroupCommit
 from app.push import push, work
+from app.records import links as pairs
 from app.sync import consent, fetch
 from connectors._http import Http
-from connectors.contract import Done, Failed
 from connectors.hubspot import HubSpot
 from connectors.mailchimp import Mailchimp
 
@@ -51,11 +51,11 @@ def lease_without_fencing() -> None:
     """Whoever comes back finishes the row, whether it is still its own or not, and whatever changed meanwhile."""
     real = work.complete
 
-    def complete(db: Any, connection: str, token: str, done: Any, failed: Any, held: Any) -> frozenset[int]:
+    def complete(db: Any, connection: str, token: str, done: Any, failed: Any, held: Any, *rest: Any) -> frozenset[int]:
         if done:
             w = t.work.c
             db.execute(delete(t.work).where(w.connection == connection, w.contact_id.in_(sorted(done))))
-        real(db, connection, token, (), failed, held)
+        real(db, connection, token, (), failed, held, *rest)
         return frozenset()
 
     work.complete = complete  # type: ignore[assignment]
@@ -81,15 +81,20 @@ def acknowledge_before_store() -> None:
 
 
 def shadow_before_success() -> None:
-    """What was sent counts as held by the vendor, whatever the vendor said."""
+    """What is about to be sent counts as held by the vendor, whatever becomes of the call."""
     real = push.Push._send
 
     def send(self: push.Push, batch: Any) -> Any:
-        receipts = real(self, batch)
-        return [
-            Done(p.order.key, p.order.id) if isinstance(r, Failed) and p.order.id is not None else r
-            for p, r in zip(batch.planned, receipts, strict=True)
-        ]
+        planned = {p.contact.id: p for p in batch.planned}
+
+        def note(db: Any) -> None:
+            links = pairs.of_contacts(db, batch.connection.name, batch.connection.kind, list(planned), lock=True)
+            for contact, link in links.items():
+                link.shadow = {**link.shadow, **planned[contact].sent}
+            pairs.save(db, links.values())
+
+        self._database.transact(note)
+        return real(self, batch)
 
     push.Push._send = send  # type: ignore[method-assign]
 

@@ -7,18 +7,19 @@ same ``Tandem`` and start the door, the workers or both.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
-from fastapi import FastAPI
 from sqlalchemy import func, select
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 
 from app import logs
 from app.accounts import MAPPINGS, Accounts
 from app.agreement.leads import Leads
-from app.console.pages import console
 from app.core import clock, leases
 from app.core import tables as t
 from app.core.bell import Listener
@@ -39,7 +40,6 @@ from app.ops import sinks, tracing
 from app.ops.access import permissions
 from app.ops.access.oidc import provider_of
 from app.ops.access.visitors import Visitors
-from app.ops.api import build_api
 from app.ops.metrics import Metrics
 from app.ops.replay import Replay
 from app.ops.telling import Telling
@@ -63,6 +63,7 @@ from app.worker import SILENT_MS, Wake, Workers
 from connectors._networks import own
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
@@ -263,13 +264,23 @@ class Tandem:
         """The ASGI app: the door beside the API and the pages."""
 
         @contextlib.asynccontextmanager
-        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
             self.prepare()
             self.start(workers=workers)
+            beside.build_behind()
             try:
                 yield
             finally:
                 self.stop(workers=workers)
+
+        beside = _Beside(self.door, partial(self._surfaces, workers), lifespan)
+        return beside
+
+    def _surfaces(self, workers: bool) -> FastAPI:
+        """The API and the pages.  Raises Unlisted where a route has no permission."""
+        # Loaded here and not with the module: it takes longer than all the rest, and a process of workers has none.
+        from app.console.pages import console
+        from app.ops.api import build_api
 
         api = build_api(
             self.database,
@@ -278,7 +289,6 @@ class Tandem:
             self.replay,
             self.wake,
             token=self.settings.token,
-            lifespan=lifespan,
             worker_expected=workers,
             connecting=self.connecting,
             telling=self.telling,
@@ -300,21 +310,47 @@ class Tandem:
             )
         )
         permissions.check(api)
-        return _Beside(self.door, api)
+        return api
 
 
 class _Beside:
-    """Deliveries go to the door, everything else to the API."""
+    """Deliveries go to the door, everything else to the API and the pages.
 
-    def __init__(self, door: Door, api: FastAPI) -> None:
+    The door opens first: what is behind it is built while it takes deliveries already, or by whoever asks before that.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        surfaces: Callable[[], FastAPI],
+        lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]],
+    ) -> None:
         self._door = door
-        self.api = api
+        self._surfaces = surfaces
+        self._life = Starlette(lifespan=lifespan)
+        self._lock = threading.Lock()
+        self._built: FastAPI | None = None
+
+    @property
+    def api(self) -> FastAPI:
+        """The API and the pages; built where they are not yet."""
+        with self._lock:
+            if self._built is None:
+                self._built = self._surfaces()
+            return self._built
+
+    def build_behind(self) -> None:
+        """Build them in a thread of their own, so that nobody who asks for them has to wait."""
+        threading.Thread(target=lambda: self.api, name="surfaces", daemon=True).start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+        if scope["type"] == "lifespan":
+            await self._life(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"].startswith(PREFIX):
             await self._door(scope, receive, send)
         else:
-            await self.api(scope, receive, send)
+            built = self._built
+            await (built if built is not None else await run_in_threadpool(lambda: self.api))(scope, receive, send)
 
 
 def build(settings: Settings | None = None) -> Tandem:

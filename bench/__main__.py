@@ -63,7 +63,7 @@ BENCHES: Final = (
         "a withdrawal of consent behind ordinary changes",
         "bench.optout",
         ("--people", "3000"),
-        ("--people", "27000"),
+        ("--people", "22700"),
         20,
     ),
     Bench(

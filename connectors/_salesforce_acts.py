@@ -1,8 +1,8 @@
 """Salesforce's activities as acts, and notes as completed tasks.  In: cursors, notes.  Out: acts, receipts.
 
-Tasks, events and e-mails are walked by modified time, and events once more by their beginning: nothing in an event says
-that it took place, so one that lies ahead is planned, and is told again once it has begun.  Archived rows are read, too.
-A mail that has a record of its own is told by that, not by its task.
+Tasks, events and e-mails are walked by modified time, and events once more by their beginning: nothing in an event
+says that it took place, so one that lies ahead is planned, and is told again once it has begun.  Archived rows are
+read, too.  A mail that has a record of its own is told by that, not by its task.
 
 Sources: developer.salesforce.com, "Object Reference" (Task, TaskWhoRelation, TaskStatus, Event, EventRelation,
 EmailMessage, EmailMessageRelation).
@@ -237,7 +237,7 @@ def _doing(f: Mapping[str, Any], otherwise: Doing) -> Doing:
 
 
 def _day(f: Mapping[str, Any]) -> datetime:
-    """The day of an activity, as its midnight in UTC; when it was entered, where it has none.  TryLater without both."""
+    """The day of an activity, its midnight in UTC; when it was entered, where it has none.  TryLater without both."""
     day, made = f.get("ActivityDate"), time(f.get("CreatedDate"))
     try:
         at = datetime.fromisoformat(day).replace(tzinfo=UTC) if isinstance(day, str) else made

@@ -173,7 +173,7 @@ class Salesforce(Connector):
         """First all by id, then changes by time, removals, conversions and changed links among them."""
         if kind is Kind.COLLEAGUE:
             return around.users(self._objects, cursor)
-        return page(self._others[kind] if kind in self._others else self._records, cursor)
+        return page(self._others.get(kind, self._records), cursor)
 
     def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
         """By ``email`` (case does not count) or ``id``.  Refused for another key."""

@@ -4,7 +4,7 @@ Tasks, events and e-mails are walked by modified time, and events once more by t
 says that it took place, so one that lies ahead is planned, and is told again once it has begun.  Archived rows are
 read, too.  A mail that has a record of its own is told by that, not by its task.
 
-Sources: developer.salesforce.com, "Object Reference" (Task, TaskWhoRelation, TaskStatus, Event, EventRelation,
+Sources: developer.salesforce.com, "Object Reference" (Task, TaskRelation, TaskStatus, Event, EventRelation,
 EmailMessage, EmailMessageRelation).
 """
 
@@ -255,7 +255,7 @@ def _people(objects: Objects, entity: str, rows: Sequence[Row]) -> dict[str, lis
         own = _id(row.record.fields.get("WhoId"))
         if own is not None and entity_of(own) is not None:
             found[row.record.id] = {own: _Person(own, f"{entity}:{row.record.id}")}
-    relation = {"Task": "TaskWhoRelation", "Event": "EventRelation"}[entity]
+    relation = {"Task": "TaskRelation", "Event": "EventRelation"}[entity]
     if rows and objects.there(relation):
         of = f"{entity}Id"
         names = [of, "RelationId", *objects.has(relation, ["Status"])]

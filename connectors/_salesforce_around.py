@@ -33,6 +33,9 @@ from connectors.contract import Kind, NeedsHuman, Page, Property, Record, Refuse
 ENTITIES: Final = {Kind.COMPANY: "Account", Kind.DEAL: "Opportunity"}
 RELATION: Final = "AccountContactRelation"  # only where a contact may be related to several accounts
 CURRENCY: Final = "CurrencyIsoCode"  # only in orgs with several currencies
+OUTCOME: Final = "Outcome"
+"""Ours: ``open``, ``won`` or ``lost``, by the flags that Salesforce keeps beside the stage, whatever it is called."""
+
 _LINKS: Final = {"Account": RELATION, "Opportunity": "OpportunityContactRole"}
 _OWNER: Final = {RELATION: EMPLOYER, "OpportunityContactRole": "OpportunityId"}
 _LINK_FIELDS: Final = {
@@ -148,7 +151,7 @@ class Around:
         for part in portions(list(ids), BATCH):
             after, full = "", True
             while full:
-                page = self._found(f"Id IN {listed(part)}{after}", "Id", removed=True)
+                page = self.query(self.entity, f"Id IN {listed(part)}{after}", "Id", removed=True)
                 found |= {r.record.id: r for r in page.rows}
                 full = page.full
                 after = f" AND Id > {quoted(page.rows[-1].record.id)}" if full else ""
@@ -191,6 +194,7 @@ class Around:
         found = {name: property_of(name, about) for name, about in known.items()}
         if self.kind is Kind.DEAL:
             found.setdefault(CURRENCY, Property(CURRENCY, "string", read_only=True))
+            found[OUTCOME] = Property(OUTCOME, "picklist", read_only=True, options=("open", "won", "lost"))
         return Schema(self.kind, found)
 
     def _companies(self) -> str:
@@ -199,17 +203,27 @@ class Around:
 
     def _found(self, where: str, order: str, *, removed: bool) -> Found:
         own = "MasterRecordId" if self.kind is Kind.COMPANY else EMPLOYER
-        alone = CURRENCY in self.fields and self.kind is Kind.DEAL and not self._objects.has(self.entity, [CURRENCY])
-        names = [*_ALWAYS, own, *(n for n in self.fields if not (alone and n == CURRENCY))]
+        deal = self.kind is Kind.DEAL
+        alone = deal and CURRENCY in self.fields and not self._objects.has(self.entity, [CURRENCY])
+        ours = {name for name, is_ours in ((CURRENCY, alone), (OUTCOME, deal)) if is_ours}
+        flags = ("IsClosed", "IsWon") if deal and OUTCOME in self.fields else ()
+        names = [*_ALWAYS, own, *flags, *(n for n in self.fields if n not in ours)]
         said, full, at = self._objects.page(self.entity, names, where, order, removed=removed)
         only = self._objects.currency() if alone and said else None
         more = {} if only is None else {CURRENCY: only}
-        return Found(tuple(_row(self.kind, r, self.fields, more) for r in said), full, at)
+        if flags:
+            said = [{**r, OUTCOME: _outcome(r)} for r in said]
+        return Found(tuple(_row(self.kind, {**more, **r}, self.fields) for r in said), full, at)
 
 
-def _row(kind: Kind, said: Mapping[str, Any], names: Iterable[str], more: Mapping[str, Any] | None = None) -> Row:
+def _outcome(said: Mapping[str, Any]) -> str:
+    if said.get("IsClosed") is not True:
+        return "open"
+    return "won" if said.get("IsWon") is True else "lost"
+
+
+def _row(kind: Kind, said: Mapping[str, Any], names: Iterable[str]) -> Row:
     fields = {n: _value(v) for n in names if (v := _at(said, n)) is not _UNSAID}
-    fields |= {} if more is None else more
     ties: dict[Kind, tuple[Tie, ...]] = {}
     if kind is Kind.DEAL and EMPLOYER in said:
         account = _id(said[EMPLOYER])

@@ -19,7 +19,7 @@ PREFIXES = {
     "EmailMessage": "02s",
     "AccountContactRelation": "07k",
     "OpportunityContactRole": "00K",
-    "TaskWhoRelation": "0RT",
+    "TaskRelation": "0RT",
     "EventRelation": "0RE",
     "EmailMessageRelation": "0MR",
     "TaskStatus": "01J",
@@ -171,7 +171,7 @@ OBJECTS: dict[str, dict[str, dict[str, Any]]] = {
         IsClosed=_read("boolean", default=False),
     ),
     "TaskStatus": _other(ApiName=_text(255), IsClosed=_flag(), SortOrder=_number("int")),
-    "TaskWhoRelation": _other(TaskId=_ref(), RelationId=_ref()),
+    "TaskRelation": _other(TaskId=_ref(), RelationId=_ref()),
     "Event": _other(**_ACTIVITY, StartDateTime=_text(28, type="datetime"), IsChild=_flag()),
     "EventRelation": _other(EventId=_ref(), RelationId=_ref(), Status=_text(40, type="picklist")),
     "EmailMessage": _other(

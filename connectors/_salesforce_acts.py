@@ -101,6 +101,8 @@ def acts(objects: Objects, cursor: str | None) -> ActPage:
     """One page of one walk; they take turns until none has more."""
     name, states = _TURNS.load(cursor)
     walked = _WALKS[name]
+    if not objects.there(walked.entity) and walked.entity != _MAILS:
+        raise NeedsHuman(f"salesforce: the user cannot see {walked.entity}: allow it in its profile")
     if not objects.there(walked.entity) or (name == _BEGUN and _EVENTS not in states):
         cursor, more = _TURNS.dump(name, states, more=False)
         return ActPage((), cursor, more=more)
@@ -130,8 +132,8 @@ def _tasks(objects: Objects, rows: Sequence[Row], _now: datetime | None) -> list
     rows = [r for r in rows if r.record.fields.get("IsRecurrence") is not True]  # a series; its tasks come, too
     mails = [r.record.id for r in rows if _doing(r.record.fields, Doing.TASK) in {Doing.MAIL, Doing.SEND}]
     known: set[str | None] = set()
-    if mails and objects.there("EmailMessage"):
-        known = {_id(m.get("ActivityId")) for m in objects.of("EmailMessage", ["ActivityId"], "ActivityId", mails)}
+    if mails and objects.there(_MAILS):
+        known = {_id(m.get("ActivityId")) for m in objects.of(_MAILS, ["ActivityId"], "ActivityId", mails)}
     rows = [r for r in rows if r.record.id not in known]
     people = _people(objects, "Task", rows)
     return [_task(r, person) for r in rows for person in people.get(r.record.id, ())]
@@ -173,7 +175,7 @@ def _events(objects: Objects, rows: Sequence[Row], now: datetime | None) -> list
     return found
 
 
-def _mails(objects: Objects, rows: Sequence[Row], _now: datetime | None) -> list[Act]:
+def _sent(objects: Objects, rows: Sequence[Row], _now: datetime | None) -> list[Act]:
     rows = [r for r in rows if str(r.record.fields.get("Status")) != _DRAFT]
     ids = [r.record.id for r in rows]
     related: dict[str, list[Mapping[str, Any]]] = {}
@@ -189,11 +191,11 @@ def _mail(row: Row, related: Sequence[Mapping[str, Any]]) -> list[Act]:
     sent = time(f.get("MessageDate"))
     at = sent if sent is not None else _day(f)
     incoming = f.get("Incoming") is True
-    who = {
-        i: one.get("RelationType") == _SENDER
-        for one in related
-        if (i := _id(one.get("RelationId"))) is not None and (entity_of(i) is not None or i.startswith(_OURS))
-    }
+    who: dict[str, bool] = {}
+    for one in related:  # somebody may be its sender and get a copy
+        i = _id(one.get("RelationId"))
+        if i is not None and (entity_of(i) is not None or i.startswith(_OURS)):
+            who[i] = who.get(i, False) or one.get("RelationType") == _SENDER
     us = next((i for i, sender in who.items() if sender and i.startswith(_OURS)), None)
     said = {**f, "OwnerId": us, "WhatId": f.get("RelatedToId")}
     acts: list[Act] = []
@@ -273,13 +275,13 @@ def _id(value: object) -> str | None:
     return full_id(value) if isinstance(value, str) else None
 
 
-_EVENTS, _BEGUN = "Event", "Begun"
+_EVENTS, _BEGUN, _MAILS = "Event", "Begun", "EmailMessage"
 _FIRST: Final = walk.first(None)
 _WALKS: Final[Mapping[str, _Walked]] = {
     "Task": _Walked("Task", _TASK, _tasks),
     _EVENTS: _Walked("Event", _EVENT, _events),
     _BEGUN: _Walked("Event", _EVENT, _events, "StartDateTime"),  # after the events, whose beginning it takes over
-    "EmailMessage": _Walked("EmailMessage", _MAIL, _mails),
+    _MAILS: _Walked(_MAILS, _MAIL, _sent),
 }
 _TURNS: Final = Turns("salesforce", _WALKS, walk.Poll)
 

@@ -58,11 +58,16 @@ class Objects:
 
     def described(self, entity: str) -> Mapping[str, Mapping[str, Any]] | None:
         """The fields of an object by name; None where the org, or this user, does not have it."""
-        if entity not in self._known:
-            path = f"/sobjects/{entity}/describe"
-            response = self._records.send("GET", path, take={404})
-            self._known[entity] = None if response.status_code == 404 else _fields(entity, self._records.body(response))
-        return self._known[entity]
+        known = self._known
+        if entity not in known:
+            response = self._records.send("GET", f"/sobjects/{entity}/describe", take={404})
+            known[entity] = None if response.status_code == 404 else _fields(entity, self._records.body(response))
+        return known[entity]
+
+    def forget(self) -> None:
+        """Settings and rights may have changed: all is asked for again."""
+        self._known = {}
+        self._currency = None
 
     def there(self, entity: str) -> bool:
         """Whether the org has this object."""
@@ -80,7 +85,7 @@ class Objects:
         try:
             return self._records.select(entity, dict.fromkeys(names), where, order, size=size, removed=removed)
         except NeedsHuman:
-            self._known.clear()  # what the user may see has changed, perhaps: it is asked for again
+            self.forget()
             raise
 
     def of(self, entity: str, names: Sequence[str], column: str, ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:

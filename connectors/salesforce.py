@@ -173,6 +173,8 @@ class Salesforce(Connector):
         """First all by id, then changes by time, removals, conversions and changed links among them."""
         if kind is Kind.COLLEAGUE:
             return around.users(self._objects, cursor)
+        if cursor is None and kind in self._others:
+            self._objects.forget()
         return page(self._others.get(kind, self._records), cursor)
 
     def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:

@@ -380,6 +380,7 @@ def test_a_meeting_ahead_is_planned_and_told_again_once_it_has_begun(api: FakeSa
     other = f"Event:{event}:{bea}"
     assert {i: a.outcome for i, a in first.items()} == {f"Event:{event}": Ending.PLANNED, other: Ending.CANCELLED}
     assert {a.at for a in first.values()} == {begin}
+    pass_time(api)
     again, cursor = told(it, cursor)
     assert {a.outcome for a in again.values()} <= {Ending.PLANNED, Ending.CANCELLED}
     api.add(Email="cyd@one.example", at=begin + timedelta(hours=1))  # the clock moves on
@@ -437,6 +438,37 @@ def test_an_org_without_the_newer_objects(api: FakeSalesforce, it: Salesforce) -
     task = api.add("Task", TaskSubtype="Email", WhoId=ada, **CLOSED)
     event = api.add("Event", WhoId=ada, StartDateTime="2026-02-03T04:05:06.000+0000")
     assert set(told(it)[0]) == {f"Task:{task}", f"Event:{event}"}
+
+
+def test_what_the_org_has_is_asked_for_with_each_whole_walk(api: FakeSalesforce, it: Salesforce) -> None:
+    """Relations that are switched on later; tasks that the user may not see stop the activities by name."""
+    api.org.absent |= {"AccountContactRelation", "Task"}
+    acme, ada, bea = account(api), api.add(Email="ada@one.example"), api.add(Email="bea@one.example")
+    api.org.update("Contact", ada, {"AccountId": acme}, "user")
+    api.org.create("AccountContactRelation", {"AccountId": acme, "ContactId": bea}, "user")
+    assert people(walk(it, C)[0][acme]) == {ada: (True, None)}
+    with pytest.raises(NeedsHuman, match="cannot see Task"):
+        it.acts(None)
+    api.org.absent.clear()
+    assert people(walk(it, C)[0][acme]) == {ada: (True, None), bea: (False, None)}
+    assert told(it)[0] == {}
+
+
+def test_what_a_poll_over_nothing_costs(api: FakeSalesforce, it: Salesforce) -> None:
+    """As docs/vendors/salesforce.md counts it: people 4, companies 3, deals 3, activities 4."""
+    api.add(Email="ada@one.example", AccountId=account(api))
+    deal(api)
+    told_, cursors = told(it)[1], {kind: walk(it, kind)[2] for kind in (Kind.CONTACT, C, D)}
+    pass_time(api)
+    told_, cursors = told(it, told_)[1], {kind: walk(it, kind, at)[2] for kind, at in cursors.items()}
+    pass_time(api)
+    walk(it, Kind.CONTACT, cursors.pop(Kind.CONTACT))
+    costs = []
+    for again in (lambda: told(it, told_), *(lambda k=k, at=at: walk(it, k, at) for k, at in cursors.items())):
+        before = len(api.calls)
+        again()
+        costs.append(len(api.calls) - before)
+    assert costs == [4, 3, 3]
 
 
 def test_a_task_with_several_people_is_an_act_of_each(api: FakeSalesforce, it: Salesforce) -> None:

@@ -20,7 +20,7 @@ from connectors import _salesforce_walk as walk
 from connectors._cursor import Turns
 from connectors._salesforce_around import Objects
 from connectors._salesforce_calls import BATCH, Records
-from connectors._salesforce_wire import MODIFIED, Row, entity_of, fault, full_id, id_of, listed, refusal, stamp, time
+from connectors._salesforce_wire import MODIFIED, Row, entity_of, fault, full_id, id_of, listed, refusal, time
 from connectors._salesforce_write import AWAY, LATER, NOBODY
 from connectors.contract import (
     Act,
@@ -355,13 +355,13 @@ class Notes:
         found: dict[str, str] = {}
         for start in range(0, len(tried), _LOOK):
             part = tried[start : start + _LOOK]
-            since = stamp(min(n.at for n in part) - walk.OVERLAP)  # entered after it happened; an index on the time
-            where = f"CreatedDate >= {since} AND Subject IN {listed(map(subject, part))}"
+            where = f"CreatedDate = {_RECENT} AND Subject IN {listed(map(subject, part))}"
             said, _, _ = self._objects.page("Task", ("Id", "Subject"), where, "Id", size=BATCH)
             found |= {str(r.get("Subject")): id_of(r) for r in said}
         return found
 
 
+_RECENT: Final = "LAST_N_DAYS:30"  # ours: tries end after a week, and there is an index on the time but not on subjects
 _LOOK: Final = 20  # subjects of one condition; ours: each may take 600 bytes of a URL
 
 

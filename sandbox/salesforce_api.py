@@ -131,7 +131,7 @@ class Api:
     def _query(self, text: str, on: _Change, *, removed: bool) -> Reply:
         if len(quote(text)) > URI:
             return error(414, "URI_TOO_LONG", "URI Too Long")
-        asked = parse(text)
+        asked = parse(text, datetime.fromtimestamp(self.org.now(), UTC))
         if asked.entity not in self._objects():
             return error(400, "INVALID_TYPE", f"sObject type '{asked.entity}' is not supported.")
         known = {*self._names(asked.entity), *(["Account.Name"] if asked.entity == "Contact" else [])}

@@ -522,13 +522,13 @@ def test_notes_have_a_receipt_each(api: FakeSalesforce, it: Salesforce) -> None:
 
 
 def test_a_task_that_went_with_a_converted_lead_is_found(api: FakeSalesforce, it: Salesforce) -> None:
-    """The first try landed, its answer was lost, and the lead became a contact meanwhile."""
-    lead = api.add("Lead", Email="leo@one.example")
-    it.note([an("k", lead)])
+    """The first try landed, its answer was lost, and the lead became a contact meanwhile; the act lies ahead."""
+    lead, ahead = api.add("Lead", Email="leo@one.example"), NOW + timedelta(days=60)
+    it.note([an("k", lead, at=ahead)])
     contact = api.org.convert(lead, "user")["Id"]
     (task,) = api.org.all("Task")
     api.org.rows["Task"][task["Id"]]["WhoId"] = contact
-    (receipt,) = it.note([an("k", contact, again=True)])
+    (receipt,) = it.note([an("k", contact, at=ahead, again=True)])
     assert isinstance(receipt, Done)
     assert len(api.org.all("Task")) == 1
 

@@ -78,6 +78,10 @@ class Objects:
         known = self.described(entity)
         return [] if known is None else [n for n in names if n in known]
 
+    def employs(self) -> bool:
+        """Whether a contact's own account is all that it belongs to, and is to be seen: people are read without it."""
+        return not self.there(RELATION) and bool(self.has(CONTACT, [EMPLOYER]))
+
     def page(
         self, entity: str, names: Iterable[str], where: str, order: str, *, size: int = BATCH, removed: bool = False
     ) -> tuple[list[Mapping[str, Any]], bool, datetime | None]:

@@ -121,7 +121,7 @@ class Salesforce(Connector):
             for kind in around.ENTITIES
         }
         if self._others[Kind.COMPANY].fields:
-            self._records.employed = lambda: not self._objects.there(around.RELATION)
+            self._records.employed = self._objects.employs
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:

@@ -1,11 +1,11 @@
 """Salesforce's activities as acts, and notes as completed tasks.  In: cursors, notes.  Out: acts, receipts.
 
-Tasks, events and e-mails are walked by modified time, and events once more by their beginning: nothing in an event
-says that it took place, so one that lies ahead is planned, and is told again once it has begun.  Archived rows are
-read, too.  A mail that has a record of its own is told by that, not by its task.
+Tasks, events, e-mails and notes are walked by modified time, and events once more by their beginning: nothing in an
+event says that it took place, so one that lies ahead is planned, and is told again once it has begun.  Archived rows
+are read, too.  A mail that has a record of its own is told by that, not by its task.
 
 Sources: developer.salesforce.com, "Object Reference" (Task, TaskRelation, TaskStatus, Event, EventRelation,
-EmailMessage, EmailMessageRelation).
+EmailMessage, EmailMessageRelation, ContentNote, ContentDocumentLink).
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ from connectors.contract import (
     TryLater,
 )
 
-_ALWAYS: Final = ("Id", MODIFIED, "CreatedDate")
 _ACTIVITY: Final = ("Subject", "Type", "ActivityDate", "WhoId", "WhatId", "OwnerId", "IsRecurrence")
 _TASK: Final = (*(*_ACTIVITY, "Status", "IsClosed", "TaskSubtype", "CallType", "CallDisposition", "CompletedDateTime"),)
 _EVENT: Final = (*_ACTIVITY, "StartDateTime", "IsChild")
 _MAIL: Final = ("Subject", "Incoming", "Status", "MessageDate", "RelatedToId", "IsBounced")
+_NOTE: Final = ("Title", "OwnerId")
+_CHANGED: Final = "LastModifiedDate"  # of a note, which has no other
+_LINK: Final = "ContentDocumentLink"
 _DRAFT: Final = "5"  # of EmailMessage.Status
 _SENDER: Final = "FromAddress"  # of EmailMessageRelation.RelationType
 
@@ -95,20 +97,21 @@ class _Walked:
     fields: tuple[str, ...]
     tell: Callable[[Objects, Sequence[Row], datetime | None], list[Act]]
     column: str = MODIFIED
+    optional: bool = False  # whether there are orgs without the object
 
 
 def acts(objects: Objects, cursor: str | None) -> ActPage:
     """One page of one walk; they take turns until none has more."""
     name, states = _TURNS.load(cursor)
     walked = _WALKS[name]
-    if not objects.there(walked.entity) and walked.entity != _MAILS:
+    if not objects.there(walked.entity) and not walked.optional:
         raise NeedsHuman(f"salesforce: the user cannot see {walked.entity}: allow it in its profile")
     if not objects.there(walked.entity) or (name == _BEGUN and _EVENTS not in states):
         cursor, more = _TURNS.dump(name, states, more=False)
         return ActPage((), cursor, more=more)
     state = states.get(name, states[_EVENTS] if name == _BEGUN else walk.Poll(_FIRST))
     entity, where, order = walk.query(state, (walked.entity,), walked.column)
-    names = [*_ALWAYS, *objects.has(entity, walked.fields)]
+    names = ["Id", *objects.has(entity, (walked.column, "CreatedDate", *walked.fields))]
     said, full, now = objects.page(entity, names, f"IsDeleted = false AND {where}", order, removed=True)
     rows = [_row(r, walked.column) for r in said]
     if name == _BEGUN:
@@ -210,6 +213,23 @@ def _mail(row: Row, related: Sequence[Mapping[str, Any]]) -> list[Act]:
     return acts
 
 
+def _noted(objects: Objects, rows: Sequence[Row], _now: datetime | None) -> list[Act]:
+    notes = {r.record.id: r.record.fields for r in rows}
+    who: set[tuple[str, str]] = set()
+    if notes and objects.there(_LINK):
+        of = "ContentDocumentId"  # without a condition on it Salesforce answers no query of links
+        for one in objects.of(_LINK, [of, "LinkedEntityId"], of, list(notes)):
+            note, linked = _id(one.get(of)), _id(one.get("LinkedEntityId"))
+            if note is not None and note in notes and linked is not None and entity_of(linked) is not None:
+                who.add((note, linked))
+    found = []
+    for note, who_id in sorted(who):
+        said = {**notes[note], "Subject": notes[note].get("Title")}
+        person = _Person(who_id, f"ContentNote:{note}:{who_id}")
+        found.append(_act(said, person, Doing.NOTE, _day(said), None, None))
+    return found
+
+
 _OURS: Final = "005"  # a user
 _DEAL: Final = "006"  # an opportunity
 
@@ -275,13 +295,14 @@ def _id(value: object) -> str | None:
     return full_id(value) if isinstance(value, str) else None
 
 
-_EVENTS, _BEGUN, _MAILS = "Event", "Begun", "EmailMessage"
+_EVENTS, _BEGUN, _MAILS, _NOTES = "Event", "Begun", "EmailMessage", "ContentNote"
 _FIRST: Final = walk.first(None)
 _WALKS: Final[Mapping[str, _Walked]] = {
     "Task": _Walked("Task", _TASK, _tasks),
     _EVENTS: _Walked("Event", _EVENT, _events),
     _BEGUN: _Walked("Event", _EVENT, _events, "StartDateTime"),  # after the events, whose beginning it takes over
-    _MAILS: _Walked(_MAILS, _MAIL, _sent),
+    _MAILS: _Walked(_MAILS, _MAIL, _sent, optional=True),
+    _NOTES: _Walked(_NOTES, _NOTE, _noted, _CHANGED, optional=True),
 }
 _TURNS: Final = Turns("salesforce", _WALKS, walk.Poll)
 

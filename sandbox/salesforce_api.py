@@ -140,6 +140,9 @@ class Api:
             if name not in known:
                 says = f"No such column '{name}' on entity '{asked.entity}'."
                 return error(400, "INVALID_FIELD", says)
+        if asked.entity == "ContentDocumentLink" and not {"ContentDocumentId", "LinkedEntityId"} & set(asked.used):
+            says = "Implementation restriction: ContentDocumentLink requires a filter by a single Id"
+            return error(400, "MALFORMED_QUERY", says)
         rows = self._matching(asked, removed=removed)
         if not asked.names:
             return Reply(200, {"totalSize": len(rows), "done": True, "records": []})

@@ -23,6 +23,8 @@ PREFIXES = {
     "EventRelation": "0RE",
     "EmailMessageRelation": "0MR",
     "TaskStatus": "01J",
+    "ContentNote": "069",
+    "ContentDocumentLink": "06A",
 }
 SALUTATIONS = ("Mr.", "Ms.", "Mrs.", "Dr.", "Prof.")
 SOURCES = ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other")
@@ -183,6 +185,8 @@ OBJECTS: dict[str, dict[str, dict[str, Any]]] = {
         RelatedToId=_ref(),
         IsBounced=_flag(),
     ),
+    "ContentNote": {n: a for n, a in _other(Title=_text(255), OwnerId=_ref()).items() if n != "SystemModstamp"},
+    "ContentDocumentLink": _other(ContentDocumentId=_ref(), LinkedEntityId=_ref(), ShareType=_text(40)),
     "EmailMessageRelation": _other(
         EmailMessageId=_ref(), RelationId=_ref(), RelationType=_text(40, type="picklist"), RelationAddress=_text(255)
     ),

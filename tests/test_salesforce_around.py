@@ -431,9 +431,23 @@ def test_what_a_mail_is(
     assert all(a.by is not None for a in found) or "Incoming" in fields
 
 
+def test_a_note_of_theirs_is_told(api: FakeSalesforce, it: Salesforce) -> None:
+    """To whom it is linked; what is linked to a company only is about nobody."""
+    ada, leo = api.add(Email="ada@one.example"), api.add("Lead", Email="leo@one.example")
+    one, two = (api.add("ContentNote", Title=title) for title in ("Wants a price", "Of the company"))
+    for to, who in ((one, ada), (one, leo), (two, account(api))):
+        api.add("ContentDocumentLink", ContentDocumentId=to, LinkedEntityId=who, ShareType="V")
+    found, _ = told(it)
+    assert {i: (a.who.value, a.kind, a.at) for i, a in found.items()} == {
+        f"ContentNote:{one}:{who}": (who, Doing.NOTE, NOW) for who in (ada, leo)
+    }
+    assert {a.detail["title"] for a in found.values()} == {"Wants a price"}
+
+
 def test_an_org_without_the_newer_objects(api: FakeSalesforce, it: Salesforce) -> None:
     """Mails by their tasks, events without invited people, tasks with one person."""
-    api.org.absent |= {"EmailMessage", "EmailMessageRelation", "TaskRelation", "EventRelation"}
+    newer = {"EmailMessage", "EmailMessageRelation", "TaskRelation", "EventRelation", "ContentNote"}
+    api.org.absent |= newer
     ada = api.add(Email="ada@one.example")
     task = api.add("Task", TaskSubtype="Email", WhoId=ada, **CLOSED)
     event = api.add("Event", WhoId=ada, StartDateTime="2026-02-03T04:05:06.000+0000")
@@ -455,7 +469,7 @@ def test_what_the_org_has_is_asked_for_with_each_whole_walk(api: FakeSalesforce,
 
 
 def test_what_a_poll_over_nothing_costs(api: FakeSalesforce, it: Salesforce) -> None:
-    """As docs/vendors/salesforce.md counts it: people 4, companies 3, deals 3, activities 4."""
+    """As docs/vendors/salesforce.md counts it: people 4, companies 3, deals 3, activities 5."""
     api.add(Email="ada@one.example", AccountId=account(api))
     deal(api)
     told_, cursors = told(it)[1], {kind: walk(it, kind)[2] for kind in (Kind.CONTACT, C, D)}
@@ -468,7 +482,7 @@ def test_what_a_poll_over_nothing_costs(api: FakeSalesforce, it: Salesforce) -> 
         before = len(api.calls)
         again()
         costs.append(len(api.calls) - before)
-    assert costs == [4, 3, 3]
+    assert costs == [5, 3, 3]
 
 
 def test_a_task_with_several_people_is_an_act_of_each(api: FakeSalesforce, it: Salesforce) -> None:

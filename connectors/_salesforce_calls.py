@@ -7,14 +7,18 @@ Guide": query, queryAll, sObject collections, getDeleted, status codes; "SOQL an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 import httpx
 
 from connectors._http import Http
+from connectors._salesforce_walk import ORDER
 from connectors._salesforce_wire import (
     CONTACT,
     EMAIL,
@@ -60,11 +64,15 @@ class Found:
 class Records:
     """The people of one org: contacts and leads."""
 
+    entities = ENTITIES
+    order = ORDER
+
     def __init__(self, http: Http, *, version: str, fields: Iterable[str], page: int = PAGE) -> None:
         """See the module.  ``version``: such as 67.0."""
         self._http = http
         self._data = f"/services/data/v{version}"
         self._size = page
+        self.employed: Callable[[], bool] = lambda: False  # whether a contact's account is all that it belongs to
         self.fields = tuple(dict.fromkeys([EMAIL, *fields]))
 
     def send(
@@ -96,6 +104,10 @@ class Records:
         """The JSON that a GET answers."""
         return self._http.json(self.send("GET", path, params=params))
 
+    def body(self, response: httpx.Response) -> Any:
+        """The JSON of an answer."""
+        return self._http.json(response)
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def query(
@@ -111,19 +123,37 @@ class Records:
         """One page.  ``removed``: with the rows in the recycle bin.  ``more``: further fields."""
         size = self._size if size is None else size
         names = tuple(dict.fromkeys([*self.fields, *more]))
+        employer = entity == CONTACT and self.employed()
+        what = columns(entity, names, employer=employer)
+        said, full, at = self.select(entity, what, where, order, size=size, removed=removed, exact=False)
+        return Found(tuple(row(entity, r, names, employer=employer) for r in said), full, at)
+
+    def select(
+        self,
+        entity: str,
+        what: Iterable[str],
+        where: str,
+        order: str,
+        *,
+        size: int,
+        removed: bool = False,
+        exact: bool = True,
+    ) -> tuple[list[Mapping[str, Any]], bool, datetime | None]:
+        """One page of any object: its rows as they are said, whether there may be more, the server's clock.
+
+        ``exact``: fractions are Decimals.
+        """
         condition = f" WHERE {where}" if where else ""
-        what = ",".join(columns(entity, names))
         # Names are checked against a pattern, values are quoted by ``_salesforce_wire``.
-        soql = f"SELECT {what} FROM {entity}{condition} ORDER BY {order} LIMIT {size}"  # noqa: S608
-        response, body = self._queried(entity, soql, removed=removed)
+        soql = f"SELECT {','.join(what)} FROM {entity}{condition} ORDER BY {order} LIMIT {size}"  # noqa: S608
+        response, body = self._queried(entity, soql, removed=removed, exact=exact)
         said = body.get("records")
         if not isinstance(said, list) or not all(isinstance(r, Mapping) for r in said):
             raise TryLater("salesforce: the answer to a query has no rows")
-        rows = tuple(row(entity, r, names) for r in said)
-        full = body.get("done") is not True or len(rows) >= size
-        if full and not rows:
+        full = body.get("done") is not True or len(said) >= size
+        if full and not said:
             raise TryLater("salesforce: a page without rows that is not the last one")
-        return Found(rows, full, clock(response))
+        return said, full, clock(response)
 
     def count(self, entity: str, where: str = "") -> int | None:
         """How many there are."""
@@ -138,32 +168,16 @@ class Records:
 
     def resolve(self, ids: Iterable[str], *, more: Iterable[str] = ()) -> tuple[list[Record], set[str]]:
         """The records, each with the ids that lead to it, and the ids whose way ends at a removed row."""
-        asked = list(dict.fromkeys(i for i in map(full_id, ids) if i is not None))
-        known = self.rows(asked, more=more)
-        for _ in range(_HOPS):
-            onward = {r.into for r in known.values() if r.into is not None} - known.keys()
-            if not onward:
-                break
-            found = self.rows(sorted(onward), more=more)
-            known |= found
-            if not found:
-                break
-        ends: dict[str, list[str]] = {}
-        removed: set[str] = set()
-        for first in asked:
-            path = [first]
-            while path[-1] in known and (into := known[path[-1]].into) is not None and into not in path:
-                path.append(into)
-            last = known.get(path[-1])
-            if last is not None and not last.away:
-                ends.setdefault(path[-1], []).extend(path[:-1])
-            elif last is not None and last.deleted:
-                removed.add(first)
-        records = []
-        for id_, before in ends.items():
-            former = tuple(dict.fromkeys(before))
-            records.append(dataclasses.replace(known[id_].record, former_ids=former))
+        records, removed = followed(ids, partial(self.rows, more=more))
         return self.led(records), removed
+
+    def about(self, _entity: str, rows: Sequence[Row]) -> Sequence[Row]:
+        """The people whom changed rows are about: they are those."""
+        return rows
+
+    def first(self, records: Sequence[Record]) -> list[Record]:
+        """The people of the first walk: no lead that became one of them is known to anybody yet."""
+        return list(records)
 
     def led(self, records: Sequence[Record]) -> list[Record]:
         """The records, the contacts among them with the leads that became them.
@@ -186,7 +200,7 @@ class Records:
         found: dict[str, Row] = {}
         for entity in ENTITIES:
             own = [i for i in ids if entity_of(i) == entity]
-            for part in _portions(own, BATCH):
+            for part in portions(own, BATCH):
                 found |= {r.record.id: r for r in self._all(entity, f"Id IN {listed(part)}", more, removed=True)}
         return {i: r for i, r in found.items() if i in set(ids)}
 
@@ -195,7 +209,7 @@ class Records:
         wanted = list(dict.fromkeys(a for a in map(fold, values) if a))
         found: dict[str, Record] = {}
         for entity in ENTITIES:
-            for part in _portions(wanted, BATCH):
+            for part in portions(wanted, BATCH):
                 where = f"{EMAIL} IN {listed(part)}"
                 where += " AND IsConverted = false" if entity == LEAD else ""
                 rows = self._all(entity, where, more)
@@ -205,7 +219,7 @@ class Records:
     def converted_into(self, contacts: Sequence[str]) -> list[tuple[str, str]]:
         """The leads that were converted into these contacts: (lead, contact)."""
         found: list[tuple[str, str]] = []
-        for part in _portions(list(contacts), BATCH):
+        for part in portions(list(contacts), BATCH):
             rows = self._all(LEAD, f"ConvertedContactId IN {listed(part)}")
             found += [(r.record.id, r.into) for r in rows if r.into is not None]
         return found
@@ -239,7 +253,9 @@ class Records:
                 return
             here = f"{where} AND Id > {quoted(found.rows[-1].record.id)}"
 
-    def _queried(self, entity: str, soql: str, *, removed: bool) -> tuple[httpx.Response, Mapping[str, Any]]:
+    def _queried(
+        self, entity: str, soql: str, *, removed: bool, exact: bool = False
+    ) -> tuple[httpx.Response, Mapping[str, Any]]:
         response = self.send("GET", "/queryAll" if removed else "/query", params={"q": soql}, take={400})
         if response.status_code == 400:
             code, message = codes(response)
@@ -251,6 +267,8 @@ class Records:
                 )
             raise Refused(f"salesforce: 400, {code}, to a query of {entity}", code="query")
         body = self._http.json(response)
+        if exact:
+            body = json.loads(response.content, parse_float=Decimal)
         if not isinstance(body, Mapping):
             raise TryLater("salesforce: the answer to a query is no object")
         return response, body
@@ -283,7 +301,35 @@ class Records:
         return results
 
 
-def _portions(values: Sequence[str], most: int) -> Iterator[list[str]]:
+def followed(ids: Iterable[str], rows: Callable[[Sequence[str]], dict[str, Row]]) -> tuple[list[Record], set[str]]:
+    """The records that these ids lead to, each with the ids that do, and the ids whose way ends at a removed row."""
+    asked = list(dict.fromkeys(i for i in map(full_id, ids) if i is not None))
+    known = rows(asked)
+    for _ in range(_HOPS):
+        onward = {r.into for r in known.values() if r.into is not None} - known.keys()
+        if not onward:
+            break
+        found = rows(sorted(onward))
+        known |= found
+        if not found:
+            break
+    ends: dict[str, list[str]] = {}
+    removed: set[str] = set()
+    for first in asked:
+        path = [first]
+        while path[-1] in known and (into := known[path[-1]].into) is not None and into not in path:
+            path.append(into)
+        last = known.get(path[-1])
+        if last is not None and not last.away:
+            ends.setdefault(path[-1], []).extend(path[:-1])
+        elif last is not None and last.deleted:
+            removed.add(first)
+    return [
+        dataclasses.replace(known[id_].record, former_ids=tuple(dict.fromkeys(before))) for id_, before in ends.items()
+    ], removed
+
+
+def portions(values: Sequence[str], most: int) -> Iterator[list[str]]:
     part: list[str] = []
     room = _ROOM
     for value in values:

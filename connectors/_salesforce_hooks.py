@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from connectors._salesforce_wire import CONTACT, ENTITIES, FLAGS, LEAD, MODIFIED, entity_of, full_id, time
+from connectors._salesforce_wire import CONTACT, FLAGS, KINDS, LEAD, MODIFIED, full_id, time
 from connectors._signing import require, same
 from connectors.contract import Action, Answer, Delivery, Event, Kind, Ref, Unreadable, Untrusted
 
@@ -24,6 +24,8 @@ PARAMETER: Final = "secret"  # query parameter of the endpoint URL, our choice
 _SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
 _OUTBOUND: Final = "http://soap.sforce.com/2005/09/outbound"
 _XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
+
+_OTHERS: Final = {"Account": Kind.COMPANY, "Opportunity": Kind.DEAL}
 
 ACK: Final = Answer(
     200,
@@ -61,7 +63,7 @@ def events(body: bytes, org: str) -> tuple[Event, ...]:
     notifications = message.findall(f"{{{_OUTBOUND}}}Notification")
     made = [_event(one, org) for one in notifications]
     found = tuple(event for event in made if event is not None)
-    if not notifications or (not found and any(_type(one) in ENTITIES for one in notifications)):
+    if not notifications or (not found and any(_type(one) in KINDS.values() for one in notifications)):
         raise Unreadable(f"salesforce: none of {len(notifications)} notifications names a record")
     return found
 
@@ -69,24 +71,29 @@ def events(body: bytes, org: str) -> tuple[Event, ...]:
 def _event(notification: Element, org: str) -> Event | None:
     entity = _type(notification)
     own, about = full_id(_text(notification, "Id")), notification.find(f"{{{_OUTBOUND}}}sObject")
-    if entity not in ENTITIES or about is None or own is None:
+    if entity not in KINDS.values() or about is None or own is None:
         return None
     fields = {_local(child.tag): _value(child) for child in about}
     id_ = full_id(fields.get("Id", ""))
-    if id_ is None or entity_of(id_) != entity:
+    if id_ is None or KINDS.get(id_[:3]) != entity:
         return None
     action = Action.CHANGED
     losers: tuple[str, ...] = ()
     contact = full_id(fields.get("ConvertedContactId", ""))
     ref = id_
-    if entity == LEAD and fields.get("IsConverted") == "true" and contact is not None and entity_of(contact) == CONTACT:
+    if (
+        entity == LEAD
+        and fields.get("IsConverted") == "true"
+        and contact is not None
+        and KINDS.get(contact[:3]) == CONTACT
+    ):
         action, ref, losers = Action.MERGED, contact, (id_,)
     elif fields.get("IsDeleted") == "true":
         action = Action.DELETED
     dedupe = hashlib.sha256(f"{org}:{own}".encode()).hexdigest()
-    return Event(
-        Kind.CONTACT, action, Ref(ref), dedupe, time(fields.get(MODIFIED)), losers=losers, urgent=_objects(fields)
-    )
+    kind = _OTHERS.get(entity, Kind.CONTACT)
+    urgent = kind is Kind.CONTACT and _objects(fields)
+    return Event(kind, action, Ref(ref), dedupe, time(fields.get(MODIFIED)), losers=losers, urgent=urgent)
 
 
 def _objects(fields: Mapping[str, str]) -> bool:

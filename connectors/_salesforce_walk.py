@@ -50,9 +50,9 @@ _CURSOR: Final = Cursor("salesforce", Listing, Poll, lambda state: state.entity 
 load, dump = _CURSOR.load, _CURSOR.dump
 
 
-def listing(state: Listing) -> tuple[str, str, str]:
+def listing(state: Listing, entities: Sequence[str] = ENTITIES) -> tuple[str, str, str]:
     """Object, condition and order of the next page of the first walk.  Converted leads are contacts by now."""
-    entity = ENTITIES[state.entity]
+    entity = entities[min(state.entity, len(entities) - 1)]
     parts = [live(entity), f"Id > {quoted(state.after)}" if state.after is not None else ""]
     return entity, " AND ".join(p for p in parts if p), "Id"
 
@@ -62,11 +62,13 @@ def live(entity: str) -> str:
     return "IsConverted = false" if entity == LEAD else ""
 
 
-def listed(state: Listing, page: Sequence[Row], *, full: bool) -> tuple[Listing | Poll, bool]:
+def listed(
+    state: Listing, page: Sequence[Row], *, full: bool, entities: Sequence[str] = ENTITIES
+) -> tuple[Listing | Poll, bool]:
     """Where to go on after this page, and whether the walk goes on."""
     if full:
         return replace(state, after=page[-1].record.id), True
-    if state.entity + 1 < len(ENTITIES):
+    if state.entity + 1 < len(entities):
         return replace(state, entity=state.entity + 1, after=None), True
     return Poll(state.since), False
 
@@ -77,16 +79,18 @@ def window(state: Poll) -> datetime:
     return since - OVERLAP if since is not None and state.since != _FIRST else datetime.fromtimestamp(0, UTC)
 
 
-def query(state: Poll) -> tuple[str, str, str]:
-    """Object, condition and order of the next page."""
+def query(state: Poll, order: Sequence[str] = ORDER, column: str = MODIFIED) -> tuple[str, str, str]:
+    """Object, condition and order of the next page.  ``column``: the time that is walked by."""
     start = state.start if state.start is not None else stamp(window(state))
-    where = f"{MODIFIED} >= {start}"
+    where = f"{column} >= {start}"
     if state.after is not None:
-        where += f" AND ({MODIFIED} > {start} OR Id > {quoted(state.after)})"
-    return ORDER[state.entity], where, f"{MODIFIED}, Id"
+        where += f" AND ({column} > {start} OR Id > {quoted(state.after)})"
+    return order[min(state.entity, len(order) - 1)], where, f"{column}, Id"
 
 
-def polled(state: Poll, page: Sequence[Row], *, full: bool, now: datetime | None) -> tuple[Poll, bool]:
+def polled(
+    state: Poll, page: Sequence[Row], *, full: bool, now: datetime | None, order: Sequence[str] = ORDER
+) -> tuple[Poll, bool]:
     """Where to go on after this page, and whether this poll goes on."""
     began = state.began if state.began is not None or now is None else stamp(now)
     if full:
@@ -94,7 +98,7 @@ def polled(state: Poll, page: Sequence[Row], *, full: bool, now: datetime | None
         if at is None:
             raise TryLater(f"salesforce: a row without {MODIFIED}")
         return replace(state, start=stamp(at), after=page[-1].record.id, began=began), True
-    if state.entity + 1 < len(ORDER):
+    if state.entity + 1 < len(order):
         return Poll(state.since, state.entity + 1, began=began), True
     # The server's clock; without it the next poll reads the same again.
     return Poll(max(state.since, began) if began is not None else state.since), False

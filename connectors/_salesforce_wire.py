@@ -17,7 +17,7 @@ from typing import Any, Final
 import httpx
 import orjson
 
-from connectors.contract import Kind, Property, Record, Refused, Schema, TryLater
+from connectors.contract import Kind, Property, Record, Refused, Schema, Tie, TryLater
 
 CONTACT: Final = "Contact"
 LEAD: Final = "Lead"
@@ -29,7 +29,10 @@ FLAGS: Final = (OPT_OUT, "HasOptedOutOfFax", "DoNotCall")
 COMPANY: Final = "Company"  # of a lead a text, of a contact the name of its account
 UNSAID: Final = "[not provided]"  # what Salesforce itself writes where a lead has no company, "Web-to-Lead"
 
-_PREFIXES: Final = {"003": CONTACT, "00Q": LEAD}  # key prefixes, "Object Reference"
+EMPLOYER: Final = "AccountId"
+
+KINDS: Final = {"003": CONTACT, "00Q": LEAD, "001": "Account", "006": "Opportunity"}
+"""Objects by the first characters of their ids, "Object Reference"."""
 _ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 _ADDRESS: Final = ("Street", "City", "State", "PostalCode", "Country", "StateCode", "CountryCode")
@@ -57,6 +60,7 @@ _OWN: Final = {  # what every query asks for beside the fields
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{1,60}")
 _COLUMN: Final = re.compile(r"No such column '(\w{1,80})'")
 NAME: Final = re.compile(r"(?:(?:Contact|Lead)\.)?[A-Za-z]\w{0,79}")
+OBJECT_NAME: Final = re.compile(r"[A-Za-z]\w{0,79}(?:\.[A-Za-z]\w{0,79}){0,2}")  # also over relations
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,8 @@ def full_id(text: str) -> str | None:
 
 def entity_of(id_: str | None) -> str | None:
     """Whose id this is; None for neither a contact's nor a lead's."""
-    return _PREFIXES.get(id_[:3]) if id_ is not None and full_id(id_) is not None else None
+    found = KINDS.get(id_[:3]) if id_ is not None and full_id(id_) is not None else None
+    return found if found in ENTITIES else None
 
 
 def theirs(entity: str, name: str) -> str | None:
@@ -102,16 +107,15 @@ def ours(entity: str, name: str) -> str:
     return next((own for own, other in _NAMES[entity].items() if other == name), name)
 
 
-def columns(entity: str, names: Iterable[str]) -> list[str]:
+def columns(entity: str, names: Iterable[str], *, employer: bool = False) -> list[str]:
     """What a query selects for these fields."""
-    return list(dict.fromkeys([*_OWN[entity], *(t for n in names if (t := theirs(entity, n)) is not None)]))
+    own = [*_OWN[entity], *([EMPLOYER] if employer and entity == CONTACT else [])]
+    return list(dict.fromkeys([*own, *(t for n in names if (t := theirs(entity, n)) is not None)]))
 
 
-def row(entity: str, said: Mapping[str, Any], names: Iterable[str]) -> Row:
-    """One row of a query.  TryLater for a row without an id."""
-    id_ = full_id(said["Id"]) if isinstance(said.get("Id"), str) else None
-    if id_ is None:
-        raise TryLater("salesforce: a row without an id")
+def row(entity: str, said: Mapping[str, Any], names: Iterable[str], *, employer: bool = False) -> Row:
+    """One row of a query.  ``employer``: its account is the only company of a contact.  TryLater without an id."""
+    id_ = id_of(said)
     fields: dict[str, Any] = {}
     for name in dict.fromkeys([EMAIL, *names]):
         column = theirs(entity, name)
@@ -127,8 +131,21 @@ def row(entity: str, said: Mapping[str, Any], names: Iterable[str]) -> Row:
     master, contact = said.get("MasterRecordId"), said.get("ConvertedContactId")
     deleted, converted = said.get("IsDeleted") is True, said.get("IsConverted") is True
     into = master if deleted else contact if converted else None
-    record = Record(Kind.CONTACT, id_, fields, time(said.get(MODIFIED)))
+    ties: dict[Kind, tuple[Tie, ...]] = {}
+    if employer and entity == CONTACT and EMPLOYER in said:
+        account = said[EMPLOYER]
+        own = full_id(account) if isinstance(account, str) else None
+        ties[Kind.COMPANY] = () if own is None else (Tie(own, main=True),)
+    record = Record(Kind.CONTACT, id_, fields, time(said.get(MODIFIED)), ties=ties)
     return Row(record, deleted, converted, full_id(into) if isinstance(into, str) else None)
+
+
+def id_of(said: Mapping[str, Any]) -> str:
+    """The id of a row.  TryLater for a row without one."""
+    id_ = full_id(said["Id"]) if isinstance(said.get("Id"), str) else None
+    if id_ is None:
+        raise TryLater("salesforce: a row without an id")
+    return id_
 
 
 # --- SOQL and times ---------------------------------------------------------------------------------------------------
@@ -245,12 +262,12 @@ def schema(described: Mapping[str, object]) -> Schema:
             if isinstance(one, Mapping) and isinstance(one.get("name"), str) and isinstance(one.get("type"), str):
                 shared = ours(entity, one["name"])
                 for name in (shared, f"{entity}.{one['name']}"):
-                    found.setdefault(name, _property(name, one))
+                    found.setdefault(name, property_of(name, one))
     found[COMPANY] = Property(COMPANY, "string", read_only=True)
     return Schema(Kind.CONTACT, found)
 
 
-def _property(name: str, about: Mapping[str, Any]) -> Property:
+def property_of(name: str, about: Mapping[str, Any]) -> Property:
     rows = about.get("picklistValues")
     active = [r for r in rows if isinstance(r, Mapping) and r.get("active") is not False] if rows else []
     options = tuple(str(r.get("value")) for r in active)

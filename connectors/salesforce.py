@@ -3,33 +3,37 @@ own words.  Out: events, records, receipts.
 
 Fields bear the names of Contact's; ``Company`` and what Lead calls otherwise: ``_salesforce_wire``.  A lead that was
 converted is answered by its contact, which names it among its former ids; so is a merged record.  The parts:
-deliveries in ``_salesforce_hooks``, endpoints in ``_salesforce_calls``, the walk in ``_salesforce_walk``, writing in
-``_salesforce_write``.  How to connect: docs/vendors/salesforce.md.
+deliveries in ``_salesforce_hooks``, endpoints in ``_salesforce_calls``, the walk in ``_salesforce_walk``, its pages in
+``_salesforce_pages``, writing in ``_salesforce_write``; accounts, opportunities and users in ``_salesforce_around``,
+activities and notes in ``_salesforce_acts``.  How to connect: docs/vendors/salesforce.md.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from connectors import _salesforce_acts as acts
+from connectors import _salesforce_around as around
 from connectors import _salesforce_hooks as hooks
-from connectors import _salesforce_walk as walk
 from connectors._http import Http
 from connectors._oauth_facts import OAuth
 from connectors._oauth_vendors import SALESFORCE_LOGIN, salesforce
 from connectors._salesforce_calls import BATCH, PAGE, Records
-from connectors._salesforce_wire import CONTACT, EMAIL, ENTITIES, NAME, Row, full_id, schema
+from connectors._salesforce_pages import page
+from connectors._salesforce_wire import CONTACT, EMAIL, ENTITIES, NAME, OBJECT_NAME, full_id, schema
 from connectors._salesforce_write import write
 from connectors._signing import secrets
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
     Kind,
     Limits,
+    Note,
     Order,
     Page,
     Rate,
@@ -66,7 +70,10 @@ class Salesforce(Connector):
     side = Side.CRM
     can: ClassVar[frozenset[Can]] = frozenset(
         # Not MERGE and HOOKS: only SOAP, Apex and the screens merge; outbound messages are made in Setup.
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE}
+        {
+            *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE),
+            *(Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE),
+        }
     )
     limits = _limits(_DAILY)
     hosts: ClassVar[frozenset[str]] = frozenset({"*.my.salesforce.com"})
@@ -82,6 +89,8 @@ class Salesforce(Connector):
         Setting("org_id", "Organization ID: Setup > Company Information; outbound messages of others are refused"),
         Setting("create_as", f"What new people become: {' or '.join(ENTITIES)}; default {CONTACT}", required=False),
         Setting("fields", "Fields to read, separated by commas; default: by the mapping", required=False),
+        Setting("company_fields", "Fields of accounts to read, with commas; default: by the mapping", required=False),
+        Setting("deal_fields", "Fields of opportunities to read, with commas; default: by the mapping", required=False),
         Setting("daily_calls", f"API calls that the org may make in 24 hours; default {_DAILY}", required=False),
         Setting("page_size", f"Rows of a page, 2 to {PAGE} (default)", required=False),
         Setting("version", f"API version; default {VERSION}", required=False),
@@ -101,13 +110,18 @@ class Salesforce(Connector):
         version = _given(settings, "version", VERSION)
         if re.fullmatch(r"[0-9]{2,3}\.0", version) is None:
             raise ValueError(f"salesforce: version {version!r} is not like {VERSION}")
-        names = [name for name in map(str.strip, settings.get("fields", "").split(",")) if name]
-        if odd := [name for name in names if NAME.fullmatch(name) is None]:
-            raise ValueError(f"salesforce: fields: {', '.join(odd)}: no name of a field")
+        names = _names(settings, "fields", NAME)
         self.limits_for(settings)
         size = _number(settings, "page_size", PAGE, 2, PAGE)
         self._records = Records(http, version=version, fields=names, page=size)
-        self._kinds = {Kind.CONTACT: self._records}
+        self._objects = around.Objects(self._records)
+        self._notes = acts.Notes(self._records, self._objects)
+        self._others = {
+            kind: around.Around(self._records, self._objects, kind, _names(settings, f"{kind}_fields", OBJECT_NAME))
+            for kind in around.ENTITIES
+        }
+        if self._others[Kind.COMPANY].fields:
+            self._records.employed = self._objects.employs
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
@@ -135,6 +149,11 @@ class Salesforce(Connector):
         """The fields to read."""
         return {"fields": ",".join(sorted(theirs))}
 
+    @classmethod
+    def from_objects(cls, theirs: Mapping[Kind, Collection[str]]) -> Mapping[str, str]:
+        """The fields of accounts and opportunities to read."""
+        return {f"{kind}_fields": ",".join(sorted(names)) for kind, names in theirs.items()}
+
     def receive(self, delivery: Delivery) -> Received:
         """The secret in the URL, the org, then an event per notification; without the Ack it comes again."""
         hooks.verify(delivery, self._secrets)
@@ -148,20 +167,22 @@ class Salesforce(Connector):
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
         """In queries by id.  A merged record or converted lead is answered by the one that it lives on in."""
-        return self._kinds[kind].read(ids)
+        return self._others[kind].read(ids) if kind in self._others else self._records.read(ids)
 
     def changed(self, kind: Kind, cursor: str | None) -> Page:
-        """First all people by id, then changes by time, removals and conversions among them."""
-        records = self._kinds[kind]
-        state = walk.Listing("") if cursor is None else walk.load(cursor)
-        return _listed(records, state) if isinstance(state, walk.Listing) else _polled(records, state)
+        """First all by id, then changes by time, removals, conversions and changed links among them."""
+        if kind is Kind.COLLEAGUE:
+            return around.users(self._objects, cursor)
+        if cursor is None and kind in self._others:
+            self._objects.forget()
+        return page(self._others.get(kind, self._records), cursor)
 
     def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
         """By ``email`` (case does not count) or ``id``.  Refused for another key."""
         if key in {"email", EMAIL}:
-            return self._kinds[kind].led(self._kinds[kind].by_email(values))
+            return self._records.led(self._records.by_email(values))
         if key == "id":
-            return self._kinds[kind].read(values)
+            return self.read(kind, values)
         raise Refused(f"salesforce: cannot find by {key!r}; can by email, id", code="key", field=key)
 
     def write(self, orders: Sequence[Order]) -> Sequence[Receipt]:
@@ -169,50 +190,26 @@ class Salesforce(Connector):
         return write(self._records, orders, create_as=self._create_as)
 
     def describe(self, kind: Kind) -> Schema:
-        """The fields of both objects that this user may see."""
-        records = self._kinds[kind]
-        return schema({entity: records.ask(f"/sobjects/{entity}/describe") for entity in ENTITIES})
+        """The fields that this user may see; of people those of both objects."""
+        if kind in self._others:
+            return self._others[kind].describe()
+        return schema({entity: self._records.ask(f"/sobjects/{entity}/describe") for entity in ENTITIES})
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """Tasks, calls, events and e-mails."""
+        return acts.acts(self._objects, cursor)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """As completed tasks of the person."""
+        return self._notes.write(notes)
 
 
-def _listed(records: Records, state: walk.Listing) -> Page:
-    """One page of the first walk."""
-    begins = state.entity == 0 and state.after is None
-    found = records.query(*walk.listing(state))
-    if begins:
-        counts = [records.count(entity, walk.live(entity)) for entity in ENTITIES]
-        total = None if None in counts else sum(n for n in counts if n is not None)
-        state = dataclasses.replace(state, since=walk.first(found.at), total=total)
-    following, more = walk.listed(state, found.rows, full=found.full)
-    rows = tuple(r.record for r in found.rows if not r.away)
-    return Page(rows, walk.dump(following), more=more, total=state.total)
-
-
-def _polled(records: Records, state: walk.Poll) -> Page:
-    """One page of a poll; with an object's last page comes what its delete feed names."""
-    found = records.query(*walk.query(state), removed=True)
-    following, more = walk.polled(state, found.rows, full=found.full, now=found.at)
-    removals: list[str] = []
-    if not found.full:
-        span = walk.feed(dataclasses.replace(state, began=following.began if more else following.since))
-        if span is not None:
-            removals = records.removals(walk.ORDER[state.entity], *span)
-    return _page(records, found.rows, removals, walk.dump(following), more=more)
-
-
-def _page(records: Records, rows: Iterable[Row], removals: Iterable[str], cursor: str, *, more: bool) -> Page:
-    """Who lives on elsewhere is followed; who is removed and does not is deleted."""
-    rows = tuple(rows)
-    away = list(dict.fromkeys([*(r.record.id for r in rows if r.away), *removals]))
-    followed, removed = records.resolve(away)
-    # What the feed names and no query shows any more has left the recycle bin.
-    known = removed | {former for r in followed for former in (r.id, *r.former_ids)}
-    unseen = [i for i in removals if i not in known]
-    shown = records.rows(unseen)
-    purged = {i for i in unseen if i not in shown}
-    moved = {r.id: r for r in followed if r.former_ids}
-    here = {r.record.id: r.record for r in rows if not r.away} | moved
-    deleted = tuple(i for i in away if i in removed or i in purged)
-    return Page(tuple(records.led(list(here.values()))), cursor, more=more, deleted=deleted)
+def _names(settings: Mapping[str, str], of: str, like: re.Pattern[str]) -> list[str]:
+    """Names of fields; ValueError for what can be none."""
+    names = [name for name in map(str.strip, settings.get(of, "").split(",")) if name]
+    if odd := [name for name in names if like.fullmatch(name) is None]:
+        raise ValueError(f"salesforce: {of}: {', '.join(odd)}: no name of a field")
+    return names
 
 
 def _number(settings: Mapping[str, str], name: str, otherwise: int, least: int, most: int) -> int:

@@ -1,7 +1,9 @@
-"""Salesforce as it behaves on the wire: contacts and leads of one org, SOQL, collections, tokens, outbound messages.
+"""Salesforce as it behaves on the wire: the people of one org and what stands around them, SOQL, collections, tokens,
+outbound messages.
 
-The endpoints are in ``salesforce_api``, rules and recycle bin in ``salesforce_org``, queries in ``salesforce_soql``,
-tokens in ``salesforce_login``.  Outbound messages: developer.salesforce.com, "Outbound Messaging".
+The endpoints are in ``salesforce_api``, rules and recycle bin in ``salesforce_org``, objects and their fields in
+``salesforce_fields``, queries in ``salesforce_soql``, tokens in ``salesforce_login``.  Outbound messages:
+developer.salesforce.com, "Outbound Messaging".
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.front import Json, header
 from sandbox.people import Person
 from sandbox.salesforce_api import Api, Reply, error
+from sandbox.salesforce_fields import ALL, FIELDS
 from sandbox.salesforce_login import Login
-from sandbox.salesforce_org import FIELDS, ORG, Org, SfError
+from sandbox.salesforce_org import ORG, Org, SfError
 from sandbox.webhooks import Happening, Policy, Target
 
 TOKEN = "00D5f000000ABCD!AQEAQSandboxSessionOpensNothingElse"  # noqa: S105 - opens nothing but this simulator
@@ -89,7 +92,7 @@ class SalesforceSim(Simulator):
 
     def is_read(self, _method: str, path: str, /) -> bool:
         """Tokens, and records that are read in collections."""
-        return path.startswith("/services/oauth2/") or path.rpartition("/composite/sobjects/")[2] in FIELDS
+        return path.startswith("/services/oauth2/") or path.rpartition("/composite/sobjects/")[2] in ALL
 
     def gate(self, scope: Scope, path: str, _in_flight: int, /) -> Response | None:
         """The token; the list of versions and the token endpoint are open."""
@@ -191,13 +194,13 @@ class SalesforceSim(Simulator):
         """What a person does in Salesforce.
 
         ``action``: ``update`` (default), ``create``, ``remove``, ``restore``, ``merge`` (``losers``), ``convert`` (of a
-        lead; ``into``: a contact).  ``entity``: ``Contact`` (default) or ``Lead``.  ``id``: whom.  ``fields``: as in a
-        PATCH.
+        lead; ``into``: a contact).  ``entity``: ``Contact`` (default), ``Lead``, ``Account`` and so on.  ``id``: whom.
+        ``fields``: as in a PATCH.
         """
         entity, action, fields = str(given.get("entity", "Contact")), given.get("action", "update"), given.get("fields")
         id_, body = str(given.get("id", "")), fields if isinstance(fields, Mapping) else {}
-        if entity not in FIELDS:
-            raise BadEdit(f"entity must be one of {', '.join(FIELDS)}")
+        if entity not in ALL:
+            raise BadEdit(f"entity must be one of {', '.join(ALL)}")
         try:
             match action:
                 case "create":

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 import orjson
 
-from sandbox.salesforce_org import FIELDS, Org, SfError, full_id, stamp
+from sandbox.salesforce_fields import ALL
+from sandbox.salesforce_org import Org, SfError, full_id, stamp
 from sandbox.salesforce_soql import Query, SoqlError, moment, parse
 
 BATCH = 2000  # rows of one answer to a query
@@ -81,17 +82,22 @@ class Api:
                 return self._query(query.get("q", ""), on, removed=which == "queryAll")
             case ["GET", "query", locator]:
                 return self._further(locator, on)
+            case ["GET", "connect", "organization"] if self.org.currency is not None:
+                several = "CurrencyIsoCode" not in self.org.hidden
+                return Reply(200, {"features": {"multiCurrency": several, "defaultCurrencyIsoCode": self.org.currency}})
             case ["GET", "limits"]:
                 return Reply(200, {"DailyApiRequests": {"Max": 15000, "Remaining": 14998}})
             case ["GET", "sobjects"]:
-                return Reply(200, {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": e} for e in FIELDS]})
+                return Reply(
+                    200, {"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": [{"name": e} for e in self._objects()]}
+                )
             case ["POST" | "PATCH", "composite", "sobjects"]:
                 return self._collection(body, on, new=method == "POST")
             case ["DELETE", "composite", "sobjects"]:
                 return self._removals(query)
-            case ["POST", "composite", "sobjects", entity] if entity in FIELDS and isinstance(body, Mapping):
+            case ["POST", "composite", "sobjects", entity] if entity in self._objects() and isinstance(body, Mapping):
                 return Reply(200, [self._picked(entity, i, body.get("fields", [])) for i in body.get("ids", [])])
-            case [_, "sobjects", entity, *rest] if entity in FIELDS:
+            case [_, "sobjects", entity, *rest] if entity in self._objects():
                 return self._object(method, entity, rest, query, body, on)
         return error(404, "NOT_FOUND", "The requested resource does not exist")
 
@@ -125,14 +131,18 @@ class Api:
     def _query(self, text: str, on: _Change, *, removed: bool) -> Reply:
         if len(quote(text)) > URI:
             return error(414, "URI_TOO_LONG", "URI Too Long")
-        asked = parse(text)
-        if asked.entity not in FIELDS:
+        asked = parse(text, datetime.fromtimestamp(self.org.now(), UTC))
+        if asked.entity not in self._objects():
             return error(400, "INVALID_TYPE", f"sObject type '{asked.entity}' is not supported.")
         known = {*self._names(asked.entity), *(["Account.Name"] if asked.entity == "Contact" else [])}
+        known |= {name for name in ALL[asked.entity] if "." in name}
         for name in (*asked.names, *asked.used):
             if name not in known:
                 says = f"No such column '{name}' on entity '{asked.entity}'."
                 return error(400, "INVALID_FIELD", says)
+        if asked.entity == "ContentDocumentLink" and not {"ContentDocumentId", "LinkedEntityId"} & set(asked.used):
+            says = "Implementation restriction: ContentDocumentLink requires a filter by a single Id"
+            return error(400, "MALFORMED_QUERY", says)
         rows = self._matching(asked, removed=removed)
         if not asked.names:
             return Reply(200, {"totalSize": len(rows), "done": True, "records": []})
@@ -218,7 +228,7 @@ class Api:
             )
         abouts = [r.get("attributes") for r in rows]
         kinds = [str(a.get("type")) if isinstance(a, Mapping) else "" for a in abouts]
-        if any(kind not in FIELDS for kind in kinds):
+        if any(kind not in self._objects() for kind in kinds):
             return error(400, "INVALID_TYPE", "attributes.type is missing or no object")
         if sum(n == 0 or kinds[n] != kinds[n - 1] for n in range(len(kinds))) > CHUNKS:
             return error(400, "INVALID_INPUT", f"no more than {CHUNKS} chunks")
@@ -228,7 +238,7 @@ class Api:
                 if name not in self._names(kind):
                     says = f"No such column '{name}' on sobject of type {kind}"
                     return error(400, "INVALID_FIELD", says)
-                if (FIELDS[kind][name]["type"] == "boolean") is not isinstance(value, bool):
+                if (ALL[kind][name]["type"] == "boolean") is not isinstance(value, bool):
                     return error(400, "JSON_PARSER_ERROR", f"Cannot deserialize the value of {name}")
         results = []
         for row, kind, fields in zip(rows, kinds, given, strict=True):
@@ -259,8 +269,11 @@ class Api:
 
     # --- showing ------------------------------------------------------------------------------------------------------
 
+    def _objects(self) -> list[str]:
+        return [entity for entity in ALL if entity not in self.org.absent]
+
     def _seen(self, entity: str) -> list[tuple[str, dict[str, Any]]]:
-        return [(n, about) for n, about in FIELDS[entity].items() if n not in self.org.hidden]
+        return [(n, about) for n, about in ALL[entity].items() if n not in self.org.hidden and "." not in n]
 
     def _names(self, entity: str) -> list[str]:
         return [name for name, _ in self._seen(entity)]
@@ -268,10 +281,11 @@ class Api:
     def _shown(self, entity: str, row: Mapping[str, Any], names: Iterable[str], on: _Change) -> dict[str, Any]:
         shown: dict[str, Any] = {"attributes": _attributes(entity, row["Id"], on.base)}
         for name in names:
-            if name == "Account.Name":
-                account = row.get("Account.Name")
-                about = _attributes("Account", str(row.get("AccountId")), on.base)
-                shown["Account"] = None if account is None else {"attributes": about, "Name": account}
+            relation, dot, field = name.partition(".")
+            if dot:
+                value = row.get(name)
+                about = _attributes(relation, str(row.get(f"{relation}Id")), on.base)
+                shown[relation] = None if value is None else {"attributes": about, field: value}
             else:
                 shown[name] = row.get(name)
         return shown

@@ -1,8 +1,9 @@
-"""Salesforce's contacts and leads: their rules, the recycle bin, merges, the conversion of leads.
+"""The records of a Salesforce org: their rules, the recycle bin, merges, the conversion of leads.
 
 In: records as sent.  Out: rows, or a refusal by its status code.  Texts that are empty are null; addresses are not
-unique; an opt-out belongs to its record.  Sources: developer.salesforce.com, "Object Reference" (Contact, Lead),
-"SOAP API Developer Guide" (StatusCode), "Apex Developer Guide" (merge, lead conversion).
+unique; an opt-out belongs to its record; a contact's own account is a relation, too.  Sources:
+developer.salesforce.com, "Object Reference" (Contact, Lead, AccountContactRelation, Task), "SOAP API Developer Guide"
+(StatusCode), "Apex Developer Guide" (merge, lead conversion).
 """
 
 from __future__ import annotations
@@ -12,73 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sandbox.salesforce_fields import ALL, FIELDS, PREFIXES, STAGES
 from sandbox.webhooks import Happening
 
-PREFIXES = {"Contact": "003", "Lead": "00Q"}
 ORG = "00D5f000000ABCDEA4"
-SALUTATIONS = ("Mr.", "Ms.", "Mrs.", "Dr.", "Prof.")
-SOURCES = ("Web", "Phone Inquiry", "Partner Referral", "Purchased List", "Other")
 
 _EMAIL = re.compile(r"[^\s@,;<>()]{1,64}@[^\s@,;<>()]+\.[A-Za-z]{2,}")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
-
-
-def _text(length: int, **more: Any) -> dict[str, Any]:
-    return {"type": "string", "length": length, "nillable": True, "updateable": True, **more}
-
-
-def _flag() -> dict[str, Any]:
-    return {"type": "boolean", "nillable": False, "updateable": True, "default": False}
-
-
-def _read(kind: str, default: Any = None) -> dict[str, Any]:
-    return {"type": kind, "nillable": True, "updateable": False, "default": default}
-
-
-def _address(prefix: str) -> dict[str, dict[str, Any]]:
-    lengths = {"Street": 255, "City": 40, "State": 80, "PostalCode": 20, "Country": 80}
-    return {f"{prefix}{part}": _text(length) for part, length in lengths.items()}
-
-
-_COMMON: dict[str, dict[str, Any]] = {
-    "Id": {**_read("id"), "nillable": False},
-    "IsDeleted": _read("boolean", default=False),
-    "MasterRecordId": _read("reference"),
-    "Salutation": _text(40, type="picklist", options=SALUTATIONS, restricted=True),
-    "FirstName": _text(40),
-    "LastName": _text(80, nillable=False),
-    "Email": _text(80, type="email"),
-    "Phone": _text(40, type="phone"),
-    "MobilePhone": _text(40, type="phone"),
-    "Title": _text(128),
-    "Description": _text(32_000, type="textarea"),
-    "LeadSource": _text(255, type="picklist", options=SOURCES),
-    "HasOptedOutOfEmail": _flag(),
-    "DoNotCall": _flag(),
-    "CreatedDate": _read("datetime"),
-    "LastModifiedDate": _read("datetime"),
-    "SystemModstamp": _read("datetime"),
-}
-FIELDS: dict[str, dict[str, dict[str, Any]]] = {
-    "Contact": {
-        **_COMMON,
-        **_address("Mailing"),
-        "AccountId": {"type": "reference", "nillable": True, "updateable": True},
-        "Department": _text(80),
-    },
-    "Lead": {
-        **_COMMON,
-        **_address(""),
-        "Title": _text(128),
-        "Company": _text(255, nillable=False),
-        "Website": _text(255, type="url"),
-        "Status": _text(255, type="picklist", options=("Open", "Working", "Closed"), default="Open", nillable=False),
-        "IsConverted": _read("boolean", default=False),
-        "ConvertedDate": _read("date"),
-        "ConvertedAccountId": _read("reference"),
-        "ConvertedContactId": _read("reference"),
-    },
-}
 
 
 class SfError(Exception):
@@ -111,20 +52,24 @@ class Org:
     ) -> None:
         """``now``: seconds since 1970.  ``duplicates``: the rule by name, ``off``, ``alert`` or ``block``."""
         self.now = now
-        self.now = now
         self._emit = emit
         self.duplicates = duplicates
-        self.hidden: set[str] = set()  # fields that field-level security hides from the user
+        # Fields that field-level security hides from the user, or that the org does not have.
+        self.hidden: set[str] = {"CurrencyIsoCode", "IsPersonAccount"}
+        self.absent: set[str] = set()  # objects that the org does not have
+        self.currency: str | None = "EUR"  # the only one
+        self.messages = set(FIELDS)  # objects whose changes send an outbound message
         self.locked: set[str] = set()  # ids that somebody else is writing just now
         self.clear()
 
     def clear(self) -> None:
         """Forget all."""
-        self.rows: dict[str, dict[str, dict[str, Any]]] = {entity: {} for entity in FIELDS}
-        self.accounts: dict[str, str] = {}
+        self.rows: dict[str, dict[str, dict[str, Any]]] = {entity: {} for entity in ALL}
         self.removals: list[tuple[str, str, float]] = []  # (entity, id, when): the delete log
         self._next = 1
         self._told = 1
+        for order, (name, closed) in enumerate((("Not Started", False), ("In Progress", False), ("Completed", True))):
+            self.create("TaskStatus", {"ApiName": name, "IsClosed": closed, "SortOrder": order}, "user", at=0)
 
     def all(self, entity: str, *, removed: bool = False) -> list[dict[str, Any]]:
         """All rows; those in the recycle bin too where asked."""
@@ -132,8 +77,9 @@ class Org:
 
     def show(self, entity: str, row: Mapping[str, Any]) -> dict[str, Any]:
         """With the name of a contact's account."""
-        account = self.accounts.get(str(row.get("AccountId")))
-        return {**row, "Account.Name": account} if entity == "Contact" else dict(row)
+        account = self.rows["Account"].get(str(row.get("AccountId")))
+        name = None if account is None else account["Name"]
+        return {**row, "Account.Name": name} if entity == "Contact" else dict(row)
 
     def find(self, entity: str, id_: str, *, removed: bool = False) -> dict[str, Any]:
         """A row by an id of 15 or 18 characters."""
@@ -159,9 +105,11 @@ class Org:
         id_ = full_id(f"{PREFIXES[entity]}5f00000{self._next:05d}")
         self._next += 1
         moment = stamp(self.now() if at is None else at)
-        blank = {name: about.get("default") for name, about in FIELDS[entity].items()}
+        blank = {name: about.get("default") for name, about in ALL[entity].items()}
         row = {**blank, **body, "Id": id_, "CreatedDate": moment, "LastModifiedDate": moment, "SystemModstamp": moment}
+        self._consistent(entity, row, moment)
         self.rows[entity][id_] = row
+        self._employ(entity, row, at)
         if at is None:
             self._tell(entity, id_, source)
         return row
@@ -179,6 +127,9 @@ class Org:
         self._rule(entity, {**row, **body}, save=save, but=row["Id"])
         row |= body
         self._moved(row)
+        self._consistent(entity, row, row["SystemModstamp"])
+        if "AccountId" in body:
+            self._employ(entity, row, None)
         self._tell(entity, row["Id"], source)
         return row
 
@@ -215,8 +166,7 @@ class Org:
         row = self.find("Lead", lead)
         if row["IsConverted"]:
             raise SfError("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
-        account = full_id(f"0015f00000{self._next:05d}")
-        self.accounts[account] = row["Company"]
+        account = str(self.create("Account", {"Name": row["Company"]}, source)["Id"])
         if into is None:
             own = ("Salutation", "FirstName", "LastName", "Email", "Phone", "MobilePhone", "Title", "LeadSource")
             body = {name: row[name] for name in own if row[name] is not None}
@@ -242,29 +192,62 @@ class Org:
 
     def _tell(self, entity: str, id_: str, source: str) -> None:
         """A message names the record; it holds the values of when it is sent."""
+        if entity not in self.messages:
+            return
         name = full_id(f"04l5f00000{self._told:05d}")
         self._told += 1
         self._emit([Happening(f"{entity}.saved", source, {"entity": entity, "id": id_, "notification": name})])
+
+    def _consistent(self, entity: str, row: dict[str, Any], moment: str) -> None:
+        """What follows from a stage, a status, a person."""
+        if entity == "Opportunity":
+            won = STAGES.get(row["StageName"])
+            row |= {"IsClosed": won is not None, "IsWon": won is True}
+        elif entity == "Task":
+            closed = row["Status"] == "Completed"
+            done = row["CompletedDateTime"]
+            row |= {"IsClosed": closed, "CompletedDateTime": (done if done else moment) if closed else None}
+            if row["WhoId"] is not None:
+                self.find(self.entity(row["WhoId"]), row["WhoId"])
+
+    def _employ(self, entity: str, row: Mapping[str, Any], at: float | None) -> None:
+        """A contact's account is its direct relation; one that was, is none any more."""
+        if entity != "Contact":
+            return
+        name = "AccountContactRelation"
+        own = [r for r in self.all(name) if r["ContactId"] == row["Id"]]
+        for one in own:
+            if one["IsDirect"] and one["AccountId"] != row["AccountId"]:
+                self.remove(name, one["Id"])
+        if row["AccountId"] is None:
+            return
+        here = next((r for r in own if r["AccountId"] == row["AccountId"]), None)
+        if here is None:
+            here = self.create(name, {"AccountId": row["AccountId"], "ContactId": row["Id"]}, "user", at=at)
+        here = self.rows[name][here["Id"]]
+        here |= {"IsDirect": True}
+        if at is None:
+            self._moved(here)
 
     def _checked(self, entity: str, given: Mapping[str, Any], *, new: bool) -> dict[str, Any]:
         """The values as they are kept.  Raises what breaks a rule."""
         body: dict[str, Any] = {}
         for name, value in given.items():
-            about = FIELDS[entity].get(name)
+            about = ALL[entity].get(name)
             if about is None or name in self.hidden:
                 says = f"No such column '{name}' on sobject of type {entity}"
                 raise SfError("INVALID_FIELD", says)
             if not about["updateable"]:
                 raise SfError("INVALID_FIELD_FOR_INSERT_UPDATE", f"Unable to create/update fields: {name}.", [name])
             body[name] = _kept(name, about, value)
-        for name, about in FIELDS[entity].items():
+        for name, about in ALL[entity].items():
             needed = not about["nillable"] and about["updateable"] and "default" not in about
             if needed and (new or name in body) and body.get(name) is None:
                 raise SfError("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{name}]", [name])
         return body
 
     def _rule(self, entity: str, body: Mapping[str, Any], *, save: bool, but: str = "") -> None:
-        if self.duplicates == "off" or (self.duplicates == "alert" and save):
+        if entity not in FIELDS or self.duplicates == "off" or (self.duplicates == "alert" and save):
             return
         name = (body.get("FirstName"), body.get("LastName"))
         for row in self.all(entity):
@@ -279,6 +262,10 @@ def _kept(name: str, about: Mapping[str, Any], value: Any) -> Any:
         return value
     if value is None or value == "":
         return None
+    if about["type"] in {"currency", "int"}:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise SfError("JSON_PARSER_ERROR", f"Cannot deserialize instance of {about['type']} from {name}")
+        return value
     if not isinstance(value, str):
         raise SfError("JSON_PARSER_ERROR", f"Cannot deserialize instance of string from {name}")
     if len(value) > about.get("length", 18):

@@ -1,7 +1,7 @@
 """The part of SOQL that clients of contacts and leads use.  In: a query's text.  Out: what it asks, as functions.
 
 ``SELECT`` fields or ``COUNT()``, ``FROM``, ``WHERE`` with ``AND``, ``OR``, brackets, comparisons and ``IN``,
-``ORDER BY``, ``LIMIT``.  Texts are compared without case, ids with it.
+``ORDER BY``, ``LIMIT``, and the days of ``= LAST_N_DAYS:n``.  Texts are compared without case, ids with it.
 
 Source: developer.salesforce.com, "SOQL and SOSL Reference".
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -19,7 +19,7 @@ Test = Callable[[Row], bool]
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:\\.|[^'\\])*')|(?P<time>\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d))|(?P<number>-?\d+(?:\.\d+)?)"
-    r"|(?P<word>[A-Za-z][\w.]*)|(?P<mark><=|>=|!=|[=<>(),]))"
+    r"|(?P<days>LAST_N_DAYS:\d+)|(?P<word>[A-Za-z][\w.]*)|(?P<mark><=|>=|!=|[=<>(),]))"
 )
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
@@ -40,13 +40,14 @@ class Query:
     limit: int | None
 
 
-def parse(text: str) -> Query:
-    """The query.  Raises SoqlError."""
-    return _Parser(text).query()
+def parse(text: str, now: datetime | None = None) -> Query:
+    """The query.  ``now``: what its days count from.  Raises SoqlError."""
+    return _Parser(text, datetime.now(UTC) if now is None else now).query()
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, now: datetime) -> None:
+        self._now = now
         self._tokens: list[tuple[str, str]] = []
         self._used: list[str] = []
         at = 0
@@ -119,7 +120,11 @@ class _Parser:
                 wanted.add(_key(self._value(), exact=exact))
             self._need(")")
             return lambda row: _key(row.get(name), exact=exact) in wanted
-        mark, value = self._take("mark"), self._value()
+        mark = self._take("mark")
+        if mark == "=" and self._at < len(self._tokens) and self._tokens[self._at][0] == "days":
+            since = self._now - timedelta(days=int(self._take("days").partition(":")[2]))
+            return lambda row: isinstance(own := row.get(name), str) and moment(own) >= since
+        value = self._value()
         return lambda row: _compare(row.get(name), mark, value, exact=exact)
 
     def _field(self) -> str:

@@ -460,7 +460,7 @@ def test_the_tests_bite(
     from connectors import _salesforce_calls as calls
 
     honest = calls.row
-    monkeypatch.setattr(calls, "row", lambda *given: spoil(honest(*given)))
+    monkeypatch.setattr(calls, "row", lambda *given, **said: spoil(honest(*given, **said)))
     more = {"purged": False} if name.startswith("test_removals") else {}
     with pytest.raises((AssertionError, ValueError)):
         globals()[name](api, it, **more)

@@ -126,8 +126,8 @@ def test_a_conversion_that_is_not_followed_is_caught(pair: Pair, monkeypatch: py
     """The saboteur: a connector that does not see what a lead became."""
     honest = calls.columns
 
-    def blind(entity: str, names: Any) -> list[str]:
-        return [c for c in honest(entity, names) if c != "ConvertedContactId"]
+    def blind(entity: str, names: Any, **said: Any) -> list[str]:
+        return [c for c in honest(entity, names, **said) if c != "ConvertedContactId"]
 
     monkeypatch.setattr(calls, "columns", blind)
     with pytest.raises((AssertionError, ValueError)):

@@ -122,6 +122,32 @@ def test_conditions(condition: str, hits: str) -> None:
     assert (asked.order, asked.limit) == ((("SystemModstamp", True), ("Id", False)), 7)
 
 
+def test_the_days_of_a_condition() -> None:
+    """Counted back from the clock that is given."""
+    asked = parse("SELECT Id FROM Task WHERE CreatedDate = LAST_N_DAYS:30", datetime(2026, 3, 31, tzinfo=UTC))
+    at = {day: {"CreatedDate": f"2026-03-{day}T00:00:00.000+0000"} for day in ("01", "02")}
+    assert [day for day, row in at.items() if asked.test(row)] == ["01", "02"]
+    assert not asked.test({"CreatedDate": "2026-02-28T00:00:00.000+0000"})
+    assert not asked.test({"CreatedDate": None})
+
+
+def test_a_contact_s_account_is_a_relation() -> None:
+    """Made with the account, replaced with it, gone with it; one that was there becomes the direct one."""
+    api = FakeSalesforce()
+    one, two = (api.add("Account", Name=name) for name in ("One", "Two"))
+    ada = api.add(Email="ada@one.example", AccountId=one)
+    api.add("AccountContactRelation", AccountId=two, ContactId=ada)
+
+    def relations() -> list[tuple[str, bool]]:
+        return [(r["AccountId"], r["IsDirect"]) for r in api.org.all("AccountContactRelation")]
+
+    assert relations() == [(one, True), (two, False)]
+    api.org.update("Contact", ada, {"AccountId": two}, "user")
+    assert relations() == [(two, True)]
+    api.org.update("Contact", ada, {"AccountId": None}, "user")
+    assert relations() == []
+
+
 @pytest.mark.parametrize(
     "text", ["", "SELECT", "SELECT Id FROM", "SELECT Id FROM A WHERE", "SELECT Id FROM A LIMIT x", "{"]
 )

@@ -13,12 +13,13 @@ import httpx
 import orjson
 
 from connectors._http import Http
-from connectors.contract import Action, Answer, Delivery, Event, Kind, Limits, Ref
+from connectors.contract import Act, Action, Answer, Delivery, Doing, Ending, Event, Kind, Limits, Ref
 from connectors.salesforce import Salesforce
 from sandbox.salesforce_api import Api, error
-from sandbox.salesforce_org import ORG, SALUTATIONS, Org, stamp
+from sandbox.salesforce_fields import FIELDS, SALUTATIONS
+from sandbox.salesforce_org import ORG, Org, stamp
 from sandbox.salesforce_soql import moment
-from tests.stage import Example, Seed
+from tests.stage import COLLEAGUE, COMPANY, Around, Example, Seed
 
 TOKEN = "00D5f000000ABCD!AQEAQExampleSession"
 SECRET = "9b1c2d3e4f5a6b7c8d9e"
@@ -48,13 +49,13 @@ class FakeSalesforce:
         self.ids = [self.add(at=s.modified, Email=s.email, FirstName=s.text, LastName=s.other) for s in seeds]
 
     def clock(self) -> datetime:
-        rows = [r for rows in self.org.rows.values() for r in rows.values()]
+        rows = [r for entity, rows in self.org.rows.items() if entity != "TaskStatus" for r in rows.values()]
         return max((moment(r["SystemModstamp"]) for r in rows), default=NOW) + timedelta(seconds=1)
 
     # --- what the suite asks ---
 
     def emails(self) -> Sequence[str]:
-        rows = [r for entity in self.org.rows for r in self.org.all(entity)]
+        rows = [r for entity in FIELDS for r in self.org.all(entity)]
         return [r["Email"] for r in rows if r["Email"] and not r.get("IsConverted")]
 
     def touch(self, id: str, at: datetime) -> None:  # noqa: A002 - as the suite's protocol names it
@@ -63,7 +64,9 @@ class FakeSalesforce:
     # --- the store ---
 
     def add(self, entity: str = "Contact", at: datetime = NOW, **fields: Any) -> str:
-        given = {"LastName": "Byron", **({"Company": "Example GmbH"} if entity == "Lead" else {}), **fields}
+        given = {**({"LastName": "Byron"} if entity in FIELDS else {}), **fields}
+        if entity == "Lead":
+            given.setdefault("Company", "Example GmbH")
         with self.lock:
             return str(self.org.create(entity, given, "user", save=True, at=at.timestamp())["Id"])
 
@@ -91,6 +94,67 @@ class FakeSalesforce:
 
 def refused(status: int, code: str, text: str) -> httpx.Response:
     return httpx.Response(status, json=error(status, code, text).body)
+
+
+# --- what stands around people ----------------------------------------------------------------------------------------
+
+_AT = "2026-02-03T04:05:06.000+0000"
+_MOMENT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+def around(vendor: FakeSalesforce) -> Around:
+    """An account, an opportunity, a user, and what was done."""
+    add, (one, two) = vendor.add, vendor.ids[:2]
+    account = add("Account", Name=COMPANY)
+    vendor.org.update("Contact", one, {"AccountId": account}, "user")
+    add("AccountContactRelation", AccountId=account, ContactId=two, Roles="Decision Maker")
+    add("Account", Name="Other")
+    deal = add("Opportunity", Name="Big", AccountId=account, StageName="Prospecting", CloseDate="2026-12-01")
+    add("OpportunityContactRole", OpportunityId=deal, ContactId=one, IsPrimary=True)
+    add("OpportunityContactRole", OpportunityId=deal, ContactId=two, Role="Evaluator")
+    add("User", Name="The portal", Email="portal@suite.example", UserType="CspLitePortal")
+    kim = add("User", Name="Kim Doe", Email=COLLEAGUE)
+
+    def did(entity: str, **fields: Any) -> str:
+        return add(entity, OwnerId=kim, **fields)
+
+    call = did("Task", Subject="Hello", TaskSubtype="Call", CallDisposition="No Answer", WhoId=one, **_CLOSED)
+    back = did("Task", TaskSubtype="Call", CallType="Inbound", WhoId=one, WhatId=deal, **_CLOSED)
+    task = did("Task", ActivityDate="2026-02-03", WhoId=one)
+    meeting = did("Event", Subject="Demo", StartDateTime=_AT, WhoId=one)
+    add("EventRelation", EventId=meeting, RelationId=two, Status="Accepted")
+    add("EventRelation", EventId=meeting, RelationId=kim)
+    did("Event", StartDateTime=_AT, WhoId=one, IsChild=True)  # the copy of somebody invited
+    shadow = did("Task", TaskSubtype="Email", WhoId=one, **_CLOSED)
+    mail = add("EmailMessage", Subject="Offer", MessageDate=_AT, ActivityId=shadow, RelatedToId=deal)
+    for who, how in ((kim, "FromAddress"), (one, "ToAddress")):
+        add("EmailMessageRelation", EmailMessageId=mail, RelationId=who, RelationType=how)
+    add("Task", Subject="Clicked (Tandem 0123456789abcdef)", WhoId=one, **_CLOSED)  # an entry of ours
+    by, ada, bea, at = Ref(kim), Ref(one), Ref(two), _MOMENT
+    hello, demo, offer = ({"title": title} for title in ("Hello", "Demo", "Offer"))
+    acts = (
+        Act(f"Task:{call}", ada, Doing.CALL, NOW, True, by, None, None, "phone", Ending.NO_ANSWER, None, hello),
+        Act(f"Task:{back}", ada, Doing.REPLY, NOW, True, by, channel="phone", outcome=Ending.HELD, deal=deal),
+        Act(f"Task:{task}", ada, Doing.TASK, at.replace(hour=0, minute=0, second=0), None, by, outcome=Ending.OPEN),
+        Act(f"Event:{meeting}", ada, Doing.MEETING, at, True, by, channel="meeting", detail=demo),
+        Act(f"Event:{meeting}:{two}", bea, Doing.MEETING, at, True, by, channel="meeting", detail=demo),
+        Act(f"EmailMessage:{mail}:{one}", ada, Doing.MAIL, at, None, by, None, None, "email", Ending.SENT, deal, offer),
+    )
+    return Around(
+        company=account,
+        deal=deal,
+        colleague=kim,
+        acts=acts,
+        later=lambda: f"Task:{add('Task', TaskSubtype='Call', WhoId=two, at=vendor.clock(), **_CLOSED)}",
+    )
+
+
+_CLOSED = {"Status": "Completed"}
+
+
+def notes(vendor: FakeSalesforce, id_: str) -> list[str]:
+    """The texts of somebody's completed tasks."""
+    return [str(r["Description"]) for r in vendor.org.all("Task") if r["WhoId"] == id_ and r["IsClosed"]]
 
 
 def connect(vendor: Callable[[httpx.Request], httpx.Response], **settings: str) -> Salesforce:
@@ -164,7 +228,7 @@ def _event(number: int, id_: str, *, urgent: bool) -> Event:
 
 
 SALESFORCE = Example(
-    settings={name: value for name, value in SETTINGS.items() if name != "fields"},
+    settings={**{name: value for name, value in SETTINGS.items() if name != "fields"}, "company_fields": "Name"},
     vendor=FakeSalesforce,
     email_field="Email",
     text_field="FirstName",
@@ -174,7 +238,7 @@ SALESFORCE = Example(
     body=BODY,
     # Ids of 18 characters, worked out by hand: of "AAAAA" all five are capitals (31 = "5"), of "00Q5f" the third ("E").
     events=(_event(1, ADA + "AA5", urgent=False), _event(2, BEA + "EA5", urgent=True)),
-    unknown=message(note(3, "0015f00000AAAAA", entity="Account")),
+    unknown=message(note(3, "5005f00000AAAAA", entity="Case")),
     other=message(note(4, ADA, "<sf:Email>ada@people.example</sf:Email>")),
     answer=Answer(200, ACK, "text/xml; charset=utf-8"),
     proof=("?secret",),
@@ -195,4 +259,7 @@ SALESFORCE = Example(
         )
     ],
     options={"Salutation": SALUTATIONS},
+    around=around,
+    company_name="Name",
+    notes=notes,
 )

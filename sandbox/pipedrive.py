@@ -1,7 +1,9 @@
-"""Pipedrive's API as it behaves on the wire: persons, their lists and search, fields, webhooks, merges.
+"""Pipedrive's API as it behaves on the wire: persons, their lists and search, fields, webhooks, merges, and what stands
+around persons.
 
 Answers below ``/api``.  What there is to know about single endpoints: ``pipedrive_api``; about persons:
-``pipedrive_store``; about webhooks: ``pipedrive_events``.  Sources: the vendor's OpenAPI documents of API v2 and v1;
+``pipedrive_store``; about organizations, deals, activities and notes: ``pipedrive_objects``; about webhooks:
+``pipedrive_events``.  Sources: the vendor's OpenAPI documents of API v2 and v1;
 its pages "Responses" and "Rate limiting".
 """
 
@@ -25,6 +27,7 @@ from sandbox.front import Json, header
 from sandbox.people import Person
 from sandbox.pipedrive_api import Api, cost
 from sandbox.pipedrive_events import ACTIONS, POLICY, encode
+from sandbox.pipedrive_objects import Objects
 from sandbox.pipedrive_store import People, PipedriveError
 from sandbox.webhooks import Target
 
@@ -65,7 +68,8 @@ class PipedriveSim(Simulator):
         self.token = token
         self.password = password
         self.people = People(self.clock, self.webhooks.emit, campaigns=campaigns, contact_sync=contact_sync)
-        self.api = Api(self.people, self.clock, lag=lag)
+        self.objects = Objects(self.people, self.clock, self.webhooks.emit)
+        self.api = Api(self.people, self.clock, objects=self.objects, lag=lag)
         self.api.targets = self.webhooks.targets
         self._rate = rate
         self._times: deque[float] = deque()
@@ -153,8 +157,9 @@ class PipedriveSim(Simulator):
         return Target("1000000", url, secret, events={f"person.{a}": True for a in ACTIONS})
 
     def clear(self) -> None:
-        """Forget all persons."""
+        """Forget everything but the webhooks."""
         self.people.clear()
+        self.objects.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Persons in the order of their creation."""

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from connectors import _odoo_around as around
 from connectors import _odoo_walk as walk
+from connectors import _timeline as timeline
 from connectors._cursor import Turns
 from connectors._odoo_calls import PARTNER, Found, Partners
 from connectors._odoo_wire import MODIFIED, PEOPLE_FIELDS, link, person, time
-from connectors._timeline import MARK, each, mark
 from connectors.contract import Act, ActPage, Doing, Done, Ending, Gone, Note, Receipt, Ref, Refused
 
 MESSAGE, EVENT = "mail.message", "calendar.event"
@@ -39,7 +39,7 @@ _WHOSE: Final[Sequence[Any]] = (
     "|",
     ["mail_activity_type_id", "!=", False],
     ["message_type", "in", list(_TYPES)],
-    ["body", "not ilike", MARK],
+    ["body", "not ilike", timeline.OURS],
 )
 _EVENT: Final = ("name", "start", "stop", "partner_ids", "user_id", "opportunity_id", "active", MODIFIED)
 _TURNS: Final = Turns("odoo", (MESSAGES, MEETINGS, ENDED), walk.Poll)
@@ -216,18 +216,18 @@ def write(partners: Partners, wanted: Sequence[Note]) -> list[Receipt]:
         # Odoo takes the text as HTML before version 17 and as text from then on: it is the same either way.
         text = note.text.translate({ord("<"): "\u2039", ord(">"): "\u203a"})
         try:
-            return Done(note.key, str(partners.post(note.id, f"{text} {mark(note.key)}")))
+            return Done(note.key, str(partners.post(note.id, f"{text} {timeline.mark(note.key)}")))
         except Refused as refused:
             if refused.code == "missing":
                 return Gone(note.key, "odoo: no contact has this id")
             raise
 
-    return each(wanted, one)
+    return timeline.write(wanted, one)
 
 
 def _standing(partners: Partners, note: Note) -> str | None:
     """The note of an earlier try."""
-    condition = [["model", "=", PARTNER], ["res_id", "=", int(note.id)], ["body", "ilike", mark(note.key)]]
+    condition = [["model", "=", PARTNER], ["res_id", "=", int(note.id)], ["body", "ilike", timeline.mark(note.key)]]
     found = partners.listed(MESSAGE, [*condition, ["id", ">", 0]], 0, ["res_id"])
     return next((str(row["id"]) for row in found.rows), None)
 

@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from connectors import _pipedrive_around as around
 from connectors import _pipedrive_walk as walk
+from connectors import _timeline as timeline
 from connectors._cursor import Turns
 from connectors._pipedrive_calls import GONE, REFUSALS, Found, Persons, walked
 from connectors._pipedrive_wire import UPDATED, id_of, is_id, moment, refusal, rows
-from connectors._timeline import MARK, each, mark
 from connectors.contract import (
     Act,
     ActPage,
@@ -152,7 +152,13 @@ def _note(row: Row) -> list[Act]:
     """A note on a person; one on a deal or an organization alone is about nobody in particular."""
     id_, who, by = (id_of(row.get(n)) for n in ("id", "person_id", "user_id"))
     at = moment(row.get("add_time"))
-    if id_ is None or who is None or at is None or row.get("active_flag") is False or MARK in str(row.get("content")):
+    if (
+        id_ is None
+        or who is None
+        or at is None
+        or row.get("active_flag") is False
+        or timeline.OURS in str(row.get("content"))
+    ):
         return []
     deal = id_of(row.get("deal_id"))
     return [Act(f"{NOTES}:{id_}:{who}", Ref(who), Doing.NOTE, at, by=Ref(by) if by is not None else None, deal=deal)]
@@ -185,7 +191,7 @@ def _mails(row: Row) -> list[Act]:
 
 def write(persons: Persons, wanted: Sequence[Note]) -> list[Receipt]:
     """One call each.  Pipedrive has no key that keeps a note from standing twice, so after a try one looks first."""
-    return each(wanted, lambda note: _one(persons, note))
+    return timeline.write(wanted, lambda note: _one(persons, note))
 
 
 def _one(persons: Persons, note: Note) -> Receipt:
@@ -193,7 +199,7 @@ def _one(persons: Persons, note: Note) -> Receipt:
         return Gone(note.key, "pipedrive: no person has this id")
     if note.again and (there := _standing(persons, note)) is not None:
         return Done(note.key, there)
-    text = html.escape(f"{note.text} {mark(note.key)}", quote=False).replace("\n", "<br>")
+    text = html.escape(f"{note.text} {timeline.mark(note.key)}", quote=False).replace("\n", "<br>")
     body = {"content": text, "person_id": int(note.id), "add_time": f"{note.at:%Y-%m-%d %H:%M:%S}"}
     response = persons.send("POST", "/v1/notes", json=body, take=REFUSALS)
     if response.status_code >= 400:
@@ -210,4 +216,6 @@ def _standing(persons: Persons, note: Note) -> str | None:
     """The note of an earlier try, among the newest of the person."""
     params = {"person_id": note.id, "sort": "id DESC", "start": 0, "limit": LOOKED_AT}
     found = rows(persons.ask("/v1/notes", params))
-    return next((i for r in found if mark(note.key) in str(r.get("content")) and (i := id_of(r.get("id")))), None)
+    return next(
+        (i for r in found if timeline.mark(note.key) in str(r.get("content")) and (i := id_of(r.get("id")))), None
+    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ from connectors import _pipedrive_around as around
 from connectors import _pipedrive_hooks as hooks
 from connectors import _pipedrive_walk as walk
 from connectors._http import Http
+from connectors._oauth_facts import OAuth
+from connectors._oauth_vendors import PIPEDRIVE
 from connectors._pipedrive_calls import BATCH, CONCURRENCY, SEARCH, Persons, walked
 from connectors._pipedrive_wire import EMAIL, UPDATED, id_of, is_id, schema, time
 from connectors._pipedrive_write import write
@@ -48,18 +51,19 @@ from connectors.contract import (
 )
 
 _API: Final = "/api"
-# Calls of one user's token in two seconds, by plan; "Rate limiting", pipedrive.readme.io
+# Calls of one user's token in two seconds, by plan; four times as many of an app.  "Rate limiting", pipedrive.readme.io
 PLANS: Final[Mapping[str, int]] = {"lite": 20, "growth": 40, "premium": 100, "ultimate": 120}
+_APP: Final = 4
 _SMALLEST: Final = "lite"
 _FIELD: Final = re.compile(r"[a-z][a-z_]{0,60}(\.[0-9A-Za-z_]{1,64})?")
 
 
-def _limits(plan: str) -> Limits:
+def _limits(plan: str, times: int = 1) -> Limits:
     return Limits(
         read_batch=BATCH,
         find_batch=10,  # ours: one search each
         write_batch=50,  # ours: one call each
-        rates=(Rate(PLANS[plan], 2),),
+        rates=(Rate(times * PLANS[plan], 2),),
         concurrency=CONCURRENCY,
         keys={SEARCH: (Rate(10, 2),)},  # "Rate limiting", pipedrive.readme.io
     )
@@ -78,10 +82,19 @@ class Pipedrive(Connector):
         }
     )
     limits = _limits(_SMALLEST)
-    hosts: ClassVar[frozenset[str]] = frozenset()  # only base_url's host is called
+    # With OAuth Pipedrive says where the account is; else only base_url's host is called.
+    hosts: ClassVar[frozenset[str]] = frozenset({"*.pipedrive.com"})
     settings = (
         Setting("base_url", "Where your Pipedrive is, such as https://example.pipedrive.com"),
-        Setting("api_token", "API token of an administrator: profile > Personal preferences > API", secret=True),
+        Setting(
+            "api_token",
+            "API token of an administrator: profile > Personal preferences > API",
+            secret=True,
+            unless="client_id",
+        ),
+        Setting("client_id", "Client id of an OAuth app, in place of the API token", required=False),
+        Setting("client_secret", "Client secret of the OAuth app", secret=True, required=False),
+        Setting("login_url", "Where people agree to OAuth; default https://oauth.pipedrive.com", required=False),
         Setting(
             "webhook_password",
             f"Password that its webhooks bring (user {hooks.USER}), invented by you; several, separated by commas",
@@ -106,7 +119,8 @@ class Pipedrive(Connector):
         names = {kind: _names(settings, f"{kind}_fields") for kind in around.LISTS}
         self._types = _types(settings)
         proofs = {hooks.proof(p).partition(" ")[2] for p in self._passwords}
-        known = {settings["api_token"].strip(), *self._passwords, *proofs}
+        token = settings.get("api_token", "").strip()
+        known = {*([token] if token else []), *self._passwords, *proofs}
         # A kind is read where the mapping names fields of it.
         self._read = frozenset(kind for kind, own in names.items() if own)
         employers = Kind.COMPANY in self._read
@@ -121,17 +135,32 @@ class Pipedrive(Connector):
 
     @classmethod
     def headers(cls, settings: Mapping[str, str]) -> Mapping[str, str]:
-        """What every request carries (OpenAPI v2, securitySchemes).  As a parameter the token would be in logs."""
-        return {"x-api-token": settings["api_token"].strip()}
+        """What every request carries (OpenAPI v2, securitySchemes).  As a parameter the token would be in logs.
+
+        With OAuth the client adds the token.
+        """
+        token = settings.get("api_token", "").strip()
+        return {"x-api-token": token} if token else {}
+
+    @classmethod
+    def oauth_for(cls, settings: Mapping[str, str]) -> OAuth | None:
+        """Pipedrive's authorization server, the same for all accounts."""
+        login = settings.get("login_url", "").strip().rstrip("/")
+        if not login:
+            return PIPEDRIVE
+        paths = {name: f"{login}/oauth/{name}" for name in ("authorize", "token", "revoke")}
+        return replace(
+            PIPEDRIVE, authorize_url=paths["authorize"], token_url=paths["token"], revoke_url=paths["revoke"]
+        )
 
     @classmethod
     def limits_for(cls, settings: Mapping[str, str]) -> Limits:
-        """The rate of the account's plan.  ValueError for another word."""
+        """The rate of the account's plan, of a token or of an app.  ValueError for another word."""
         plan = settings.get("plan", "").strip().lower()
         plan = plan if plan else _SMALLEST
         if plan not in PLANS:
             raise ValueError(f"pipedrive: plan {plan!r} is none of {', '.join(PLANS)}")
-        return _limits(plan)
+        return _limits(plan, _APP if settings.get("client_id", "").strip() else 1)
 
     @classmethod
     def from_mapping(cls, theirs: Collection[str]) -> Mapping[str, str]:

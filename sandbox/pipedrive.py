@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler, Scope
 
+from sandbox import oauth
 from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.front import Json, header
 from sandbox.people import Person
@@ -67,6 +68,7 @@ class PipedriveSim(Simulator):
         super().__init__(POLICY, encode, seed=seed, span=retry_span, clock=clock)
         self.token = token
         self.password = password
+        self.oauth = oauth.pipedrive(self.clock)
         self.people = People(self.clock, self.webhooks.emit, campaigns=campaigns, contact_sync=contact_sync)
         self.objects = Objects(self.people, self.clock, self.webhooks.emit)
         self.api = Api(self.people, self.clock, objects=self.objects, lag=lag)
@@ -84,13 +86,15 @@ class PipedriveSim(Simulator):
         """The path below ``/api``."""
         return path.removeprefix("/api")
 
-    def is_read(self, _method: str, _path: str, /) -> bool:
-        """No writing method only reads."""
-        return False
+    def is_read(self, _method: str, path: str, /) -> bool:
+        """No writing method only reads, but for that of tokens."""
+        return path.startswith("/oauth/")
 
     def gate(self, scope: Scope, path: str, _in_flight: int, /) -> Response | None:
         """The token, the burst, the day's budget."""
-        if not compare_digest(header(scope, b"x-api-token").encode(), self.token.encode()):
+        scheme, _, given = header(scope, b"authorization").partition(" ")
+        ours = compare_digest(header(scope, b"x-api-token").encode(), self.token.encode())
+        if not ours and not self.lets_in(path, given.strip() if scheme.lower() == "bearer" else ""):
             return Json({"success": False, "error": "unauthorized access", "errorCode": 401}, status_code=401)
         now = self.clock()
         while self._times and self._times[0] <= now - _WINDOW:

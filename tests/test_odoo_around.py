@@ -314,7 +314,10 @@ def test_a_quiet_poll_looks_at_the_newest_messages_only(
     """However many polls were quiet: the bound stays, and a late one below the last id is found."""
     monkeypatch.setattr(acts, "BACK", 3)
     who = int(api.add(email="a@one.example"))
+    api.now -= timedelta(days=1)
     ids = [api.put(MESSAGE, model=PARTNER, res_id=who, date=DAY) for _ in range(9)]
+    api.now += timedelta(days=1)
+    api.put(USERS, name="The clock moves", login="x")
     late = api.store.tables[MESSAGE].pop(ids[-2])
     _, cursor = every(it)
     for _ in range(3):

@@ -142,7 +142,7 @@ class Store:
             values["email"] = mail
         id_ = self._last[model] = self._last[model] + 1
         when = self._now() if at is None else at
-        blank = {n: [] if a["type"] == "many2many" else False for n, a in FIELDS[model].items()}
+        blank: Row = {n: [] if a["type"] == "many2many" else False for n, a in FIELDS[model].items()}
         row: Row = {**blank, **_BLANK[model]}
         row |= {"id": id_, "create_date": when, "write_date": when, "create_uid": who, "write_uid": who, **values}
         self._constrain(model, row)

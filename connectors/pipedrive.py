@@ -106,7 +106,7 @@ class Pipedrive(Connector):
         Setting("deal_fields", "Fields of deals to read; default: by the mapping", required=False),
         Setting(
             "activity_types",
-            f"What activity types of your own are ({', '.join(acts.OWN)}), such as demo=meeting,sms=mail",
+            f"What activity types of your own are ({', '.join(acts.OWN)}), such as demo=meeting",
             required=False,
         ),
     )

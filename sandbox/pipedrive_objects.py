@@ -79,6 +79,8 @@ FIELDS: Final[Mapping[str, list[dict[str, Any]]]] = {
     "dealFields": [
         field("Title", "title", "varchar"),
         field("Value", "value", "monetary"),
+        field("Currency", "currency", "varchar"),
+        field("Deal created", "add_time", "date"),
         field("Stage", "stage_id", "stage"),
         field("Status", "status", "status"),
         field("Lost reason", "lost_reason", "varchar"),

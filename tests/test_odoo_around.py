@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.sync import mapping
 from connectors import _odoo_acts as acts
 from connectors import _odoo_around as around
 from connectors import _odoo_walk as walk
@@ -15,6 +16,7 @@ from connectors.contract import Act, Action, Doing, Done, Ending, Gone, Kind, No
 from connectors.odoo import Odoo
 from sandbox.odoo_store import BOT, EVENT, LEAD, MESSAGE, PARTNER, PERSON, USERS
 from tests.examples.odoo import JSONRPC, NOW, SECRET, FakeOdoo, connect, refused, said, sign
+from tests.speccheck import ROOT
 
 C, COMPANY, DEAL = Kind.CONTACT, Kind.COMPANY, Kind.DEAL
 OBJECTS = {
@@ -220,6 +222,26 @@ def test_fields_that_are_none_are_refused(name: str, value: str) -> None:
     """Before anything is called."""
     with pytest.raises(ValueError, match=name):
         connect(FakeOdoo(), **{name: value})
+
+
+def test_the_shipped_mapping_understands_all_of_it(api: FakeOdoo) -> None:
+    """Every field that it names is there and described, and says what it is in canonical words."""
+    objects = mapping.load(ROOT / "mappings" / "odoo.yaml").objects
+    it = connect(api, **Odoo.from_objects(objects.theirs()))
+    firm = api.put(PARTNER, name="One", is_company=True, country_id=56, state_id=1350, industry_id=2, zip="10117")
+    deal = api.put(LEAD, name="Big", expected_revenue=10.5, source_id=2, user_id=PERSON)
+    api.store.write(LEAD, [deal], {"active": False, "lost_reason_id": 1}, PERSON)
+    (company,), (lost,) = it.read(COMPANY, [str(firm)]), it.read(DEAL, [str(deal)])
+    assert objects.company is not None
+    assert objects.deal is not None
+    said_ = objects.company.read(company.fields)
+    assert (said_["country"], said_["region"], said_["industry"]) == ("DE", "Bavaria", "Manufacturing")
+    said_ = objects.deal.read(lost.fields)
+    assert (said_["amount"], said_["currency"], said_["lost_reason"]) == ("10.5", "EUR", "Too expensive")
+    assert (said_["created_at"], said_["close_date"]) == ("2026-08-13T10:15:00Z", "2026-08-13")
+    assert objects.deal.status(said_["stage"]) == "lost"
+    for kind, names in objects.theirs().items():
+        assert set(names) <= it.describe(kind).properties.keys()
 
 
 # --- webhooks ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.sync import mapping
 from connectors import _pipedrive_acts as acts
 from connectors import _pipedrive_around as around
 from connectors import _pipedrive_walk as walk
@@ -32,6 +33,7 @@ from connectors.contract import (
 from connectors.pipedrive import Pipedrive
 from sandbox.pipedrive_objects import OLD
 from tests.examples.pipedrive import NOW, PASSWORD, URL, FakePipedrive, connect, refused, sign, told
+from tests.speccheck import ROOT
 
 C, COMPANY, DEAL = Kind.CONTACT, Kind.COMPANY, Kind.DEAL
 TIER = "custom_fields." + "f" * 40
@@ -220,6 +222,28 @@ def test_a_user_who_left_is_not_active(api: FakePipedrive, it: Pipedrive) -> Non
         ("lee@suite.example", False),
     ]
     assert not page.more
+
+
+def test_the_shipped_mapping_understands_all_of_it(api: FakePipedrive) -> None:
+    """Every field that it names is there and described, and says what it is in canonical words."""
+    objects = mapping.load(ROOT / "mappings" / "pipedrive.yaml").objects
+    it = connect(api, **Pipedrive.from_objects(objects.theirs()))
+    address = {"route": "A", "street_number": "1", "country": "Germany", "locality": "Berlin"}
+    firm = api.objects.put("organizations", name="One", industry=11, employee_count=5, address=address)
+    deal = api.objects.put("deals", title="Big", value=10.5, status="lost", lost_reason="Too dear", channel=61)
+    (company,), (lost,) = it.read(COMPANY, [str(firm)]), it.read(DEAL, [str(deal)])
+    assert objects.company is not None
+    assert objects.deal is not None
+    said = objects.company.read(company.fields)
+    assert (said["street"], said["country"], said["industry"], said["employees"]) == ("A 1", "DE", "Option 11", "5")
+    said = objects.deal.read(lost.fields)
+    assert (said["amount"], said["currency"], said["lost_reason"], said["source"]) == (
+        *("10.5", "EUR", "Too dear", "Option 61"),
+    )
+    assert (said["created_at"], said["close_date"]) == ("2026-08-13T10:15:00Z", "2026-08-13")
+    assert objects.deal.status(said["stage"]) == "lost"
+    for kind, names in objects.theirs().items():
+        assert set(names) <= it.describe(kind).properties.keys()
 
 
 # --- webhooks ---------------------------------------------------------------------------------------------------------

@@ -175,7 +175,8 @@ class PipedriveSim(Simulator):
         """What a person does in Pipedrive.
 
         ``action``: ``update`` (default), ``create``, ``remove``, ``merge`` (``loser``).  ``id``: whom.  ``fields``: as
-        in a PATCH.
+        in a PATCH.  Or ``put`` in ``list`` (organizations, deals, activities, notes): a new record, or with ``id`` a
+        change of one.
         """
         id_, fields = given.get("id"), given.get("fields")
         body = fields if isinstance(fields, Mapping) else {}
@@ -189,9 +190,15 @@ class PipedriveSim(Simulator):
                     return self.people.remove(id_, "user")
                 case "merge":
                     return self.people.merge(given.get("loser"), id_, "user")
+                case "put" if given.get("list") in self.objects.rows:
+                    name = str(given["list"])
+                    which = int(id_) if id_ is not None else None
+                    return self.objects.rows[name][self.objects.put(name, which, **body)]
+        except (TypeError, ValueError):
+            raise BadEdit("id must be a number") from None
         except PipedriveError as error:
             raise BadEdit(f"{error.status}: {error.error}") from None
-        raise BadEdit("action must be one of create, update, remove, merge")
+        raise BadEdit("action must be one of create, update, remove, merge, put (with list)")
 
 
 def fill(sim: PipedriveSim, crowd: Iterable[Person]) -> None:

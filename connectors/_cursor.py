@@ -7,7 +7,7 @@ dataclass for each.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
@@ -75,8 +75,14 @@ class Turns(Generic[P]):
             raise Refused(_NOT_OURS.format(self._vendor), code="cursor") from None
         return self._names[turn], {name: state for name, state in states.items() if name in self._names}
 
-    def dump(self, name: str, states: Mapping[str, P], *, more: bool) -> tuple[str, bool]:
-        """The cursor after a page of ``name``, of which there is ``more``; and whether there is more of any kind."""
+    def dump(self, name: str, states: Mapping[str, P], *, more: bool, skip: Collection[str] = ()) -> tuple[str, bool]:
+        """The cursor after a page of ``name``, of which there is ``more``; and whether there is more of any kind.
+
+        ``skip``: kinds that are passed over this time; the first never is.
+        """
         turn = self._names.index(name)
-        turn = turn if more else (turn + 1) % len(self._names)
+        while not more:
+            turn = (turn + 1) % len(self._names)
+            if turn == 0 or self._names[turn] not in skip:
+                break
         return self._cursors.dump_json((turn, dict(states))).decode(), more or turn != 0

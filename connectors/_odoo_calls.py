@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,17 +21,19 @@ from connectors._odoo_wire import (
     ALWAYS,
     COUNTRY,
     NORMALIZED,
+    PARENT,
     PEOPLE,
     PEOPLE_FIELDS,
     address,
     fold,
     is_id,
+    link,
     person,
     record,
     sources,
 )
 from connectors._wording import values
-from connectors.contract import NeedsHuman, Record, TryLater
+from connectors.contract import Kind, NeedsHuman, Record, Tie, TryLater
 
 PARTNER, BLACKLIST = "res.partner", "mail.blacklist"
 CONCURRENCY: Final = 2  # none is published; Odoo Online asks for few calls at once; ours
@@ -55,9 +57,10 @@ class Found:
 class Partners:
     """The partners of one database who are people."""
 
-    def __init__(self, rpc: Rpc, names: Iterable[str], *, page: int = PAGE) -> None:
-        """``names``: the fields to read, ours among them."""
+    def __init__(self, rpc: Rpc, names: Iterable[str], *, page: int = PAGE, employers: bool = False) -> None:
+        """``names``: the fields to read, ours among them.  ``employers``: whether records say which company it is."""
         self.rpc = rpc
+        self._employers = employers
         self._names = tuple(dict.fromkeys(names))
         self._page = page
         self._facts: dict[str, Any] | None = None
@@ -70,14 +73,19 @@ class Partners:
         """The fields of a partner, asked for once.  NeedsHuman where Odoo lacks what consent rests on."""
         with self._lock:
             if self._facts is None:
-                found = self.rpc.call(PARTNER, "fields_get", {"attributes": list(_ATTRIBUTES)}).result
-                if not isinstance(found, Mapping) or not all(_described(about) for about in found.values()):
-                    raise TryLater("odoo: fields_get describes no fields")
+                found = self.described(PARTNER)
                 if lacking := [name for name in (*ALWAYS, *PEOPLE_FIELDS) if name not in found]:
                     why = f"odoo: contacts have no {', '.join(lacking)}: install the app Contacts or CRM (module mail)"
                     raise NeedsHuman(why)
                 self._facts = dict(found)
             return self._facts
+
+    def described(self, model: str) -> Mapping[str, Any]:
+        """The fields of a model."""
+        found = self.rpc.call(model, "fields_get", {"attributes": list(_ATTRIBUTES)}).result
+        if not isinstance(found, Mapping) or not all(_described(about) for about in found.values()):
+            raise TryLater("odoo: fields_get describes no fields")
+        return found
 
     def types(self) -> dict[str, str]:
         """The type of each field."""
@@ -121,7 +129,14 @@ class Partners:
         """The rows as records."""
         codes = self.countries() if COUNTRY in self._names else {}
         types = self.types()
-        return tuple(record(row, self._names, types, codes) for row in rows)
+        return tuple(self._tied(row, record(row, self._names, types, codes)) for row in rows)
+
+    def _tied(self, row: Mapping[str, Any], made: Record) -> Record:
+        """The record with its one company, where that is read."""
+        if not self._employers or PARENT not in row:
+            return made
+        employer = link(row[PARENT])
+        return replace(made, ties={Kind.COMPANY: () if employer is None else (Tie(str(employer[0]), main=True),)})
 
     def read(self, ids: Iterable[str]) -> dict[str, Record]:
         """The contacts of these ids, archived ones too."""
@@ -143,17 +158,23 @@ class Partners:
         return [row for row in rows if archived or row.get("active") is not False]
 
     def _all(self, name: str, wanted: Sequence[Any]) -> Iterable[Mapping[str, Any]]:
+        return self.having(PARTNER, name, wanted, self._columns(), _EVERY)
+
+    def having(
+        self, model: str, name: str, wanted: Sequence[Any], fields: Sequence[str], also: Sequence[Any] = ()
+    ) -> Iterable[Mapping[str, Any]]:
+        """The rows of a model whose field has one of these values, and for which ``also`` holds."""
         for start in range(0, len(wanted), PAGE):
             after, full = 0, True
             part = list(wanted[start : start + PAGE])
             while full:
-                found = self.page([[name, "in", part], *_EVERY, ["id", ">", after]], after)
+                found = self.listed(model, [[name, "in", part], *also, ["id", ">", after]], after, fields)
                 yield from found.rows
                 after, full = found.last if found.last is not None else after, found.full
 
     def _columns(self) -> Sequence[str]:
         known = self.facts()
-        wanted = [*ALWAYS, *PEOPLE_FIELDS, *sources(self._names)]
+        wanted = [*ALWAYS, *PEOPLE_FIELDS, *sources(self._names), *([PARENT] if self._employers else [])]
         return [name for name in dict.fromkeys(wanted) if name in known and name != "id"]
 
     # --- writing ------------------------------------------------------------------------------------------------------
@@ -174,6 +195,15 @@ class Partners:
     def write(self, id_: str, vals: Mapping[str, Any]) -> None:
         """Change what the values name."""
         self.rpc.call(PARTNER, "write", {"vals": vals}, ids=[int(id_)], unsaid=set(values(vals)))
+
+    def post(self, id_: str, text: str) -> int:
+        """An internal note on the partner, of which nobody is told by mail; its id."""
+        said = {"body": text, "message_type": "comment", "subtype_xmlid": "mail.mt_note"}
+        found = self.rpc.call(PARTNER, "message_post", said, ids=[int(id_)], safe=False, unsaid=[text]).result
+        made = found[0] if isinstance(found, list) and len(found) == 1 else found  # a number before Odoo 19
+        if not isinstance(made, int) or isinstance(made, bool):
+            raise TryLater("odoo: the answer to a note is no message", landed=True)
+        return made
 
     def remove(self, id_: str) -> None:
         """Delete for good.  Refused with code ``linked`` or ``refused`` where other documents rest on the partner."""

@@ -25,7 +25,8 @@ from connectors.contract import Action, Delivery, Event, Kind, Ref, Unreadable, 
 PARAMETER: Final = "secret"  # query parameter of the URL, our choice
 EVENT: Final = "event"  # query parameter: "deleted" for a rule on deletion, our choice
 DELETED: Final = "deleted"
-PARTNER, BLACKLIST = "res.partner", "mail.blacklist"
+PARTNER, BLACKLIST, LEAD = "res.partner", "mail.blacklist", "crm.lead"
+COMPANY: Final = "is_company"
 
 # An equal body without the time of the change is the same happening only for so long.  Ours.
 COPIES: Final = timedelta(minutes=10)
@@ -50,15 +51,17 @@ def events(delivery: Delivery) -> tuple[Event, ...]:
         raise Unreadable("odoo: the body names no model; is the action a Webhook Notification?")
     if body["_model"] == BLACKLIST:
         return _objection(delivery, body)
-    if body["_model"] != PARTNER:
+    if body["_model"] not in {PARTNER, LEAD} or body.get("type") == "lead":
         return ()
     id_ = body.get("_id")
     if not isinstance(id_, int) or isinstance(id_, bool) or not is_id(str(id_)):
         raise Unreadable("odoo: the body names no record")
     gone = _query(delivery.url).get(EVENT) == DELETED
     action = Action.DELETED if gone else Action.CHANGED
-    urgent = body.get(OPT_OUT) is True and not gone
-    return (_event(delivery, body, action, Ref(str(id_)), urgent=urgent),)
+    # Whether a partner is a person or a company is known where the rule sends it.
+    kind = Kind.DEAL if body["_model"] == LEAD else Kind.COMPANY if body.get(COMPANY) is True else Kind.CONTACT
+    urgent = body.get(OPT_OUT) is True and not gone and kind is Kind.CONTACT
+    return (_event(delivery, body, action, Ref(str(id_)), urgent=urgent, kind=kind),)
 
 
 def _objection(delivery: Delivery, body: Mapping[str, Any]) -> tuple[Event, ...]:
@@ -69,12 +72,20 @@ def _objection(delivery: Delivery, body: Mapping[str, Any]) -> tuple[Event, ...]
     return (_event(delivery, body, Action.CHANGED, Ref(mail, key="email"), urgent=body.get("active") is not False),)
 
 
-def _event(delivery: Delivery, body: Mapping[str, Any], action: Action, ref: Ref, *, urgent: bool) -> Event:
+def _event(
+    delivery: Delivery,
+    body: Mapping[str, Any],
+    action: Action,
+    ref: Ref,
+    *,
+    urgent: bool,
+    kind: Kind = Kind.CONTACT,
+) -> Event:
     at = time(body.get(MODIFIED))
     span = None if at is not None else (delivery.received_at - _EPOCH) // COPIES
     # Hashed, because it holds a person's data.
     same = orjson.dumps([action, body, span], option=orjson.OPT_SORT_KEYS)
-    return Event(Kind.CONTACT, action, ref, hashlib.sha256(same).hexdigest(), occurred_at=at, urgent=urgent)
+    return Event(kind, action, ref, hashlib.sha256(same).hexdigest(), occurred_at=at, urgent=urgent)
 
 
 def _query(url: str) -> dict[str, str]:

@@ -46,6 +46,7 @@ class Poll:
     began: str | None = None  # the server's clock at the first answer
     phase: str = WRITTEN
     after: int = 0  # the last id of this phase
+    top: int = 0  # the highest id ever seen, of a list that is only added to
 
 
 _CURSOR: Final = Cursor(

@@ -26,6 +26,7 @@ FAMILY: Final = "name.family"
 COUNTRY: Final = "country_id.code"
 REGION: Final = "state_id.name"
 COMPANY: Final = "parent_id.name"
+PARENT: Final = "parent_id"
 MODIFIED: Final = "write_date"
 ALWAYS: Final = (EMAIL, NORMALIZED, OPT_OUT, NAME, "active", MODIFIED)
 OURS: Final[Mapping[str, tuple[str, bool]]] = {  # name -> type, read only
@@ -42,7 +43,7 @@ PEOPLE: Final[Sequence[Any]] = (["is_company", "=", False], ["type", "=", "conta
 PEOPLE_FIELDS: Final = ("is_company", "type", "partner_share")
 
 STAMP: Final = "%Y-%m-%d %H:%M:%S"  # in UTC, without a zone
-_FIELD: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z]{1,20})?")
+FIELD: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}(\.[a-z]{1,20})?")
 _ID: Final = re.compile(r"[1-9][0-9]{0,9}")
 _PARTICLES: Final = frozenset(
     {
@@ -54,7 +55,7 @@ _PARTICLES: Final = frozenset(
 
 def is_field(text: str) -> bool:
     """Whether this may be the name of a field, ours or Odoo's."""
-    return _FIELD.fullmatch(text) is not None and ("." not in text or text in OURS)
+    return FIELD.fullmatch(text) is not None and ("." not in text or text in OURS)
 
 
 def is_id(text: str | None) -> bool:
@@ -68,6 +69,11 @@ def time(value: object) -> datetime | None:
         return datetime.strptime(value[:19], STAMP).replace(tzinfo=UTC) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def region(words: str) -> str:
+    """A state without the code of its country."""
+    return re.sub(r" \([A-Z]{2}\)$", "", words)
 
 
 def fold(address: object) -> str:
@@ -106,7 +112,7 @@ def record(
     id_ = row.get("id")
     if not isinstance(id_, int) or isinstance(id_, bool):
         raise TryLater("odoo: a record without an id")
-    fields = {n: _plain(row[n], types.get(n, "")) for n in (*ALWAYS, *names) if n in row}
+    fields = {n: plain(row[n], types.get(n, "")) for n in (*ALWAYS, *names) if n in row}
     raw, found = row.get(EMAIL), address(row)
     if found:
         fields[EMAIL] = found
@@ -116,13 +122,13 @@ def record(
     if NAME in row:
         fields |= split(row[NAME], found)
     if COUNTRY in names and "country_id" in row:
-        at = _link(row["country_id"])
+        at = link(row["country_id"])
         fields[COUNTRY] = None if at is None else codes.get(at[0])
     if REGION in names and "state_id" in row:  # shown as "Bavaria (DE)"
-        at = _link(row["state_id"])
-        fields[REGION] = None if at is None else re.sub(r" \([A-Z]{2}\)$", "", at[1])
+        at = link(row["state_id"])
+        fields[REGION] = None if at is None else region(at[1])
     if COMPANY in names and "parent_id" in row:
-        at = _link(row["parent_id"])
+        at = link(row["parent_id"])
         fields[COMPANY] = None if at is None else at[1]
     return Record(Kind.CONTACT, str(id_), fields, time(row.get(MODIFIED)), archived=row.get("active") is False)
 
@@ -219,14 +225,15 @@ def join_name(order: Order) -> str | None:
     return mail if create and isinstance(mail, str) and mail.strip() else None
 
 
-def _plain(value: Any, type_: str) -> Any:
+def plain(value: Any, type_: str) -> Any:
+    """A value without Odoo's false for "none"; of a link its number."""
     if value is False and type_ != "boolean":
         return None
-    link = _link(value) if type_ == "many2one" else None
-    return value if link is None else link[0]
+    at = link(value) if type_ == "many2one" else None
+    return value if at is None else at[0]
 
 
-def _link(value: Any) -> tuple[int, str] | None:
+def link(value: object) -> tuple[int, str] | None:
     """The number and the words of a link; None where it is empty."""
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], int):
         return value[0], str(value[1])

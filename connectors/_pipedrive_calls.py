@@ -8,13 +8,14 @@ and a block page (403, HTML) for who goes on after the budget is used up.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import httpx
 
+from connectors import _pipedrive_walk as walk
 from connectors._http import Http, retry_after
 from connectors._pipedrive_wire import (
     ADDED,
@@ -34,7 +35,7 @@ from connectors._pipedrive_wire import (
     said,
     time,
 )
-from connectors.contract import NeedsHuman, Record, Refused, TryLater
+from connectors.contract import Kind, NeedsHuman, Record, Refused, Tie, TryLater
 
 CONCURRENCY: Final = 4  # none is published; ours
 PAGE: Final = 500  # rows of a list; OpenAPI v2
@@ -59,19 +60,52 @@ class Found:
     at: datetime | None
 
 
-class Persons:
-    """The persons of one account."""
+def walked(
+    ask: Callable[[Mapping[str, Any]], Found], state: walk.Listing | walk.Poll
+) -> tuple[Found, walk.Listing | walk.Poll]:
+    """One page of a walk; where the vendor refuses its own cursor, the first one of the walk that starts again."""
+    try:
+        return ask(walk.query(state)), state
+    except Refused:
+        again = walk.again(state)
+        if again is None:
+            raise
+        return ask(walk.query(again)), again
 
-    def __init__(self, http: Http, names: Iterable[str], *, secrets: Collection[str] = ()) -> None:
-        """``names``: fields to read beside those that are always read.  ``secrets``: what no error may repeat."""
+
+def _every(ask: Callable[[Mapping[str, Any]], Found], params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All rows of a list, page by page."""
+    asked = dict(params)
+    while True:
+        page = ask(asked)
+        yield from page.rows
+        if page.following is None or page.following == asked.get("cursor"):
+            return
+        asked["cursor"] = page.following
+
+
+def picked(names: Iterable[str]) -> dict[str, str]:
+    """The parameter that picks custom fields; none where all of them come."""
+    keys = [n.removeprefix(CUSTOM) for n in names if n.startswith(CUSTOM)]
+    return {"custom_fields": ",".join(keys)} if 0 < len(keys) <= KEYS else {}
+
+
+class Persons:
+    """The persons of one account, and the line to all else of it."""
+
+    def __init__(
+        self, http: Http, names: Iterable[str], *, secrets: Collection[str] = (), employers: bool = False
+    ) -> None:
+        """``names``: fields to read beside those that are always read.  ``secrets``: what no error may repeat.
+
+        ``employers``: whether records say which organization the person belongs to.
+        """
         self._http = http
+        self._employers = employers
         self.names = tuple(dict.fromkeys(names))
         self.secrets = frozenset(secrets)
-        keys = [n.removeprefix(CUSTOM) for n in self.names if n.startswith(CUSTOM)]
         more = [n for n in OPTIONAL if n in self.names]
-        self._picked: dict[str, str] = {}
-        if 0 < len(keys) <= KEYS:
-            self._picked["custom_fields"] = ",".join(keys)
+        self._picked = picked(self.names)
         if more:
             self._picked["include_fields"] = ",".join(more)
         self._optional = bool(more)
@@ -100,10 +134,17 @@ class Persons:
 
     def ask(self, path: str, params: Mapping[str, Any] | None = None, *, family: str = "") -> Mapping[str, Any]:
         """The JSON object that a GET answers."""
-        body = self._http.json(self.send("GET", path, params=params, family=family))
+        return self.asked(path, params, family=family)[0]
+
+    def asked(
+        self, path: str, params: Mapping[str, Any] | None = None, *, family: str = ""
+    ) -> tuple[Mapping[str, Any], datetime | None]:
+        """The JSON object that a GET answers, and the server's clock."""
+        response = self.send("GET", path, params=params, family=family)
+        body = self._http.json(response)
         if not isinstance(body, Mapping):
             raise TryLater("pipedrive: the answer is no object")
-        return body
+        return body, clock(response)
 
     def _limited(self, response: httpx.Response) -> TryLater:
         """Too many calls: within seconds, or for today."""
@@ -130,38 +171,52 @@ class Persons:
             "pipedrive: 403: the user of the token may not do this, or a field of contact sync is written"
         )
 
-    def _unlisted(self, response: httpx.Response) -> Refused:
+    def _unlisted(self, response: httpx.Response, *, optional: bool) -> Refused:
         """A list that is refused, with the vendor's reason."""
         why = refusal(response, {}, self.secrets)
-        asked = "; without Campaigns take a mapping that names no marketing_status" if self._optional else ""
+        asked = "; without Campaigns take a mapping that names no marketing_status" if optional else ""
         return Refused(f"{why}{asked}", code=why.code, field=why.field)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def page(self, params: Mapping[str, Any], *, size: int = PAGE) -> Found:
         """One page of persons."""
-        response = self.send("GET", _PERSONS, params={**params, **self._picked, "limit": size}, take={400})
+        return self.listed(_PERSONS, {**params, **self._picked}, size=size)
+
+    def listed(self, path: str, params: Mapping[str, Any], *, size: int = PAGE) -> Found:
+        """One page of a list.  Refused with the vendor's reason, such as a cursor that it does not take any more."""
+        response = self.send("GET", path, params={**params, "limit": size}, take={400})
         if response.status_code == 400:
-            raise self._unlisted(response)
+            raise self._unlisted(response, optional=self._optional and path == _PERSONS)
         body = self._http.json(response)
         return Found(tuple(rows(body)), after(body), clock(response))
 
+    def whole(self, path: str) -> list[Mapping[str, Any]]:
+        """All rows of a list that describes something: fields, stages, pipelines."""
+
+        def ask(
+            params: Mapping[str, Any],
+        ) -> Found:  # a refusal does not repeat the vendor's words: it may be a write's
+            body, at = self.asked(path, {**params, "limit": PAGE})
+            return Found(tuple(rows(body)), after(body), at)
+
+        return list(_every(ask, {}))
+
     def rows(self, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         """The persons of these ids, as rows; removed ones are left out."""
+        return self.of(_PERSONS, ids, self._picked)
+
+    def of(self, path: str, ids: Iterable[str], params: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        """Of a list the rows of these ids; removed ones are left out."""
         asked = list(dict.fromkeys(filter(is_id, ids)))
         found: dict[str, Mapping[str, Any]] = {}
         for start in range(0, len(asked), BATCH):
             part = asked[start : start + BATCH]
-            params: dict[str, Any] = {"ids": ",".join(part)}
-            while True:
-                page = self.page(params, size=BATCH)
-                for row in page.rows:
-                    id_ = id_of(row.get("id"))
-                    if id_ in part and row.get("is_deleted") is not True:
-                        found[str(id_)] = row
-                if page.following is None or page.following == params.get("cursor"):
-                    break
-                params["cursor"] = page.following
+            asked_for = {**params, "ids": ",".join(part)}
+            for row in _every(lambda query: self.listed(path, query, size=BATCH), asked_for):
+                id_ = id_of(row.get("id"))
+                if id_ in part and row.get("is_deleted") is not True:
+                    found[str(id_)] = row
         return found
 
     def read(self, ids: Iterable[str]) -> dict[str, Record]:
@@ -171,7 +226,7 @@ class Persons:
     def records(self, found: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Rows as records, with the names of their organizations where these are read."""
         if ORG not in self.names:
-            return [record(row, self.names) for row in found]
+            return [self._tied(row, record(row, self.names)) for row in found]
         ids = list(dict.fromkeys(i for row in found if (i := id_of(row.get("org_id"))) is not None))
         named: dict[str, Any] = {}
         for start in range(0, len(ids), BATCH):
@@ -183,8 +238,15 @@ class Persons:
             id_ = id_of(row.get("org_id"))
             # An organization that the user may not see has no name for us: that says nothing.
             known = {ORG: None} if id_ is None and "org_id" in row else {ORG: named[id_]} if id_ in named else {}
-            made.append(record({**row, **known}, self.names))
+            made.append(self._tied(row, record({**row, **known}, self.names)))
         return made
+
+    def _tied(self, row: Mapping[str, Any], made: Record) -> Record:
+        """The record with its one organization, where that is read."""
+        if not self._employers or "org_id" not in row:
+            return made
+        employer = id_of(row["org_id"])
+        return replace(made, ties={Kind.COMPANY: () if employer is None else (Tie(employer, main=True),)})
 
     def by_email(self, values: Iterable[str]) -> list[Mapping[str, Any]]:
         """The rows of those who show one of these addresses; case does not count.  One search for each address."""
@@ -218,15 +280,7 @@ class Persons:
 
     def fields(self) -> list[Mapping[str, Any]]:
         """The descriptions of all fields of persons."""
-        found: list[Mapping[str, Any]] = []
-        params: dict[str, Any] = {"limit": PAGE}
-        while True:
-            body = self.ask("/v2/personFields", params)
-            found += rows(body)
-            following = after(body)
-            if following is None or following == params.get("cursor"):
-                return found
-            params["cursor"] = following
+        return self.whole("/v2/personFields")
 
     def types(self, keys: Collection[str]) -> Mapping[str, str]:
         """The types of custom fields; asked for once, and again for a key that was not there then."""
@@ -261,7 +315,7 @@ class Persons:
         body = self._http.json(response)
         row = body.get("data") if isinstance(body, Mapping) else None
         if not isinstance(row, Mapping) or id_of(row.get("id")) is None:
-            raise TryLater("pipedrive: the answer to a write is not a person", landed=True)
+            raise TryLater("pipedrive: the answer to a write holds no record", landed=True)
         return row
 
     # --- webhooks -----------------------------------------------------------------------------------------------------

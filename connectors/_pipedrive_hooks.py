@@ -31,7 +31,8 @@ _ACTIONS: Final[Mapping[str, Action]] = {
     "delete": Action.DELETED,
 }
 _EVENTS: Final = ("create", "change", "delete")
-_OBJECTS: Final = frozenset({"person", "*"})
+OBJECTS: Final[Mapping[str, Kind]] = {"person": Kind.CONTACT, "organization": Kind.COMPANY, "deal": Kind.DEAL}
+_EVERYTHING: Final = "*"
 
 
 def proof(password: str) -> str:
@@ -48,7 +49,7 @@ def verify(delivery: Delivery, passwords: Sequence[str]) -> None:
 
 
 def events(delivery: Delivery, names: Collection[str]) -> tuple[Event, ...]:
-    """The event of one trusted delivery; none where it is about no person.  ``names``: the fields that are read."""
+    """The event of one trusted delivery; none about what is not ours.  ``names``: fields of persons that are read."""
     try:
         body = orjson.loads(delivery.body)
     except ValueError as error:
@@ -59,11 +60,11 @@ def events(delivery: Delivery, names: Collection[str]) -> tuple[Event, ...]:
     entity, action = meta.get("entity"), meta.get("action")
     if not isinstance(entity, str) or not isinstance(action, str):
         raise Unreadable("pipedrive: no webhook of version 2.0; make it anew with that version")
-    if entity != "person" or action not in _ACTIONS:
+    if entity not in OBJECTS or action not in _ACTIONS:
         return ()
     id_ = id_of(meta.get("entity_id"))
     if id_ is None:
-        raise Unreadable("pipedrive: a person without an id")
+        raise Unreadable(f"pipedrive: a {entity} without an id")
     into, taken = id_of(meta.get("merged_to_id")), id_of(meta.get("merged_from_id"))
     # Both records tell of a merge, each in its own way.
     what, ref, losers = _ACTIONS[action], id_, ()  # type: tuple[Action, str, tuple[str, ...]]
@@ -73,13 +74,13 @@ def events(delivery: Delivery, names: Collection[str]) -> tuple[Event, ...]:
         what, losers = Action.MERGED, (taken,)
     return (
         Event(
-            Kind.CONTACT,
+            OBJECTS[entity],
             what,
             Ref(ref),
             _dedupe(meta, body),
             occurred_at=time(meta.get("timestamp")),
             losers=losers,
-            urgent=_urgent(body, names),
+            urgent=entity == "person" and _urgent(body, names),
         ),
     )
 
@@ -111,34 +112,40 @@ def subscriptions(persons: Persons) -> tuple[Hook, ...]:
     return tuple(_hook(row) for row in persons.webhooks())
 
 
-def install(persons: Persons, url: str, password: str) -> Hooked:
-    """One webhook for all that happens to persons.  What is there and lacks something is made anew.
+def install(persons: Persons, url: str, password: str, kinds: Collection[Kind]) -> Hooked:
+    """One webhook for all that happens to each of these kinds.  What is there and lacks something is made anew.
 
     A webhook cannot be changed.  Whether it brings the right password cannot be seen: where it does not show our user,
     it is made anew, too.  Raises Refused where the vendor does not take the URL.
     """
-    ours = [row for row in persons.webhooks() if _hook(row).url == url and row.get("event_object") in _OBJECTS]
-    good = [row for row in ours if _complete(row)]
-    if not good:
-        made = persons.add_webhook(
-            {
-                "subscription_url": url,
-                "event_action": "*",
-                "event_object": "person",
-                "name": NAME,
-                "version": VERSION,
-                "http_auth_user": USER,
-                "http_auth_password": password,
-            }
-        )
-        if made.status_code >= 400:
-            raise refusal(made, {"url": url}, {*persons.secrets, password})
-        good = [persons.shown(made)]
-    keep = id_of(good[0].get("id"))
-    for row in ours:
-        if (old := id_of(row.get("id"))) is not None and old != keep:
+    here = [row for row in persons.webhooks() if _hook(row).url == url]
+    keep = [row for row in here if row.get("event_object") == _EVERYTHING and _complete(row)][:1]
+    about = [_EVERYTHING, *(name for name, kind in OBJECTS.items() if kind in kinds)]
+    for name in [] if keep else about[1:]:
+        good = [row for row in here if row.get("event_object") == name and _complete(row)]
+        keep += good[:1] if good else [_made(persons, url, password, name)]
+    kept = {row.get("id") for row in keep}
+    for row in here:
+        if row.get("event_object") in about and row.get("id") not in kept and (old := id_of(row.get("id"))) is not None:
             persons.drop_webhook(old)
-    return Hooked((_hook(good[0]),))
+    return Hooked(tuple(_hook(row) for row in keep))
+
+
+def _made(persons: Persons, url: str, password: str, about: str) -> Mapping[str, Any]:
+    made = persons.add_webhook(
+        {
+            "subscription_url": url,
+            "event_action": "*",
+            "event_object": about,
+            "name": NAME,
+            "version": VERSION,
+            "http_auth_user": USER,
+            "http_auth_password": password,
+        }
+    )
+    if made.status_code >= 400:
+        raise refusal(made, {"url": url}, {*persons.secrets, password})
+    return persons.shown(made)
 
 
 def _complete(row: Mapping[str, Any]) -> bool:
@@ -148,9 +155,9 @@ def _complete(row: Mapping[str, Any]) -> bool:
 
 def _hook(row: Mapping[str, Any]) -> Hook:
     action, about = str(row.get("event_action")), str(row.get("event_object"))
-    lacks = [] if action == "*" else [f"{event}.person" for event in _EVENTS if event != action]
-    if about not in _OBJECTS:
-        lacks = [f"{event}.person" for event in _EVENTS]
+    known = about in OBJECTS or about == _EVERYTHING
+    missing = [event for event in _EVENTS if action not in {"*", event}] if known else _EVENTS
+    lacks = [f"{event}.{about if about in OBJECTS else 'person'}" for event in missing]
     if row.get("version", VERSION) != VERSION:
         lacks.append(f"version {VERSION}")
     active = row.get("is_active")

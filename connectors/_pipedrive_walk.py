@@ -21,7 +21,7 @@ from connectors._pipedrive_wire import time
 OVERLAP: Final = timedelta(minutes=5)  # re-read at each poll: a change may become visible late; ours
 RESTARTS: Final = 3  # how often a walk starts again before a person is asked; ours
 STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
-_FIRST: Final = "1970-01-01T00:00:00Z"
+FIRST: Final = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Poll:
     since: str  # all that changed before this has been read
     start: str | None = None  # the lists ask for what changed at or after this
     began: str | None = None  # the server's clock at its first answer
-    top: str = _FIRST  # the newest change of this poll
+    top: str = FIRST  # the newest change of this poll
     at: str | None = None  # the vendor's cursor
     restarts: int = 0
 
@@ -68,7 +68,7 @@ def again(state: Listing | Poll) -> Listing | Poll | None:
         return None
     if isinstance(state, Listing):
         return replace(state, at=None, restarts=state.restarts + 1)
-    start = max(_earlier(state.top), state.start if state.start is not None else _FIRST)
+    start = max(_earlier(state.top), state.start if state.start is not None else FIRST)
     return replace(state, start=start, at=None, restarts=state.restarts + 1)
 
 
@@ -76,7 +76,9 @@ def query(state: Listing | Poll) -> dict[str, Any]:
     """The parameters of the next list."""
     made: dict[str, Any] = {"sort_by": "id", "sort_direction": "asc"}
     if isinstance(state, Poll):
-        made |= {"sort_by": "update_time", "updated_since": state.start}
+        made["sort_by"] = "update_time"
+        if state.start != FIRST:  # from the beginning on, those without a time come, too
+            made["updated_since"] = state.start
     return made if state.at is None else {**made, "cursor": state.at}
 
 
@@ -101,9 +103,9 @@ def advance(
 
 
 def _stamp(moment: datetime | None) -> str:
-    return _FIRST if moment is None else moment.strftime(STAMP)
+    return FIRST if moment is None else moment.strftime(STAMP)
 
 
 def _earlier(text: str) -> str:
     at = time(text)
-    return _FIRST if at is None or text == _FIRST else _stamp(at - OVERLAP)
+    return FIRST if at is None or text == FIRST else _stamp(at - OVERLAP)

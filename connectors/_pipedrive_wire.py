@@ -50,6 +50,7 @@ _MULTIPLE: Final = frozenset({"set"})
 _FIGURES: Final = frozenset({"int", "double"})
 
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}")
+_UNZONED: Final = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?")
 _KEY: Final = re.compile(r"[0-9A-Za-z_]{1,64}")
 _FIELD: Final = re.compile(r"(?:Validation failed: |\")([a-z_]+(?:\.[0-9A-Za-z_]+)?)[:\"]")
 
@@ -77,6 +78,12 @@ def time(value: object) -> datetime | None:
     except ValueError:
         return None
     return at.astimezone(UTC) if at is not None and at.tzinfo is not None else None
+
+
+def moment(value: object) -> datetime | None:
+    """A time of API v2 or of v1, which writes it in UTC without saying so; None where it is none."""
+    text = value.strip() if isinstance(value, str) else ""
+    return time(f"{text}Z" if _UNZONED.fullmatch(text) else text)
 
 
 def clock(response: httpx.Response) -> datetime | None:

@@ -1,18 +1,21 @@
-"""Odoo, the people among the partners of one database.  In: deliveries, ids, cursors and orders in its own words.
-Out: events, records, receipts.
+"""Odoo, the people among the partners of one database, and what stands around them.  In: deliveries, ids, cursors and
+orders in its own words.  Out: events, records, receipts, acts.
 
 Fields are those of ``res.partner``; names with a dot are ours (``_odoo_wire``).  The parts: deliveries in
 ``_odoo_hooks``, calls of methods in ``_odoo_rpc``, which methods in ``_odoo_calls``, the walk over changes in
-``_odoo_walk``, writing in ``_odoo_write``.  How to connect: docs/vendors/odoo.md.
+``_odoo_walk``, writing in ``_odoo_write``; companies, opportunities and users in ``_odoo_around``, messages, meetings
+and notes in ``_odoo_acts``.  How to connect: docs/vendors/odoo.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from connectors import _odoo_acts as acts
+from connectors import _odoo_around as around
 from connectors import _odoo_hooks as hooks
 from connectors import _odoo_walk as walk
 from connectors._http import Http
@@ -22,11 +25,13 @@ from connectors._odoo_wire import EMAIL, MODIFIED, PEOPLE, address, is_field, pe
 from connectors._odoo_write import write
 from connectors._signing import secrets
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
     Kind,
     Limits,
+    Note,
     Order,
     Page,
     Receipt,
@@ -50,7 +55,10 @@ class Odoo(Connector):
     can: ClassVar[frozenset[Can]] = frozenset(
         # Not MERGE: nothing leads from the lost id to the one that it lives on under.  Not HOOKS: making automation
         # rules takes an administrator's key, which the connection should not have.
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE}
+        {
+            *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE),
+            *(Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE),
+        }
     )
     timeout = 120.0  # limit_time_real: by then a worker is stopped (Odoo's default)
     limits = Limits(
@@ -71,6 +79,8 @@ class Odoo(Connector):
         Setting("api", f"{JSON2} (Odoo 19 and later, default) or {JSONRPC} (16 to 18)", required=False),
         Setting("login", "Login of the user, for jsonrpc", required=False),
         Setting("fields", "Fields to read, separated by commas; default: by the mapping", required=False),
+        Setting("company_fields", "Fields of companies to read; default: by the mapping", required=False),
+        Setting("deal_fields", "Fields of opportunities to read; default: by the mapping", required=False),
     )
 
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
@@ -82,13 +92,13 @@ class Odoo(Connector):
             raise ValueError(f"odoo: api {api!r} is none of {JSON2}, {JSONRPC}")
         if api == JSONRPC and not (database and login):
             raise ValueError("odoo: api jsonrpc needs the settings database and login")
-        names = [name for name in map(str.strip, settings.get("fields", "").split(",")) if name]
-        if odd := [name for name in names if not is_field(name)]:
-            raise ValueError(f"odoo: fields: {', '.join(odd)}: no name of a field")
+        names = {kind: _names(settings, f"{kind}_fields", around.is_field) for kind in around.MODELS}
         rpc = Rpc(http, key=settings["api_key"].strip(), database=database, login=login, json2=api != JSONRPC)
         self._rpc = rpc
-        self._partners = Partners(rpc, names)
-        self._kinds = {Kind.CONTACT: self._partners}
+        # Whom people belong to is said where the mapping reads companies.
+        employers = bool(names[Kind.COMPANY])
+        self._partners = Partners(rpc, _names(settings, "fields", is_field), employers=employers)
+        self._around = around.Around(self._partners, names)
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
@@ -109,6 +119,11 @@ class Odoo(Connector):
         """The fields to read."""
         return {"fields": ",".join(sorted(theirs))}
 
+    @classmethod
+    def from_objects(cls, theirs: Mapping[Kind, Collection[str]]) -> Mapping[str, str]:
+        """The fields of companies and opportunities to read."""
+        return {f"{kind}_fields": ",".join(sorted(set(names))) for kind, names in theirs.items()}
+
     def receive(self, delivery: Delivery) -> Received:
         """Secret, then one event.  Odoo waits one second and never tries again."""
         hooks.verify(delivery, self._secrets)
@@ -124,18 +139,26 @@ class Odoo(Connector):
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
         """In lists by id, archived ones too.  A partner that is no person (any more) does not exist."""
-        return list(self._kinds[kind].read(ids).values())
+        if kind is not Kind.CONTACT:
+            return self._around.read(kind, ids)
+        return list(self._partners.read(ids).values())
 
     def changed(self, kind: Kind, cursor: str | None) -> Page:
         """First all contacts by id, then those of a window of time, then those whose address was blacklisted in it."""
-        partners = self._kinds[kind]
+        if kind is Kind.COLLEAGUE:
+            return self._around.users(cursor)
+        if kind is not Kind.CONTACT:
+            return self._around.changed(kind, cursor)
+        partners = self._partners
         state = walk.Listing("") if cursor is None else walk.load(cursor)
         return _listed(partners, state) if isinstance(state, walk.Listing) else _polled(partners, walk.begin(state))
 
     def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
         """By ``email`` (case does not count) or ``id``.  Refused for another key."""
+        if kind is not Kind.CONTACT:
+            raise Refused("odoo: finds contacts only", code="key", field=key)
         if key == EMAIL:
-            return self._kinds[kind].by_email(values)
+            return self._partners.by_email(values)
         if key == "id":
             return self.read(kind, values)
         raise Refused(f"odoo: cannot find by {key!r}; can by email, id", code="key", field=key)
@@ -145,8 +168,16 @@ class Odoo(Connector):
         return write(self._partners, orders)
 
     def describe(self, kind: Kind) -> Schema:
-        """The fields of a partner, and ours."""
-        return schema(self._kinds[kind].facts())
+        """The fields of the model, and ours."""
+        return schema(self._partners.facts()) if kind is Kind.CONTACT else self._around.describe(kind)
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """Messages and meetings."""
+        return acts.acts(self._partners, self._around, cursor)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """As internal notes among the messages of the contact."""
+        return acts.write(self._partners, notes)
 
 
 def _listed(partners: Partners, state: walk.Listing) -> Page:
@@ -179,6 +210,14 @@ def _polled(partners: Partners, state: walk.Poll) -> Page:
 
 def _newest(records: Sequence[Record]) -> datetime | None:
     return max((r.modified for r in records if r.modified is not None), default=None)
+
+
+def _names(settings: Mapping[str, str], setting: str, valid: Callable[[str], bool]) -> list[str]:
+    """Names of fields; ValueError for what can be none."""
+    names = [name for name in map(str.strip, settings.get(setting, "").split(",")) if name]
+    if odd := [name for name in names if not valid(name)]:
+        raise ValueError(f"odoo: {setting}: {', '.join(odd)}: no name of a field")
+    return names
 
 
 def _given(settings: Mapping[str, str], name: str) -> str:

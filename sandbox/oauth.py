@@ -291,3 +291,8 @@ def mailchimp(clock: Callable[[], float]) -> Server:
         rotates=False,
         clock=clock,
     )
+
+
+def pipedrive(clock: Callable[[], float]) -> Server:
+    """As Pipedrive's documents have it: the app proves itself in the header; that refresh tokens rotate is ours."""
+    return Server("Pipedrive", basic=True, lives=3600, idle=60 * 86_400, clock=clock)

@@ -1,7 +1,8 @@
 """What Odoo knows of its fields, conditions and errors.  In: fields, domains, values.  Out: whether they hold; errors.
 
 Sources: github.com/odoo/odoo, ``odoo/addons/base/models/res_partner.py`` (fields, constraint on names),
-``addons/mail/models/mail_blacklist.py``; github.com/odoo/documentation, ``developer/reference/backend/orm.rst``
+``addons/mail/models/mail_blacklist.py``, ``mail_message.py``, ``addons/crm/models/crm_lead.py``,
+``addons/calendar/models/calendar_event.py``; github.com/odoo/documentation, ``developer/reference/backend/orm.rst``
 (domains) and ``external_api.rst`` (errors).  The status of an exception is confirmed for 401 alone.
 """
 
@@ -26,7 +27,24 @@ COUNTRIES = {
     43: ("CH", "Switzerland"),
 }
 STATES = {1350: ("BY", "Bavaria", 56), 1351: ("BE", "Berlin", 56)}
-LINKED: Mapping[str, Collection[int]] = {"res.country": COUNTRIES, "res.country.state": STATES}
+STAGES = {1: "New", 2: "Qualified", 3: "Proposition", 4: "Won", 5: "lost"}  # the last one is a trap
+WON_STAGE = 4
+NAMED: Mapping[str, Mapping[int, str]] = {  # links whose rows have a name and nothing else here
+    "crm.stage": STAGES,
+    "crm.team": {1: "Sales", 2: "Partners"},
+    "crm.lost.reason": {1: "Too expensive", 2: "We don't have people/skills"},
+    "res.currency": {1: "USD", 125: "EUR"},
+    "utm.source": {1: "Search engine", 2: "Newsletter"},
+    "res.partner.industry": {1: "Agriculture", 2: "Manufacturing"},
+}
+LINKED: Mapping[str, Collection[int]] = {"res.country": COUNTRIES, "res.country.state": STATES, **NAMED}
+ACTIVITIES = {  # mail.activity.type: name, category, icon
+    1: ("Email", "default", "fa-envelope"),
+    2: ("Call", "phonecall", "fa-phone"),
+    3: ("Meeting", "meeting", "fa-users"),
+    4: ("To-Do", "default", "fa-check"),
+}
+SUBTYPES = {1: ("Discussions", False), 2: ("Note", True), 3: ("Activities", True)}  # mail.message.subtype
 
 
 def _field(type_: str, label: str, *, fixed: bool = False, required: bool = False, **more: Any) -> dict[str, Any]:
@@ -61,6 +79,62 @@ FIELDS: Mapping[str, Mapping[str, dict[str, Any]]] = {
         "country_id": _field("many2one", "Country", relation="res.country"),
         "state_id": _field("many2one", "State", relation="res.country.state"),
         "parent_id": _field("many2one", "Related Company", relation="res.partner"),
+        "user_id": _field("many2one", "Salesperson", relation="res.users"),
+        "industry_id": _field("many2one", "Industry", relation="res.partner.industry"),
+    },
+    "crm.lead": {
+        **_LOG,
+        "name": _field("char", "Opportunity", required=True),
+        "type": _field("selection", "Type", selection=[["lead", "Lead"], ["opportunity", "Opportunity"]]),
+        "active": _field("boolean", "Active"),
+        "probability": _field("float", "Probability"),
+        "won_status": _field("selection", "Is Won", fixed=True, selection=[["won", ""], ["lost", ""], ["pending", ""]]),
+        "expected_revenue": _field("monetary", "Expected Revenue"),
+        "date_closed": _field("datetime", "Closed Date", fixed=True),
+        "date_deadline": _field("date", "Expected Closing"),
+        "partner_id": _field("many2one", "Customer", relation="res.partner"),
+        "stage_id": _field("many2one", "Stage", relation="crm.stage"),
+        "team_id": _field("many2one", "Sales Team", relation="crm.team"),
+        "user_id": _field("many2one", "Salesperson", relation="res.users"),
+        "lost_reason_id": _field("many2one", "Lost Reason", relation="crm.lost.reason"),
+        "company_currency": _field("many2one", "Currency", fixed=True, relation="res.currency"),
+        "source_id": _field("many2one", "Source", relation="utm.source"),
+    },
+    "res.users": {
+        **_LOG,
+        **{n: _field("char", n.title()) for n in ("name", "login", "email")},
+        "active": _field("boolean", "Active"),
+        "share": _field("boolean", "Share User", fixed=True),
+        "sale_team_id": _field("many2one", "User Sales Team", relation="crm.team"),
+    },
+    "mail.message": {
+        **_LOG,
+        **{n: _field("char", n.title()) for n in ("model", "subject", "message_type")},
+        "body": _field("html", "Contents"),
+        "res_id": _field("many2one_reference", "Related Document ID"),
+        "date": _field("datetime", "Date"),
+        "author_id": _field("many2one", "Author", relation="res.partner"),
+        "subtype_id": _field("many2one", "Subtype", relation="mail.message.subtype"),
+        "mail_activity_type_id": _field("many2one", "Mail Activity Type", relation="mail.activity.type"),
+    },
+    "mail.message.subtype": {
+        "id": _LOG["id"],
+        "name": _field("char", "Message Type"),
+        "internal": _field("boolean", "Internal Only"),
+    },
+    "mail.activity.type": {
+        "id": _LOG["id"],
+        **{n: _field("char", n.title()) for n in ("name", "category", "icon")},
+    },
+    "calendar.event": {
+        **_LOG,
+        "name": _field("char", "Meeting Subject", required=True),
+        "start": _field("datetime", "Start", required=True),
+        "stop": _field("datetime", "Stop", required=True),
+        "active": _field("boolean", "Active"),
+        "partner_ids": _field("many2many", "Attendees", relation="res.partner"),
+        "user_id": _field("many2one", "Organizer", relation="res.users"),
+        "opportunity_id": _field("many2one", "Opportunity", relation="crm.lead"),
     },
     "mail.blacklist": {
         **_LOG,
@@ -114,6 +188,12 @@ def told(at: float, *, whole: bool = False) -> str:
     return moment.strftime(STAMP + ".%f" if whole else STAMP)
 
 
+def seconds(text: str) -> float:
+    """A time as it is written, in seconds since 1970."""
+    form = STAMP + ".%f" if "." in text else STAMP
+    return datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()
+
+
 def check(model: str, name: str, value: Any) -> Any:
     """The value as it is kept.  ``wrong`` for a field that is not there or a value that it cannot hold."""
     about = FIELDS[model].get(name)
@@ -129,6 +209,8 @@ def check(model: str, name: str, value: Any) -> Any:
             raise invalid("The operation cannot be completed: another model requires the record being deleted.")
     if about["type"] == "boolean":
         return bool(value)
+    if about["type"] == "datetime" and isinstance(value, str):
+        return seconds(value)
     if about["type"] == "char":
         return False if value is None or value == "" else value if value is False else str(value).strip()
     return False if value is None else value
@@ -161,9 +243,8 @@ def _holds(row: Mapping[str, Any], name: str, operator: str, value: Any) -> bool
     if name not in row:
         raise wrong(f"Invalid field {name!r} in leaf {[name, operator, value]!r}")
     own = row[name]
-    if name in {"write_date", "create_date"} and isinstance(value, str):
-        form = STAMP + ".%f" if "." in value else STAMP
-        value = datetime.strptime(value, form).replace(tzinfo=UTC).timestamp()
+    if isinstance(value, str) and isinstance(own, (int, float)) and not isinstance(own, bool):
+        value = seconds(value)
     match operator:
         case "=":
             return bool(own == value)
@@ -173,6 +254,9 @@ def _holds(row: Mapping[str, Any], name: str, operator: str, value: Any) -> bool
             return own in value
         case "not in":
             return own not in value
+        case "ilike" | "not ilike":
+            holds = isinstance(own, str) and str(value).lower() in own.lower()
+            return holds if operator == "ilike" else not holds
         case "=ilike":
             return isinstance(own, str) and own.lower() == str(value).lower()
         case ">" | ">=" | "<" | "<=":

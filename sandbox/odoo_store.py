@@ -1,4 +1,5 @@
-"""Odoo's rows: partners, the blacklist, External IDs.  In: methods and their arguments.  Out: what they return.
+"""Odoo's rows: partners, the blacklist, External IDs, what stands around partners.  In: methods and their arguments.
+Out: what they return.
 
 A call is one transaction: it is carried out whole or not at all.  Sources: github.com/odoo/odoo,
 ``odoo/addons/base/models/res_partner.py``, ``base/wizard/base_partner_merge.py``,
@@ -15,8 +16,31 @@ from sandbox.odoo_rules import COUNTRIES, FIELDS, STATES, OdooError
 from sandbox.webhooks import Happening
 
 PARTNER, BLACKLIST = "res.partner", "mail.blacklist"
+LEAD, USERS, MESSAGE, EVENT = "crm.lead", "res.users", "mail.message", "calendar.event"
 BOT, PERSON = 7, 2  # users
-_COMPUTED = frozenset({"email_normalized", "is_blacklisted", "display_name"})
+_COMPUTED = frozenset({"email_normalized", "is_blacklisted", "display_name", "won_status"})
+_FIXED: Mapping[str, Sequence[dict[str, Any]]] = {
+    "res.country": [{"id": n, "code": code, "name": name} for n, (code, name) in COUNTRIES.items()],
+    "mail.message.subtype": [{"id": n, "name": name, "internal": i} for n, (name, i) in rules.SUBTYPES.items()],
+    "mail.activity.type": [
+        {"id": n, "name": name, "category": category, "icon": icon}
+        for n, (name, category, icon) in rules.ACTIVITIES.items()
+    ],
+}
+# What a new row of these begins with, beside what is False.
+_BLANK: Mapping[str, Mapping[str, Any]] = {
+    PARTNER: {"active": True, "partner_share": True, "type": "contact", "color": 0},
+    BLACKLIST: {"active": True},
+    LEAD: {"active": True, "type": "opportunity", "probability": 10.0, "stage_id": 1, "company_currency": 125},
+    USERS: {"active": True},
+    MESSAGE: {"message_type": "comment", "subtype_id": 1, "body": ""},
+    EVENT: {"active": True},
+}
+_TOLD: Mapping[str, Sequence[str]] = {  # what the rules send
+    PARTNER: ("name", "email", "is_blacklisted", "is_company", "write_date"),
+    BLACKLIST: ("email", "active", "write_date"),
+    LEAD: ("name", "type", "write_date"),
+}
 
 Row = dict[str, Any]
 
@@ -33,7 +57,7 @@ class Store:
 
     def clear(self) -> None:
         """Forget all."""
-        self.tables: dict[str, dict[int, Row]] = {PARTNER: {}, BLACKLIST: {}}
+        self.tables: dict[str, dict[int, Row]] = {model: {} for model in _BLANK}
         self.external: dict[str, int] = {}  # External ID -> partner
         self._last = dict.fromkeys(self.tables, 40)
 
@@ -41,14 +65,17 @@ class Store:
 
     def rows(self, model: str) -> Iterator[Row]:
         """All rows with their computed fields."""
-        if model == "res.country":
-            yield from ({"id": n, "code": code, "name": name} for n, (code, name) in COUNTRIES.items())
+        if model in _FIXED:
+            yield from _FIXED[model]
             return
         if model not in self.tables:
             raise OdooError("werkzeug.exceptions.NotFound", 404, f"the model {model!r} does not exist")
         if model in self.hidden:
             raise rules.access(f"You are not allowed to access '{model}' records.")
-        if model == BLACKLIST:
+        if model == LEAD:
+            yield from ({**row, "won_status": _won(row)} for row in self.tables[model].values())
+            return
+        if model != PARTNER:
             yield from self.tables[model].values()
             return
         out = {row["email"] for row in self.tables[BLACKLIST].values() if row["active"]}
@@ -93,7 +120,12 @@ class Store:
                 return f"{name} ({COUNTRIES[country][0]})"
             case "res.partner":
                 return str(self.tables[PARTNER][id_]["name"])
-        return f"User {id_}"
+        if model == "mail.message.subtype":
+            return rules.SUBTYPES[id_][0]
+        if model in rules.NAMED:
+            return rules.NAMED[model][id_]
+        row = self.tables.get(model, {}).get(id_)
+        return f"{model} {id_}" if row is None else str(row["name"])
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -110,8 +142,8 @@ class Store:
             values["email"] = mail
         id_ = self._last[model] = self._last[model] + 1
         when = self._now() if at is None else at
-        blank = {n: a["type"] == "boolean" and n in {"active", "partner_share"} for n, a in FIELDS[model].items()}
-        row: Row = {**blank, "type": "contact", "color": 0} if model == PARTNER else dict(blank)
+        blank: Row = {n: [] if a["type"] == "many2many" else False for n, a in FIELDS[model].items()}
+        row: Row = {**blank, **_BLANK[model]}
         row |= {"id": id_, "create_date": when, "write_date": when, "create_uid": who, "write_uid": who, **values}
         self._constrain(model, row)
         self.tables[model][id_] = row
@@ -124,6 +156,8 @@ class Store:
         table, values = self.tables[model], self._checked(model, given)
         if gone := [i for i in ids if i not in table]:
             raise rules.missing(model, gone)
+        if model == LEAD:
+            values = self._ended(values)
         fresh = [{**table[i], **values, "write_date": self._now(), "write_uid": who} for i in ids]
         for row in fresh:
             self._constrain(model, row)
@@ -139,6 +173,26 @@ class Store:
             if (row := self.tables[model].pop(id_, None)) is not None:
                 self._tell(model, "unlink", row, who)
         self.external = {name: id_ for name, id_ in self.external.items() if id_ in self.tables[PARTNER]}
+
+    def post(self, model: str, id_: int, given: Mapping[str, Any], who: int) -> int:
+        """A message on a record, as ``message_post`` makes it; its id."""
+        if id_ not in self.tables.get(model, {}):
+            raise rules.missing(model, [id_])
+        note = given.get("subtype_xmlid") == "mail.mt_note"
+        said = {n: given[n] for n in ("body", "message_type", "subject") if n in given}
+        values = {**said, "model": model, "res_id": id_, "date": self._now(), "subtype_id": 2 if note else 1}
+        return self.create(MESSAGE, values, who)
+
+    def _ended(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What comes with the end of an opportunity."""
+        made = dict(values)
+        if made.get("stage_id") == rules.WON_STAGE:
+            made |= {"probability": 100.0}
+        if made.get("active") is False:
+            made |= {"probability": 0.0}
+        if made.get("probability") in {0.0, 100.0}:
+            made |= {"date_closed": self._now()}
+        return made
 
     def load(self, fields: Sequence[str], data: Sequence[Sequence[str]], who: int) -> dict[str, Any]:
         """Rows of texts by External ID: known ones are changed, others made; one bad row rejects all."""
@@ -204,11 +258,16 @@ class Store:
             out = {entry["email"] for entry in self.tables[BLACKLIST].values() if entry["active"]}
             mail = rules.normalized(row["email"])
             row = {**row, "email_normalized": mail, "is_blacklisted": mail in out, "display_name": row["name"]}
-        chosen = (
-            ("name", "email", "is_blacklisted", "write_date") if model == PARTNER else ("email", "active", "write_date")
-        )
-        said = self.show(model, row, chosen, load=None)
+        if model not in _TOLD:
+            return
+        said = self.show(model, row, _TOLD[model], load=None)
         self._emit([Happening(f"{model}.{what}", "user" if who == PERSON else "api", {**said, "_model": model})])
+
+
+def _won(row: Mapping[str, Any]) -> str:
+    if row["probability"] == 100 and row["stage_id"] == rules.WON_STAGE:
+        return "won"
+    return "lost" if not row["active"] and row["probability"] == 0 else "pending"
 
 
 def _converted(column: str, text: str) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Pipedrive's API as it behaves on the wire: persons, their lists and search, fields, webhooks, merges.
+"""Pipedrive's API as it behaves on the wire: persons, their lists and search, fields, webhooks, merges, and what stands
+around persons.
 
 Answers below ``/api``.  What there is to know about single endpoints: ``pipedrive_api``; about persons:
-``pipedrive_store``; about webhooks: ``pipedrive_events``.  Sources: the vendor's OpenAPI documents of API v2 and v1;
+``pipedrive_store``; about organizations, deals, activities and notes: ``pipedrive_objects``; about webhooks:
+``pipedrive_events``.  Sources: the vendor's OpenAPI documents of API v2 and v1;
 its pages "Responses" and "Rate limiting".
 """
 
@@ -20,11 +22,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler, Scope
 
+from sandbox import oauth
 from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.front import Json, header
 from sandbox.people import Person
 from sandbox.pipedrive_api import Api, cost
 from sandbox.pipedrive_events import ACTIONS, POLICY, encode
+from sandbox.pipedrive_objects import Objects
 from sandbox.pipedrive_store import People, PipedriveError
 from sandbox.webhooks import Target
 
@@ -64,8 +68,10 @@ class PipedriveSim(Simulator):
         super().__init__(POLICY, encode, seed=seed, span=retry_span, clock=clock)
         self.token = token
         self.password = password
+        self.oauth = oauth.pipedrive(self.clock)
         self.people = People(self.clock, self.webhooks.emit, campaigns=campaigns, contact_sync=contact_sync)
-        self.api = Api(self.people, self.clock, lag=lag)
+        self.objects = Objects(self.people, self.clock, self.webhooks.emit)
+        self.api = Api(self.people, self.clock, objects=self.objects, lag=lag)
         self.api.targets = self.webhooks.targets
         self._rate = rate
         self._times: deque[float] = deque()
@@ -80,13 +86,15 @@ class PipedriveSim(Simulator):
         """The path below ``/api``."""
         return path.removeprefix("/api")
 
-    def is_read(self, _method: str, _path: str, /) -> bool:
-        """No writing method only reads."""
-        return False
+    def is_read(self, _method: str, path: str, /) -> bool:
+        """No writing method only reads, but for that of tokens."""
+        return path.startswith("/oauth/")
 
     def gate(self, scope: Scope, path: str, _in_flight: int, /) -> Response | None:
         """The token, the burst, the day's budget."""
-        if not compare_digest(header(scope, b"x-api-token").encode(), self.token.encode()):
+        scheme, _, given = header(scope, b"authorization").partition(" ")
+        ours = compare_digest(header(scope, b"x-api-token").encode(), self.token.encode())
+        if not ours and not self.lets_in(path, given.strip() if scheme.lower() == "bearer" else ""):
             return Json({"success": False, "error": "unauthorized access", "errorCode": 401}, status_code=401)
         now = self.clock()
         while self._times and self._times[0] <= now - _WINDOW:
@@ -153,8 +161,9 @@ class PipedriveSim(Simulator):
         return Target("1000000", url, secret, events={f"person.{a}": True for a in ACTIONS})
 
     def clear(self) -> None:
-        """Forget all persons."""
+        """Forget everything but the webhooks."""
         self.people.clear()
+        self.objects.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Persons in the order of their creation."""
@@ -166,7 +175,8 @@ class PipedriveSim(Simulator):
         """What a person does in Pipedrive.
 
         ``action``: ``update`` (default), ``create``, ``remove``, ``merge`` (``loser``).  ``id``: whom.  ``fields``: as
-        in a PATCH.
+        in a PATCH.  Or ``put`` in ``list`` (organizations, deals, activities, notes): a new record, or with ``id`` a
+        change of one.
         """
         id_, fields = given.get("id"), given.get("fields")
         body = fields if isinstance(fields, Mapping) else {}
@@ -180,9 +190,15 @@ class PipedriveSim(Simulator):
                     return self.people.remove(id_, "user")
                 case "merge":
                     return self.people.merge(given.get("loser"), id_, "user")
+                case "put" if given.get("list") in self.objects.rows:
+                    name = str(given["list"])
+                    which = int(id_) if id_ is not None else None
+                    return self.objects.rows[name][self.objects.put(name, which, **body)]
+        except (TypeError, ValueError):
+            raise BadEdit("id must be a number") from None
         except PipedriveError as error:
             raise BadEdit(f"{error.status}: {error.error}") from None
-        raise BadEdit("action must be one of create, update, remove, merge")
+        raise BadEdit("action must be one of create, update, remove, merge, put (with list)")
 
 
 def fill(sim: PipedriveSim, crowd: Iterable[Person]) -> None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.pipedrive_events import COMPANY
+from sandbox.pipedrive_objects import FIELDS, Objects, pipelines, stages
 from sandbox.pipedrive_store import STAMP, USER, People, PipedriveError
 from sandbox.webhooks import Target
 
@@ -32,6 +33,17 @@ COSTS: Mapping[tuple[str, str], int] = {  # x-token-cost of the documents; by me
     ("GET", "/v2/persons/search"): 20,
     ("GET", "/v2/personFields"): 10,
     ("GET", "/v2/organizations"): 10,
+    ("GET", "/v2/organizationFields"): 10,
+    ("GET", "/v2/deals"): 10,
+    ("GET", "/v2/deals/archived"): 20,
+    ("GET", "/v2/dealFields"): 10,
+    ("GET", "/v2/activities"): 10,
+    ("GET", "/v2/stages"): 5,
+    ("GET", "/v2/pipelines"): 5,
+    ("GET", "/v1/deals/id/participants"): 10,
+    ("GET", "/v1/notes"): 20,
+    ("POST", "/v1/notes"): 10,
+    ("GET", "/v1/users"): 20,
     ("PUT", "/v1/persons/id/merge"): 40,
     ("GET", "/v1/users/me"): 2,
     ("GET", "/v1/webhooks"): 10,
@@ -50,10 +62,18 @@ class Api:
     """The endpoints over the persons of one company."""
 
     def __init__(
-        self, people: People, now: Callable[[], float], *, lag: float = 1.0, most: int = MOST, admin: bool = True
+        self,
+        people: People,
+        now: Callable[[], float],
+        *,
+        objects: Objects | None = None,
+        lag: float = 1.0,
+        most: int = MOST,
+        admin: bool = True,
     ) -> None:
         """``lag``: seconds until the search shows a change.  ``most``: rows of a page, whatever is asked for."""
         self.people = people
+        self.objects = Objects(people, now) if objects is None else objects
         self.hooks: dict[int, dict[str, Any]] = {}
         self.targets: dict[str, Target] = {}
         self._now = now
@@ -86,9 +106,30 @@ class Api:
             case ["GET", "v2", "personFields"]:
                 return 200, {**_good(self.people.fields), "additional_data": {"next_cursor": None}}
             case ["GET", "v2", "organizations"]:
-                ids = _ids(query)
-                found = [{"id": i, "name": n} for i, n in self.people.orgs.items() if ids is None or i in ids]
-                return 200, {**_good(found), "additional_data": {"next_cursor": None}}
+                rows = self.objects.rows["organizations"]
+                bare = [{"id": i, "name": n, "update_time": _DAY} for i, n in self.people.orgs.items() if i not in rows]
+                here = [r for r in rows.values() if not r["is_deleted"]]
+                return 200, self._rows([*here, *bare], query, lambda row: self._cut("organizations", row, query))
+            case ["GET", "v2", "deals"]:
+                return 200, self._deals(query, archived=False)
+            case ["GET", "v2", "deals", "archived"]:
+                return 200, self._deals(query, archived=True)
+            case ["GET", "v2", "activities"]:
+                return 200, self._rows(self.objects.rows["activities"].values(), query, dict)
+            case ["GET", "v2", ("organizationFields" | "dealFields") as name]:
+                return 200, {**_good(FIELDS[name]), "additional_data": {"next_cursor": None}}
+            case ["GET", "v2", "stages"]:
+                return 200, {**_good(stages()), "additional_data": {"next_cursor": None}}
+            case ["GET", "v2", "pipelines"]:
+                return 200, {**_good(pipelines()), "additional_data": {"next_cursor": None}}
+            case ["GET", "v1", "deals", id_, "participants"]:
+                return 200, self._old(self.objects.taking_part(id_), query)
+            case ["GET", "v1", "notes"]:
+                return 200, self._old(self._notes(query), query)
+            case ["POST", "v1", "notes"]:
+                return 200, _good(self.objects.note(body))
+            case ["GET", "v1", "users"]:
+                return 200, _good(self.objects.users)
             case ["PUT", "v1", "persons", id_, "merge"]:
                 return 200, _good(self.people.merge(id_, body.get("merge_with_id"), source))
             case ["GET", "v1", "users", "me"]:
@@ -113,12 +154,51 @@ class Api:
     # --- lists --------------------------------------------------------------------------------------------------------
 
     def _list(self, query: Mapping[str, str]) -> dict[str, Any]:
-        limit = _limit(query)
         self._picked(query)
+        return self._rows(self.people.there(), query, lambda row: self._shown(row, query))
+
+    def _deals(self, query: Mapping[str, str], *, archived: bool) -> dict[str, Any]:
+        statuses = list(filter(None, query.get("status", "").split(",")))
+        if unknown := set(statuses) - {"open", "won", "lost", "deleted"}:
+            raise PipedriveError(400, f"Validation failed: status: {min(unknown)}")
+        found = self.objects.deals(archived=archived, statuses=statuses)
+        return self._rows(found, query, lambda row: self._cut("deals", row, query))
+
+    def _cut(self, name: str, row: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
+        """A row with what is asked for beside the usual."""
+        optional = list(filter(None, query.get("include_fields", "").split(",")))
+        keys = list(filter(None, query.get("custom_fields", "").split(",")))
+        shown = self.objects.shown(name, row, optional)
+        return {
+            **shown,
+            "custom_fields": {k: v for k, v in row.get("custom_fields", {}).items() if not keys or k in keys},
+        }
+
+    def _notes(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        name, _, direction = query.get("sort", "id ASC").partition(" ")
+        if name not in {"id", "add_time", "update_time"} or direction not in {"ASC", "DESC"}:
+            raise PipedriveError(400, "Validation failed: sort")
+        since = _time(query, "updated_since").replace("T", " ").rstrip("Z")
+        person = int(query["person_id"]) if "person_id" in query else None
+        found = [r for r in self.objects.rows["notes"].values() if person is None or r["person_id"] == person]
+        found = [r for r in found if r["update_time"] >= since]
+        return sorted(found, key=lambda r: (r[name], r["id"]), reverse=direction == "DESC")
+
+    def _old(self, found: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
+        """A page as API v1 has it."""
+        start, size = int(query.get("start", "0")), min(int(query.get("limit", "100")), self._most)
+        more = len(found) > start + size
+        page = {"start": start, "limit": size, "more_items_in_collection": more}
+        return {**_good(found[start : start + size]), "additional_data": {"pagination": page}}
+
+    def _rows(
+        self, rows: Iterable[dict[str, Any]], query: Mapping[str, str], show: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """A page as API v2 has it."""
+        limit = _limit(query)
         order, direction = query.get("sort_by", "id"), query.get("sort_direction", "asc")
         if order not in {"id", "update_time", "add_time"} or direction not in {"asc", "desc"}:
             raise PipedriveError(400, "Validation failed: sort_by: Invalid enum value")
-        rows: Iterable[dict[str, Any]] = self.people.there()
         if (ids := _ids(query)) is not None:
             rows = [r for r in rows if r["id"] in ids]
         since, until = _time(query, "updated_since"), _time(query, "updated_until")
@@ -134,7 +214,7 @@ class Api:
         page = found[: min(limit, self._most)]
         more = len(found) > len(page)
         following = _closed(order, direction, *key(page[-1])) if more else None
-        return {**_good([self._shown(r, query) for r in page]), "additional_data": {"next_cursor": following}}
+        return {**_good([show(r) for r in page]), "additional_data": {"next_cursor": following}}
 
     def _search(self, query: Mapping[str, str]) -> dict[str, Any]:
         term, exact = query.get("term", ""), query.get("exact_match") == "true"
@@ -157,6 +237,9 @@ class Api:
     def _shown(self, row: Mapping[str, Any], query: Mapping[str, str]) -> dict[str, Any]:
         optional, keys = self._picked(query)
         shown = {n: v for n, v in row.items() if n not in _OPTIONAL.split(",") or n in optional}
+        if _MAILS & optional:
+            mails = self.objects.mails.get(row["id"], {})
+            shown |= {n: mails.get(n) for n in sorted(_MAILS & optional)}
         if keys:
             shown["custom_fields"] = {k: v for k, v in row["custom_fields"].items() if k in keys}
         return shown
@@ -207,14 +290,17 @@ class Api:
             "name": given["name"],
         }
         self.hooks[id_] = row
-        if about in {"person", "*"}:
-            wanted = _ACTIONS if action == "*" else (action,)
-            secret = f"{user}:{password}" if user is not None else ""
-            self.targets[str(id_)] = Target(str(id_), url, secret, events={f"person.{a}": True for a in wanted})
+        wanted = _ACTIONS if action == "*" else (action,)
+        secret = f"{user}:{password}" if user is not None else ""
+        events = {f"{o}.{a}": True for o in (_TOLD if about == "*" else {about} & set(_TOLD)) for a in wanted}
+        if events:
+            self.targets[str(id_)] = Target(str(id_), url, secret, events=events)
         return row
 
 
 _OPTIONAL = "marketing_status,doi_status"
+_MAILS = {"last_incoming_mail_time", "last_outgoing_mail_time"}
+_TOLD = ("person", "organization", "deal")  # of what webhooks tell here
 
 
 def _good(data: Any) -> dict[str, Any]:

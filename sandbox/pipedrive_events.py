@@ -34,8 +34,9 @@ def happening(
     *,
     into: int | None = None,
     taken: int | None = None,
+    entity: str = "person",
 ) -> Happening:
-    """One event.  ``before``: the person as it was.  ``into``, ``taken``: the other end of a merge."""
+    """One event.  ``before``: the record as it was.  ``into``, ``taken``: the other end of a merge."""
     shown = row if row is not None else before
     assert shown is not None  # noqa: S101 - an event is about somebody
     meta: dict[str, Any] = {
@@ -43,7 +44,7 @@ def happening(
         "company_id": str(COMPANY),
         "correlation_id": str(uuid.uuid4()),
         "entity_id": str(shown["id"]),
-        "entity": "person",
+        "entity": entity,
         "id": str(uuid.uuid4()),
         "is_bulk_edit": False,
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -64,7 +65,7 @@ def happening(
             now = new["custom_fields"]
             previous["custom_fields"] = {k: v for k, v in past["custom_fields"].items() if now.get(k) != v}
     data = {"data": None if row is None else _told(row), "previous": previous, "meta": meta}
-    return Happening(f"person.{action}", source, data)
+    return Happening(f"{entity}.{action}", source, data)
 
 
 def encode(target: Target, happenings: Sequence[Happening], attempt: int) -> tuple[bytes, dict[str, str]]:
@@ -78,10 +79,10 @@ def encode(target: Target, happenings: Sequence[Happening], attempt: int) -> tup
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A person as a webhook shows it: close to the API's form, but not the same; no marketing status."""
+    """A record as a webhook shows it: close to the API's form, but not the same; no marketing status."""
     hidden = {"marketing_status", "doi_status", "is_deleted"}
     custom: dict[str, Any] = {}
-    for key, value in row["custom_fields"].items():
+    for key, value in row.get("custom_fields", {}).items():
         match value:
             case None:
                 custom[key] = None
@@ -92,4 +93,4 @@ def _told(row: Mapping[str, Any]) -> dict[str, Any]:
             case _:
                 custom[key] = {"type": "varchar", "value": value}
     shown = {n: v for n, v in row.items() if n not in hidden}
-    return {**shown, "visible_to": str(row["visible_to"]), "label": None, "custom_fields": custom}
+    return {**shown, "visible_to": str(row.get("visible_to", 3)), "label": None, "custom_fields": custom}

@@ -25,7 +25,8 @@ _LISTS = {"emails": "email", "phones": "phone", "im": "im"}
 _WHOLE = ("owner_id", "org_id", "visible_to")
 
 
-def _field(name: str, code: str, type_: str, *, custom: bool = False, options: Iterable[int] = ()) -> dict[str, Any]:
+def field(name: str, code: str, type_: str, *, custom: bool = False, options: Iterable[int] = ()) -> dict[str, Any]:
+    """The description of a field."""
     return {
         "field_name": name,
         "field_code": code,
@@ -38,25 +39,25 @@ def _field(name: str, code: str, type_: str, *, custom: bool = False, options: I
 
 
 FIELDS = (
-    _field("Name", "name", "varchar"),
-    _field("First name", "first_name", "varchar"),
-    _field("Last name", "last_name", "varchar"),
-    _field("Email", "email", "varchar"),
-    _field("Phone", "phone", "phone"),
-    _field("Owner", "owner_id", "user"),
-    _field("Organization", "org_id", "org"),
-    _field("Visible to", "visible_to", "visible_to", options=(1, 3, 5, 7)),
-    _field("Person created", "add_time", "date"),
-    _field("Update time", "update_time", "date"),
-    _field("Level", LEVEL, "enum", custom=True, options=(21, 22, 23)),
-    _field("Topics", TOPICS, "set", custom=True, options=(31, 32)),
-    _field("Nickname", NICK, "varchar", custom=True),
-    _field("Score", SCORE, "double", custom=True),
-    _field("Mailing", OPT_OUT, "enum", custom=True, options=(41, 42)),
+    field("Name", "name", "varchar"),
+    field("First name", "first_name", "varchar"),
+    field("Last name", "last_name", "varchar"),
+    field("Email", "email", "varchar"),
+    field("Phone", "phone", "phone"),
+    field("Owner", "owner_id", "user"),
+    field("Organization", "org_id", "org"),
+    field("Visible to", "visible_to", "visible_to", options=(1, 3, 5, 7)),
+    field("Person created", "add_time", "date"),
+    field("Update time", "update_time", "date"),
+    field("Level", LEVEL, "enum", custom=True, options=(21, 22, 23)),
+    field("Topics", TOPICS, "set", custom=True, options=(31, 32)),
+    field("Nickname", NICK, "varchar", custom=True),
+    field("Score", SCORE, "double", custom=True),
+    field("Mailing", OPT_OUT, "enum", custom=True, options=(41, 42)),
 )
 CAMPAIGNS = (
-    _field("Marketing status", "marketing_status", "status"),
-    _field("Double opt-in status", "doi_status", "status"),
+    field("Marketing status", "marketing_status", "status"),
+    field("Double opt-in status", "doi_status", "status"),
 )
 _CUSTOM = {f["field_code"]: f for f in FIELDS if f["is_custom_field"]}
 
@@ -99,7 +100,7 @@ class People:
     @property
     def fields(self) -> list[dict[str, Any]]:
         """The descriptions of all fields."""
-        synced = [_field(n.replace("_", " ").title(), n, "text") for n in SYNCED] if self.contact_sync else []
+        synced = [field(n.replace("_", " ").title(), n, "text") for n in SYNCED] if self.contact_sync else []
         return [*FIELDS, *(CAMPAIGNS if self.campaigns else ()), *synced]
 
     def there(self) -> Iterator[dict[str, Any]]:
@@ -179,6 +180,10 @@ class People:
         self._moved(kept, None)
         self._emit([happening("change", kept, before, source, taken=lost["id"])])
         return {**kept, "merge_what_id": lost["id"]}
+
+    def touch(self, id_: int) -> None:
+        """What moves a person's time though no field of theirs changed."""
+        self._moved(self.find(id_), None)
 
     # --- rules --------------------------------------------------------------------------------------------------------
 

@@ -124,7 +124,8 @@ def test_half_a_name_is_not_written_over_a_whole_one(api: FakeOdoo) -> None:
         (said(BLACKLIST, 5, email="A@b.example", active=True), "", Action.CHANGED, ("a@b.example", "email"), True),
         (said(BLACKLIST, 5, email="A@b.example", active=False), "", Action.CHANGED, ("a@b.example", "email"), False),
         (said(BLACKLIST, 5), "", None, None, False),
-        (said("crm.lead", 5), "", None, None, False),
+        (said("crm.lead", 5), "&event=deleted", Action.DELETED, ("5", "id"), False),
+        (said("sale.order", 5), "", None, None, False),
     ],
 )
 def test_a_delivery_is_a_hint(

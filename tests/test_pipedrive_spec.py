@@ -1,7 +1,7 @@
 """Pipedrive's connector and simulator against Pipedrive's own OpenAPI documents, of API v2 and of what is left of v1.
 
-Two things are mended here: the documents list the words of a comma-separated parameter as if only one were allowed, and
-they do not say what an error looks like.
+Three things are mended here: the documents list the words of a comma-separated parameter as if only one were allowed,
+some bodies are put together of parts that refuse each other's words, and what an error looks like they do not say.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.contract import Done, Exists, Failed, Gone, Kind, Order, Refused, Verb
+from connectors.contract import Done, Exists, Failed, Gone, Kind, Note, Order, Refused, Verb
+from connectors.pipedrive import Pipedrive
 from sandbox.pipedrive import PipedriveSim
 from sandbox.pipedrive_store import LEVEL, NICK, TOPICS
 from sandbox.serve import Sandbox
-from tests.examples.pipedrive import over
+from tests.examples.pipedrive import NOW, FakePipedrive, around, over
 from tests.sandboxed import PLAIN
 from tests.speccheck import SpecCheck, load
+from tests.stage import seeds
 
 C = Kind.CONTACT
 USED = {
-    "v2": ("/persons", "/persons/{id}", "/persons/search", "/personFields", "/organizations"),
-    "v1": ("/users/me", "/webhooks", "/webhooks/{id}"),
+    "v2": (
+        *("/persons", "/persons/{id}", "/persons/search", "/personFields", "/organizations", "/organizationFields"),
+        *("/deals", "/deals/archived", "/dealFields", "/stages", "/pipelines", "/activities"),
+    ),
+    "v1": ("/users/me", "/webhooks", "/webhooks/{id}", "/users", "/notes", "/deals/{id}/participants"),
 }
 
 
@@ -45,6 +50,8 @@ def document() -> dict[str, Any]:
                     if words:
                         one = f"({'|'.join(words)})"
                         parameter["schema"]["pattern"] = f"^{one}(,{one})*$"
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                content["schema"] = _joined(content["schema"])
             for status in ("400", "404"):
                 operation["responses"].setdefault(status, {"description": "an error"})
             # What an answer may hold besides, and which of it may be null, the documents leave open.
@@ -52,6 +59,16 @@ def document() -> dict[str, Any]:
                 for content in answer.get("content", {}).values():
                     _lenient(content.get("schema"))
     return {**made, "servers": [{"url": "https://example.pipedrive.com/api"}], "paths": paths}
+
+
+def _joined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A body of several parts as one, else each part would refuse what the others name."""
+    parts = schema.get("allOf", [])
+    if not parts or not all("properties" in part for part in parts):
+        return schema
+    properties = {name: about for part in parts for name, about in part["properties"].items()}
+    needed = [name for part in parts for name in part.get("required", [])]
+    return {"type": "object", "properties": properties, **({"required": needed} if needed else {})}
 
 
 def _lenient(schema: Any) -> None:
@@ -121,6 +138,39 @@ def test_every_request_and_answer_is_as_the_documents_say(sim: tuple[PipedriveSi
         assert set(check.seen) == used
 
 
+def test_what_stands_around_persons_is_asked_as_the_documents_say() -> None:
+    """Organizations, deals, users, activities, notes, mails: requests and answers, a walk and a poll."""
+    fake = FakePipedrive(seeds(3))
+    stands = around(fake)
+    fake.objects.take_part(int(stands.deal), *map(int, fake.ids))
+    kinds = {Kind.COMPANY: ("name", "address.locality", "industry.label"), Kind.DEAL: ("stage.name", "pipeline.name")}
+    check = checked(httpx.MockTransport(fake))
+    it = over(check, fields="", **Pipedrive.from_objects({**kinds, Kind.DEAL: (*kinds[Kind.DEAL], "channel.label")}))
+    fake.objects.put("organizations", int(stands.company), industry=11)
+    fake.objects.put("deals", int(stands.deal), channel=61)
+    cursors: dict[Kind, str] = {}
+    for _ in range(2):  # the first poll after the walk asks for deleted deals, too
+        for kind in (Kind.COMPANY, Kind.DEAL):
+            page = it.changed(kind, cursors.get(kind))
+            while page.more:
+                page = it.changed(kind, page.cursor)
+            cursors[kind] = page.cursor
+    assert it.read(Kind.COMPANY, [stands.company])
+    assert it.read(Kind.DEAL, [stands.deal, "5"])
+    assert it.changed(Kind.COLLEAGUE, None).records
+    acts = it.acts(None)
+    while acts.more:
+        acts = it.acts(acts.cursor)
+    for again in (False, True):
+        assert isinstance(it.note([Note("k", fake.ids[0], NOW, "Clicked", again=again)])[0], Done)
+    assert {Kind.COMPANY, Kind.DEAL} == {it.describe(kind).kind for kind in (Kind.COMPANY, Kind.DEAL)}
+    assert set(check.seen) == {
+        *("GET /v2/organizations", "GET /v2/organizationFields", "GET /v2/deals", "GET /v2/deals/archived"),
+        *("GET /v2/dealFields", "GET /v2/stages", "GET /v2/pipelines", "GET /v1/deals/{id}/participants"),
+        *("GET /v1/users", "GET /v2/activities", "GET /v1/notes", "GET /v2/persons", "POST /v1/notes"),
+    }
+
+
 def test_the_checker_and_the_simulator_refuse_alike(sim: tuple[PipedriveSim, Sandbox]) -> None:
     """A visibility that is no number: the document forbids the request, the simulator refuses it."""
     pipe, sandbox = sim
@@ -156,6 +206,11 @@ def test_the_checker_and_the_simulator_refuse_alike(sim: tuple[PipedriveSim, San
         ),
         ("PUT", "/v2/persons/1", {}, "not in the specification"),
         ("GET", "/v1/persons", None, "not in the specification"),
+        ("GET", "/v2/deals?status=open,gone", None, "status"),
+        ("GET", "/v2/deals?include_fields=participants", None, "include_fields"),
+        ("GET", "/v1/notes?since=2026-01-01", None, "since"),
+        ("POST", "/v1/notes", {"person_id": 1}, "content"),
+        ("POST", "/v1/notes", {"content": "x", "person_id": "one"}, "person_id"),
     ],
 )
 def test_the_checker_finds_what_is_wrong(method: str, path: str, body: Any, complaint: str) -> None:

@@ -11,8 +11,9 @@ import httpx
 import odoorpc
 import pytest
 
+from sandbox.control import BadEdit
 from sandbox.odoo import DATABASE, KEY, LOGIN, SECRET, OdooSim, fill
-from sandbox.odoo_store import BLACKLIST, PARTNER
+from sandbox.odoo_store import BLACKLIST, LEAD, PARTNER
 from sandbox.people import people
 from sandbox.serve import Sandbox
 from tests.sandboxed import PLAIN, Receiver
@@ -170,3 +171,15 @@ def test_a_crowd_and_what_people_do_with_it(sandbox: Sandbox, sim: OdooSim) -> N
         for wrong in ({"action": "dance"}, {"id": second, "fields": {}}, {"id": first, "fields": {"mail": "x"}}):
             assert edit.post("edit", json=wrong).status_code == 400
     assert second not in sim.store.tables[PARTNER]
+
+
+def test_a_person_makes_an_opportunity_and_loses_it() -> None:
+    """By the sandbox's own edits: archived, without a chance, with the day on which it closed."""
+    sim = OdooSim(clock=lambda: 1_800_000_000.0)
+    made = sim.edit({"action": "create", "model": LEAD, "fields": {"name": "Big"}})
+    assert made["won_status"] == "pending"
+    lost = sim.edit({"model": LEAD, "id": made["id"], "fields": {"active": False, "lost_reason_id": 1}})
+    assert (lost["won_status"], lost["probability"], lost["date_closed"]) == ("lost", 0.0, "2027-01-15 08:00:00")
+    assert lost["lost_reason_id"] == [1, "Too expensive"]
+    with pytest.raises(BadEdit, match="model"):
+        sim.edit({"model": "sale.order"})

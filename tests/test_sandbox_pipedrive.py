@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sandbox.control import BadEdit
 from sandbox.people import people
 from sandbox.pipedrive import PASSWORD, PipedriveSim, fill
 from sandbox.pipedrive_api import KEYS
@@ -191,3 +192,15 @@ def test_people_of_the_sandbox(api: httpx.Client, sim: PipedriveSim, running: tu
         edit = {"id": rows[0]["id"], "fields": {"name": "New Name"}}
         assert control.post("/_sandbox/edit", json=edit).json()["name"] == "New Name"
         assert control.post("/_sandbox/edit", json={"action": "dance"}).status_code == 400
+
+
+def test_a_person_makes_what_stands_around(sim: PipedriveSim, api: httpx.Client) -> None:
+    """By the sandbox's own edits: made, changed, shown by the API; what makes no sense is refused."""
+    made = sim.edit({"action": "put", "list": "deals", "fields": {"title": "Big", "status": "won"}})
+    sim.edit({"action": "put", "list": "deals", "id": made["id"], "fields": {"is_archived": True}})
+    assert api.get("/v2/deals").json()["data"] == []
+    (deal,) = api.get("/v2/deals/archived").json()["data"]
+    assert (deal["title"], deal["status"], deal["close_time"] is not None) == ("Big", "won", True)
+    for wrong in ({"list": "leads"}, {"list": "deals", "id": "x"}, {"list": "deals", "fields": {"colour": 1}}):
+        with pytest.raises(BadEdit):
+            sim.edit({"action": "put", **wrong})

@@ -14,12 +14,12 @@ from urllib.parse import quote
 import httpx
 
 from connectors._http import Http
-from connectors.contract import Action, Delivery, Event, Kind, Limits, Ref
+from connectors.contract import Act, Action, Delivery, Doing, Ending, Event, Kind, Limits, Ref
 from connectors.odoo import Odoo
 from sandbox.odoo import DATABASE, LOGIN, OdooSim
 from sandbox.odoo_rules import LANGUAGES
-from sandbox.odoo_store import BLACKLIST, PARTNER, PERSON, Row
-from tests.stage import Example, Seed
+from sandbox.odoo_store import BLACKLIST, EVENT, LEAD, MESSAGE, PARTNER, PERSON, USERS, Row
+from tests.stage import COLLEAGUE, COMPANY, Around, Example, Seed
 
 BASE = "https://odoo.example.com"
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -70,8 +70,14 @@ class FakeOdoo:
         return [row["email"] for row in self.store.tables[BLACKLIST].values() if row["active"]]
 
     def clock(self) -> datetime:
-        every = [row["write_date"] for row in self.rows.values()]
+        every = [row["write_date"] for table in self.store.tables.values() for row in table.values()]
         return datetime.fromtimestamp(max(every, default=self.now.timestamp()), UTC) + timedelta(seconds=1)
+
+    def put(self, model: str, /, **fields: Any) -> int:
+        """One new row of any model."""
+        with self.lock:
+            by = fields.pop("by", PERSON)
+            return self.store.create(model, fields, by)
 
     # --- the wire ---
 
@@ -121,6 +127,61 @@ FIELDS = (
     *("country_id.code", "state_id.name", "parent_id.name"),
 )
 
+
+def around(vendor: FakeOdoo) -> Around:
+    """A company, an opportunity, a user, and what was done."""
+    one, two = (int(i) for i in vendor.ids[:2])
+    company = vendor.put(PARTNER, name=COMPANY, is_company=True)
+    for person in (one, two):
+        vendor.rows[person]["parent_id"] = company
+    vendor.put(PARTNER, name="Other", is_company=True)
+    deal = vendor.put(LEAD, name="Big", partner_id=one)
+    kim = vendor.put(USERS, name="Kim", login="kim", email=COLLEAGUE)
+    vendor.put(USERS, name="A portal user", login="x@one.example", share=True)
+    own = vendor.put(PARTNER, name="Kim", partner_share=False)
+    at = "2026-02-03 04:05:06"
+    on = {"model": PARTNER, "res_id": one, "date": at, "author_id": own, "by": kim}
+    call = vendor.put(
+        MESSAGE, **{**on, "model": LEAD, "res_id": deal}, mail_activity_type_id=2, subtype_id=3, subject="Hi"
+    )
+    note = vendor.put(MESSAGE, **on, subtype_id=2, body="<p>Nice</p>")
+    back = vendor.put(MESSAGE, **{**on, "author_id": two, "res_id": two}, message_type="email")
+    vendor.put(MESSAGE, **on, message_type="notification")
+    vendor.put(MESSAGE, **{**on, "model": "sale.order"}, message_type="email")
+    hours = {"start": at, "stop": "2026-02-03 05:05:06"}
+    meeting = vendor.put(EVENT, name="Demo", partner_ids=[own, one, two], user_id=kim, opportunity_id=deal, **hours)
+    vendor.put(EVENT, name="Among us", partner_ids=[own], user_id=kim, **hours)
+    when, by = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC), Ref(str(kim))
+    acts = (
+        Act(
+            f"messages:{call}",
+            *(Ref(str(one)), Doing.CALL, when, True, by, None, None),
+            *("phone", Ending.HELD, str(deal), {"title": "Hi"}),
+        ),
+        Act(f"messages:{note}", Ref(str(one)), Doing.NOTE, when, by=by),
+        Act(f"messages:{back}", Ref(str(two)), Doing.REPLY, when, True, channel="email", outcome=Ending.RECEIVED),
+        *(
+            Act(
+                f"meetings:{meeting}:{p}",
+                *(Ref(str(p)), Doing.MEETING, when, True, by, None, None),
+                *("meeting", Ending.HELD, str(deal), {"title": "Demo"}),
+            )
+            for p in (one, two)
+        ),
+    )
+
+    def later() -> str:
+        return f"messages:{vendor.put(MESSAGE, **on, message_type='email_outgoing')}"
+
+    return Around(company=str(company), deal=str(deal), colleague=str(kim), acts=acts, later=later)
+
+
+def notes(vendor: FakeOdoo, id_: str) -> list[str]:
+    """The messages on a contact."""
+    rows = vendor.store.tables[MESSAGE].values()
+    return [row["body"] for row in rows if row["model"] == PARTNER and row["res_id"] == int(id_)]
+
+
 # --- deliveries -------------------------------------------------------------------------------------------------------
 
 AT = "2026-03-02 09:29:58.678901"
@@ -148,11 +209,11 @@ def _event(body: bytes) -> Event:
 
 
 def _writes(request: httpx.Request) -> bool:
-    return request.url.path.rpartition("/")[2] in {"load", "create", "write", "unlink"}
+    return request.url.path.rpartition("/")[2] in {"load", "create", "write", "unlink", "message_post"}
 
 
 ODOO = Example(
-    settings=SETTINGS,
+    settings={**SETTINGS, "company_fields": "name", "deal_fields": "name,stage_id.name"},
     vendor=FakeOdoo,
     email_field="email",
     text_field="function",
@@ -176,4 +237,7 @@ ODOO = Example(
     error=lambda status, text: refused(status, text),
     wire=lambda id_: [("POST", "/json/2/res.partner/write", {"ids": [int(id_)], "vals": {"function": "Changed"}})],
     options={"lang": tuple(key for key, _ in LANGUAGES)},
+    around=around,
+    company_name="name",
+    notes=notes,
 )

@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 
 from connectors._http import Http
-from connectors.contract import Action, Delivery, Event, Kind, Limits, Ref
+from connectors.contract import Act, Action, Delivery, Doing, Ending, Event, Kind, Limits, Ref
 from connectors.pipedrive import Pipedrive
 from sandbox.pipedrive_api import Api
+from sandbox.pipedrive_objects import Objects
 from sandbox.pipedrive_store import LEVEL, NICK, SCORE, STAMP, People, PipedriveError
-from tests.stage import Example, Seed
+from tests.stage import COLLEAGUE, COMPANY, Around, Example, Seed
 
 TOKEN = "0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d"
 PASSWORD = "0123456789abcdef0123456789abcdef"
@@ -44,7 +45,8 @@ class FakePipedrive:
     def __init__(self, seeds: Sequence[Seed] = (), *, lag: float = 0.0, most: int = PAGE) -> None:
         self.now = NOW
         self.people = People(lambda: self.now.timestamp(), lambda _: None)
-        self.api = Api(self.people, lambda: self.now.timestamp(), lag=lag, most=most)
+        self.objects = Objects(self.people, lambda: self.now.timestamp())
+        self.api = Api(self.people, lambda: self.now.timestamp(), objects=self.objects, lag=lag, most=most)
         self.calls: list[tuple[str, str, Any]] = []
         self.queries: list[dict[str, str]] = []
         self.trouble: Callable[[httpx.Request], httpx.Response | None] = lambda _request: None
@@ -79,7 +81,7 @@ class FakePipedrive:
             troubled = self.trouble(request)
             response = self.answer(request, path, body) if troubled is None else troubled
             stamps = [datetime.strptime(r["update_time"], STAMP).replace(tzinfo=UTC) for r in self.people.rows.values()]
-            clock = max(stamps, default=self.now)
+            clock = max([*stamps, *([self.now] if any(self.objects.rows.values()) else [])], default=self.now)
             if self.dates:
                 response.headers["date"] = (clock + timedelta(seconds=1)).strftime("%a, %d %b %Y %H:%M:%S GMT")
             return response
@@ -112,6 +114,62 @@ def over(transport: httpx.BaseTransport, **settings: str) -> Pipedrive:
         sleep=lambda _: None,
     )
     return Pipedrive(own, http)
+
+
+def around(vendor: FakePipedrive) -> Around:
+    """An organization, a deal, a user, and what was done."""
+    objects, (one, two) = vendor.objects, [int(i) for i in vendor.ids[:2]]
+    company = objects.put("organizations", name=COMPANY)
+    for person in (one, two):
+        vendor.people.rows[person]["org_id"] = company
+    objects.put("organizations", name="Other")
+    deal = objects.put("deals", title="Big", person_id=one, org_id=company)
+    kim = objects.user("Kim", COLLEAGUE)
+    done = {"owner_id": kim, "done": True, "marked_as_done_time": "2026-02-03T04:05:06Z"}
+    call = objects.put("activities", subject="Hello", person_id=one, deal_id=deal, **done)
+    both = [{"person_id": one, "primary": True}, {"person_id": two, "primary": False}]
+    due = {"due_date": "2026-02-03", "due_time": "04:05:06"}
+    meeting = objects.put("activities", type="meeting", person_id=one, participants=both, owner_id=kim, **due)
+    task = objects.put("activities", type="deadline", person_id=two, **done)
+    note = objects.put("notes", content="<p>Nice</p>", person_id=one, user_id=kim, add_time="2026-02-03 04:05:06")
+    objects.put("notes", content="about a deal", deal_id=deal)
+    objects.mails[two] = {"last_incoming_mail_time": "2026-02-03T04:05:06Z"}
+    at, by, who = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC), Ref(str(kim)), str(one)
+    acts = (
+        Act(
+            f"activities:{call}:{one}",
+            *(Ref(who), Doing.CALL, at, True, by, None, None, "phone", Ending.HELD, str(deal), {"title": "Hello"}),
+        ),
+        *(
+            Act(
+                f"activities:{meeting}:{p}",
+                *(Ref(str(p)), Doing.MEETING, at, True, by, None, None),
+                "meeting",
+                Ending.PLANNED,
+            )
+            for p in (one, two)
+        ),
+        Act(f"activities:{task}:{two}", Ref(str(two)), Doing.TASK, at, by=by, outcome=Ending.DONE),
+        Act(f"notes:{note}:{one}", Ref(who), Doing.NOTE, at, by=by),
+        Act(
+            f"mails:{two}:in:20260203040506",
+            *(Ref(str(two)), Doing.REPLY, at, True),
+            channel="email",
+            outcome=Ending.RECEIVED,
+        ),
+    )
+    return Around(
+        company=str(company),
+        deal=str(deal),
+        colleague=str(kim),
+        acts=acts,
+        later=lambda: f"activities:{objects.put('activities', person_id=two, **done)}:{two}",
+    )
+
+
+def notes(vendor: FakePipedrive, id_: str) -> list[str]:
+    """The notes of a person."""
+    return [row["content"] for row in vendor.objects.rows["notes"].values() if row["person_id"] == int(id_)]
 
 
 # --- deliveries -------------------------------------------------------------------------------------------------------
@@ -172,7 +230,11 @@ def told(meta: dict[str, Any] | None = None, **parts: Any) -> bytes:
 _KEY = "change:7c812ffd-8f50-45ea-a597-b8fcba2da9c0"
 
 PIPEDRIVE = Example(
-    settings={name: value for name, value in SETTINGS.items() if name != "fields"},
+    settings={
+        **{name: value for name, value in SETTINGS.items() if name != "fields"},
+        "company_fields": "name",
+        "deal_fields": "title,stage.name",
+    },
     vendor=FakePipedrive,
     email_field="emails.primary",
     text_field=TEXT,
@@ -183,7 +245,7 @@ PIPEDRIVE = Example(
     events=(
         Event(Kind.CONTACT, Action.CHANGED, Ref("8"), _KEY, datetime(2022, 11, 24, 15, 18, 35, 616000, tzinfo=UTC)),
     ),
-    unknown=told({"entity": "deal"}),
+    unknown=told({"entity": "product"}),
     other=told({"id": "00000000-8f50-45ea-a597-b8fcba2da9c0", "timestamp": "2022-11-24T15:19:35.616Z"}),
     retried=told({"attempt": 2}),
     proof=("authorization",),
@@ -195,4 +257,7 @@ PIPEDRIVE = Example(
     error=lambda status, text: refused(status, text),
     wire=lambda id_: [("PATCH", f"/api/v2/persons/{id_}", {"custom_fields": {NICK: "Changed"}})],
     options={f"custom_fields.{LEVEL}": ("21", "22", "23")},
+    around=around,
+    company_name="name",
+    notes=notes,
 )

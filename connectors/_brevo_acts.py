@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from connectors import _brevo_walk as walk
 from connectors._brevo_calls import CONCURRENCY, OTHER, Contacts
-from connectors._brevo_wire import clock, number, time
+from connectors._brevo_wire import EMAIL, clock, number, time
 from connectors._receipts import together
 from connectors.contract import Act, ActPage, Doing, Ending, Ref, Refused, TryLater
 
@@ -55,7 +55,7 @@ def acts(contacts: Contacts, cursor: str | None) -> ActPage:
         return ActPage((), _dump(sweep), more=sweep.began is not None)
     state = walk.load(sweep.contacts)
     page = contacts.page(offset=state.offset, size=PAGE)
-    ids = [r.id for r in page.records]
+    ids = [r.id for r in page.records if r.fields.get(EMAIL) is not None]  # campaigns go to addresses
     told = together(lambda id_: _stats(contacts, id_), ids, CONCURRENCY)
     names, since = sweep.names, time(sweep.since)
     found = [act for id_, said in zip(ids, told, strict=True) for act in _acts(id_, said, names)]
@@ -84,9 +84,12 @@ def _begin(contacts: Contacts, sweep: _Sweep) -> _Sweep:
 
 
 def _stats(contacts: Contacts, id_: str) -> Mapping[str, Any]:
-    """What Brevo knows of one contact; nothing of one who is gone meanwhile."""
-    response = contacts.send("GET", f"/contacts/{id_}/campaignStats", take={404})
-    if response.status_code == 404:
+    """What Brevo knows of one contact; nothing of one who is gone meanwhile, or of whom it does not take the question.
+
+    One contact must not hold up the sweep.
+    """
+    response = contacts.send("GET", f"/contacts/{id_}/campaignStats", take={400, 404})
+    if response.status_code >= 400:
         return {}
     said = contacts.json(response)
     if not isinstance(said, Mapping):

@@ -196,5 +196,4 @@ def _campaign(one: Mapping[str, Any]) -> dict[str, Any]:
         "toField": "",
         "inlineImageActivation": False,
         "recipients": {"lists": [2], "exclusionLists": []},
-        "statistics": {},
     }

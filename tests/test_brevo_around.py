@@ -149,7 +149,7 @@ def test_a_sweep_goes_on_with_the_next_poll(
     told, cursor = polled(it)
     assert len(told) <= 20, "a poll takes too much"
     del api.account.rows[int(ids[0])], api.account.rows[int(ids[1])]
-    for _ in range(4):
+    while "began" in cursor:
         more, cursor = polled(it, cursor)
         told += more
     assert len({*ids} - {a.who.value for a in told}) == (2 if sabotaged else 0)
@@ -179,6 +179,19 @@ def test_without_campaigns_nobody_is_asked_for(api: FakeBrevo, it: Brevo) -> Non
     api.account.crm.campaign(7, "Spring")
     api.account.crm.did(1, "opened", 7, api.now.timestamp())
     assert [a.campaign for a in polled(it, cursor)[0]] == ["Spring"]
+
+
+def test_one_contact_holds_up_no_sweep(api: FakeBrevo, it: Brevo) -> None:
+    """One known by telephone only is not asked for, one that Brevo refuses is passed over, and one who went."""
+    api.account.crm.campaign(7, "Spring")
+    ids = [api.add(f"p{n}@people.example") for n in range(3)]
+    api.add(None, SMS="+491701234567")
+    for id_ in ids:
+        api.account.crm.did(int(id_), "opened", 7, api.now.timestamp())
+    bad = {f"/v3/contacts/{id_}/campaignStats": status for id_, status in zip(ids, (400, 404), strict=False)}
+    api.trouble = lambda r: refused(bad[r.url.path]) if r.url.path in bad else None
+    assert [a.who.value for a in polled(it)[0]] == ids[2:]
+    assert sum(path.endswith("campaignStats") for _, path, _ in api.calls) == 3
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ class Checked(httpx.BaseTransport):
             (a for a in (hints["return"], *typing.get_args(hints["return"])) if hasattr(a, "model_validate")), None
         )
         if response.status_code in {200, 201} and model is not None:
-            model.model_validate(response.json())
+            said = response.json()
+            for one in said if isinstance(said, list) else [said]:
+                model.model_validate(one)
         return response
 
     def _arguments(self, request: httpx.Request, hints: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from connectors._klaviyo_wire import clock, following, is_id, rows, time
 from connectors.contract import Act, ActPage, Doing, Ending, Ref, Refused, TryLater
 
 OVERLAP: Final = timedelta(minutes=15)  # an event may be listed late; ours
+BACK: Final = timedelta(days=365)  # how far the first walk goes back; ours: years of sends would take days to read
 PAGE: Final = 200  # "Returns a maximum of 200 events per page"; the parameter takes up to 1000
 LISTS: Final = 50  # pages of metrics at most; ours
 
@@ -76,9 +77,8 @@ def acts(profiles: Profiles, cursor: str | None) -> ActPage:
         walk = _begin(profiles, walk)
         return ActPage((), _dump(walk), more=bool(walk.left))
     metric, name = walk.left[0]
-    wanted = f'equals(metric_id,"{metric}")'
     params = {
-        "filter": wanted if walk.start is None else f"and({wanted},greater-or-equal(datetime,{walk.start}))",
+        "filter": f'and(equals(metric_id,"{metric}"),greater-or-equal(datetime,{walk.start}))',
         "sort": "datetime",
         "include": "attributions",
         "page[size]": PAGE,
@@ -110,7 +110,8 @@ def _begin(profiles: Profiles, walk: _Walk) -> _Walk:
         raise TryLater("klaviyo: an answer without its time")
     names = {name for _, name in known}
     left = tuple((id_, name) for id_, name in known if INSTEAD.get(name) not in names)
-    began = replace(walk, began=stamp(now), left=left, start=walk.since)
+    since = walk.since if walk.since is not None else stamp(now - BACK)
+    began = replace(walk, since=since, began=stamp(now), left=left, start=since)
     return began if left else _end(began)
 
 
@@ -128,7 +129,7 @@ def _advance(walk: _Walk, found: Sequence[Mapping[str, Any]], cursor: str | None
     if cursor == walk.cursor:
         raise TryLater("klaviyo: the next page of events is this page")
     moments = sorted({stamp(at) for row in found if (at := _moment(row)) is not None})
-    if len(moments) < 2 or (walk.start is not None and moments[-1] <= walk.start):
+    if len(moments) < 2 or walk.start is None or moments[-1] <= walk.start:
         return replace(walk, cursor=cursor)
     return replace(walk, start=moments[-1], cursor=None)
 
@@ -253,6 +254,8 @@ def _load(cursor: str | None) -> _Walk:
         left = tuple((id_, name) for id_, name in said.pop("left", ()))
         walk = _Walk(**said, left=left)
         if not all(is_id(id_) and name in METRICS for id_, name in left) or (walk.began is not None) != bool(left):
+            raise ValueError(cursor)
+        if left and (walk.since is None or walk.start is None):
             raise ValueError(cursor)
         if any(time(moment) is None for moment in (walk.since, walk.began, walk.start) if moment is not None):
             raise ValueError(cursor)

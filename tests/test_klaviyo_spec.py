@@ -131,7 +131,7 @@ def test_every_request_and_answer_is_as_the_document_says(sim: tuple[KlaviyoSim,
         assert isinstance(landed(it, [Order("h", C, Verb.ERASE, {}, id=ids[2])])[0], Done | Gone)
         assert {r.id for r in it.read(C, ids)} == {*ids} - {ids[2]}
         clicked = {"Campaign Name": "Spring", "$variation": "V1"}
-        sandbox.call(lambda: klaviyo.account.feed.did("Clicked Email", ids[0], 0, clicked, campaign="C1", flow="F1"))
+        sandbox.call(lambda: klaviyo.account.feed.did("Clicked Email", ids[0], klaviyo.clock(), clicked, flow="F1"))
         note = Note("n", ids[0], datetime(2026, 3, 1, 8, tzinfo=UTC), "Called")
         assert [type(r) for r in it.note([note, note])] == [Done, Done]
         told, where, more = [], None, True

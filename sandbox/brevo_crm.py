@@ -196,4 +196,6 @@ def _campaign(one: Mapping[str, Any]) -> dict[str, Any]:
         "toField": "",
         "inlineImageActivation": False,
         "recipients": {"lists": [2], "exclusionLists": []},
+        # Figures come where they are asked for (changelog 2023-02-07).
+        "statistics": {"campaignStats": [], "globalStats": {}, "linksStats": {}, "mirrorClick": 0, "remaining": 0},
     }

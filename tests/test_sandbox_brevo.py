@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import threading
 import typing
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -92,6 +93,7 @@ class Checked(httpx.BaseTransport):
     def __init__(self, inner: httpx.BaseTransport) -> None:
         self._inner = inner
         self._made: list[httpx.Request] = []
+        self._lock = threading.Lock()  # the connector calls from several threads
         self.seen: set[str] = set()
         self._client = client(httpx.MockTransport(self._record), "https://api.brevo.com/v3", "k")
 
@@ -150,9 +152,10 @@ class Checked(httpx.BaseTransport):
 
     def _replay(self, call: Any, arguments: dict[str, Any], request: httpx.Request) -> None:
         """The client makes the same request of these arguments."""
-        call(**arguments)
-        (made,) = self._made
-        self._made.clear()
+        with self._lock:
+            call(**arguments)
+            (made,) = self._made
+            self._made.clear()
         assert (made.method, made.url.path) == (request.method, request.url.path)
         assert sorted(made.url.params.multi_items()) == sorted(request.url.params.multi_items())
         assert (json.loads(made.content) if made.content else {}) == (json.loads(request.content or b"{}"))

@@ -76,6 +76,10 @@ class Contacts:
             raise TryLater("brevo: a 404 that is not Brevo's own")
         return response
 
+    def json(self, response: httpx.Response) -> Any:
+        """The JSON of an answer."""
+        return self._http.json(response)
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def account(self) -> Mapping[str, Any]:

@@ -36,6 +36,8 @@ _SMALL: Final = (Rate(3, 1), Rate(60, 60))
 _SMALLEST: Final = (Rate(1, 1), Rate(15, 60))
 RATES: Final[Mapping[str, tuple[Rate, ...]]] = {
     **dict.fromkeys(("list", "get", "create", "update", "subscribe", "unsubscribe", "suppress", "lists"), _LARGE),
+    **dict.fromkeys(("events", "event"), (Rate(350, 1), Rate(3500, 60))),
+    "metrics": (Rate(10, 1), Rate(150, 60)),
     "erase": _SMALL,
     **dict.fromkeys(("account", "hooks", "hook", "hook_change", "hook_drop", "topics"), _SMALLEST),
 }
@@ -88,7 +90,11 @@ class Profiles:
 
     def ask(self, path: str, family: str, params: Mapping[str, Any] | None = None) -> Any:
         """The JSON that a GET answers."""
-        return self._http.json(self.send("GET", path, family, params=params))
+        return self.json(self.send("GET", path, family, params=params))
+
+    def json(self, response: httpx.Response) -> Any:
+        """The JSON of an answer."""
+        return self._http.json(response)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ OpenAPI document 2026-07-15, ``/api/webhooks`` and ``/api/webhook-topics``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ SECRET_LENGTH: Final = 16  # "Working with system webhooks": at least
 _PATH: Final = "/api/webhooks"
 _ABOUT: Final = "Tandem listens at "
 _NAME: Final = "Tandem"
+_CUT: Final = re.compile(r"\.\.|…|\*")  # where the shown URL may be cut; how Klaviyo cuts it is not said
 
 
 def listed(profiles: Profiles) -> tuple[Hook, ...]:
@@ -96,10 +98,13 @@ def _hook(row: Mapping[str, Any], known: tuple[str, ...]) -> Hook:
     about = row.get("attributes")
     about = about if isinstance(about, Mapping) else {}
     told, shown = str(about.get("description", "")), str(about.get("endpoint_url", ""))
-    url = told.removeprefix(_ABOUT) if told.startswith(_ABOUT) else shown.partition("?")[0]
+    url = told.removeprefix(_ABOUT)
+    if not told.startswith(_ABOUT) or not url.startswith(_CUT.split(shown)[0]):
+        url = shown.partition("?")[0]  # not ours, or somebody has led ours elsewhere
     related = row.get("relationships")
     topics = related.get("webhook-topics") if isinstance(related, Mapping) else None
     data = topics.get("data") if isinstance(topics, Mapping) else None
     has = {t.get("id") for t in data if isinstance(t, Mapping)} if isinstance(data, list) else set()
     lacks = tuple(topic for topic in known if topic not in has)
-    return Hook(str(row.get("id", "")), url, on=about.get("enabled") is not False, lacks=lacks)
+    enabled = about.get("enabled")
+    return Hook(str(row.get("id", "")), url, on=enabled if isinstance(enabled, bool) else None, lacks=lacks)

@@ -1,10 +1,12 @@
-"""Brevo, the contacts of one account.  In: deliveries, ids, cursors and orders in its own words.  Out: events, records,
-receipts.
+"""Brevo, the contacts, companies and deals of one account.
+
+In: deliveries, ids, cursors, orders and notes in its own words.  Out: events, records, acts, receipts.
 
 Fields are flat: ``email``, ``emailBlacklisted``, ``smsBlacklisted``, ``attributes.FIRSTNAME``;
 ``listUnsubscribed.<id>`` is ours, whether somebody has left that list.  The parts: deliveries in ``_brevo_hooks``,
 webhooks as subscriptions in ``_brevo_hooking``, endpoints in ``_brevo_calls``, the walk over changes in
-``_brevo_walk``, writing in ``_brevo_write``, JSON in ``_brevo_wire``.  How to connect: docs/vendors/brevo.md.
+``_brevo_walk``, writing in ``_brevo_write``, companies and deals in ``_brevo_around``, what contacts did in
+``_brevo_acts``, notes in ``_brevo_notes``, JSON in ``_brevo_wire``.  How to connect: docs/vendors/brevo.md.
 """
 
 from __future__ import annotations
@@ -15,15 +17,19 @@ from types import MappingProxyType
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from connectors import _brevo_acts as engagement
 from connectors import _brevo_hooking as hooking
 from connectors import _brevo_hooks as hooks
+from connectors import _brevo_notes as notes_
 from connectors import _brevo_walk as walk
+from connectors._brevo_around import Around
 from connectors._brevo_calls import CONCURRENCY, MOST, OTHER, Contacts
 from connectors._brevo_wire import EMAIL, schema
 from connectors._brevo_write import write
 from connectors._http import Http
 from connectors._signing import secrets
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
@@ -31,6 +37,7 @@ from connectors.contract import (
     Hooked,
     Kind,
     Limits,
+    Note,
     Order,
     Page,
     Rate,
@@ -63,7 +70,9 @@ class Brevo(Connector):
     side = Side.MARKETING
     can: ClassVar[frozenset[Can]] = frozenset(
         # Not ARCHIVE: there is none.  Not MERGE: forceMerge keeps whichever changed last, with which marks is not said.
+        # Not COLLEAGUES: owners are ids, and the list of users has neither ids nor names.
         {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ERASE, Can.DESCRIBE, Can.HOOKS}
+        | {Can.COMPANIES, Can.DEALS, Can.ENGAGEMENT, Can.TIMELINE}
     )
     busy = 429  # any other 4xx and every 5xx discards the event ("Retry mechanism")
     limits = Limits(
@@ -95,7 +104,7 @@ class Brevo(Connector):
             raise ValueError(f"brevo: page_size must be a number from 10 to {MOST}")
         self._size = int(size)
         self._contacts = Contacts(http, secrets={settings["api_key"].strip(), *self._secrets})
-        self._kinds = {Kind.CONTACT: self._contacts}
+        self._around = Around(self._contacts)
 
     @classmethod
     def base_url(cls, settings: Mapping[str, str]) -> str:
@@ -129,19 +138,23 @@ class Brevo(Connector):
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
         """In lists of twenty; whom no list shows is asked for alone before he counts as gone."""
-        return list(self._kinds[kind].read(ids).values())
+        if kind is not Kind.CONTACT:
+            return self._around.read(kind, ids)
+        return list(self._contacts.read(ids).values())
 
     def changed(self, kind: Kind, cursor: str | None) -> Page:
         """By ``modifiedSince``, in the order of creation.  Deleted contacts are not in it: there is no feed of them."""
+        if kind is not Kind.CONTACT:
+            return self._around.changed(kind, cursor)
         state = walk.Walk() if cursor is None else walk.load(cursor)
-        found = self._kinds[kind].page(since=state.bound, offset=state.offset, size=self._size)
+        found = self._contacts.page(since=state.bound, offset=state.offset, size=self._size)
         following, more = walk.advance(state, found.records, size=self._size, count=found.count, now=found.at)
         return Page(found.records, walk.dump(following), more=more, total=found.count)
 
     def find(self, kind: Kind, key: str, values: Sequence[str]) -> Sequence[Record]:
         """By ``email`` (case does not count) or ``id``.  Refused for another key."""
         if key == EMAIL:
-            return self._kinds[kind].by_email(values)
+            return self._contacts.by_email(values)
         if key == "id":
             return self.read(kind, values)
         raise Refused(f"brevo: cannot find by {key!r}; can by email, id", code="key", field=key)
@@ -152,8 +165,17 @@ class Brevo(Connector):
 
     def describe(self, kind: Kind) -> Schema:
         """The contact's own fields, the account's attributes, and its lists."""
-        contacts = self._kinds[kind]
-        return schema(contacts.attributes().values(), contacts.lists())
+        if kind is not Kind.CONTACT:
+            return self._around.describe(kind)
+        return schema(self._contacts.attributes().values(), self._contacts.lists())
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """The campaign statistics of some contacts, one call each; the next poll goes on with others."""
+        return engagement.acts(self._contacts, cursor)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """A note each on the contact, in Brevo's CRM."""
+        return notes_.write(self._contacts, notes)
 
     def hooks(self) -> Sequence[Hook]:
         """The marketing webhooks of the account."""

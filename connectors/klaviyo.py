@@ -4,7 +4,8 @@ records, receipts.
 Fields are flat: ``first_name``, ``location.city``, ``properties.<name>``; ``consent.email`` and ``consent.sms`` are
 ours, one word each.  The parts: deliveries in ``_klaviyo_hooks``, subscriptions in ``_klaviyo_hooking``, endpoints in
 ``_klaviyo_calls``, the walk over changes in ``_klaviyo_walk``, writing in ``_klaviyo_write``, consent in
-``_klaviyo_consent``, JSON in ``_klaviyo_wire``.  How to connect: docs/vendors/klaviyo.md.
+``_klaviyo_consent``, what people did in ``_klaviyo_acts``, entries in their activity in ``_klaviyo_notes``, JSON in
+``_klaviyo_wire``.  How to connect: docs/vendors/klaviyo.md.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Final
 
+from connectors import _klaviyo_acts as engagement
 from connectors import _klaviyo_hooking as hooking
 from connectors import _klaviyo_hooks as deliveries
+from connectors import _klaviyo_notes as notes_
 from connectors import _klaviyo_walk as walk
 from connectors._http import Http
 from connectors._klaviyo_calls import BATCH, CONCURRENCY, RATES, REVISION, Profiles
@@ -22,6 +25,7 @@ from connectors._klaviyo_wire import EMAIL, PHONE, PROPERTY, is_id, rows, schema
 from connectors._klaviyo_write import write
 from connectors._signing import secrets
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
@@ -29,6 +33,7 @@ from connectors.contract import (
     Hooked,
     Kind,
     Limits,
+    Note,
     Order,
     Page,
     Receipt,
@@ -52,6 +57,7 @@ class Klaviyo(Connector):
     can: ClassVar[frozenset[Can]] = frozenset(
         # Not ARCHIVE: there is none.  Not MERGE: it is queued, and whether the lost id leads anywhere is not said.
         {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ERASE, Can.DESCRIBE, Can.HOOKS}
+        | {Can.ENGAGEMENT, Can.TIMELINE}
     )
     limits = Limits(
         read_batch=BATCH,
@@ -160,6 +166,14 @@ class Klaviyo(Connector):
         """
         profiles = self._kinds[kind]
         return schema(profiles.raw(), profiles.properties)
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """The events of one metric after the other, page by page."""
+        return engagement.acts(self._profiles, cursor)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """An event each in the activity of the profile, which starts no flow."""
+        return notes_.write(self._profiles, notes)
 
     def hooks(self) -> Sequence[Hook]:
         """All webhooks of the account.  Refused where it has none to offer."""

@@ -168,7 +168,7 @@ class BrevoSim(Simulator):
         """What a person does at Brevo, or what Brevo does by itself.
 
         ``action``: ``update`` (default) or ``create`` (``fields`` as in a PUT or POST), ``delete``, ``unsubscribed``,
-        ``spam``, ``hardBounce``, ``leave`` (``list``).  ``id``: whom.
+        ``spam``, ``hardBounce``, ``leave`` (``list``), ``opened``, ``clicked`` (``campaign``, ``url``).  ``id``: whom.
         """
         action, fields = given.get("action", "update"), given.get("fields", {})
         try:
@@ -193,8 +193,11 @@ class BrevoSim(Simulator):
                 self.account.objects(row, action)
             case "leave":
                 self.account.leave(row, int(given.get("list", 2)))
+            case "opened" | "clicked":
+                more = {"url": str(given.get("url", "https://shop.example/"))} if action == "clicked" else {}
+                self.account.crm.did(row.id, action, int(given.get("campaign", 7)), self.clock(), **more)
             case _:
-                raise BadEdit("action must be one of update, create, delete, unsubscribed, spam, hardBounce, leave")
+                raise BadEdit("action must be one of those that the simulator's description names")
 
 
 def fill(sim: BrevoSim, crowd: Iterable[Person]) -> None:

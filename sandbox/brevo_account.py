@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+from sandbox.brevo_crm import Crm
 from sandbox.brevo_events import NAMES, campaign, contact
 from sandbox.brevo_rules import (
     ABOUT,
@@ -67,11 +68,13 @@ class Account:
         self.attributes = {str(one["name"]): dict(one) for one in ATTRIBUTES}
         self.forgets = 0
         self.deaf = False
+        self.crm = Crm(now, lambda id_: id_ in self.rows)
         self.clear()
 
     def clear(self) -> None:
-        """Forget all contacts."""
+        """Forget all contacts, and all around them."""
         self.rows: dict[int, Row] = {}
+        self.crm.clear()
         self._next = 1
 
     def answer(self, method: str, path: str, query: Sequence[tuple[str, str]], body: Any, source: str) -> Any:
@@ -94,6 +97,10 @@ class Account:
                 return 200, self._lists(asked)
             case ["GET", "contacts", identifier]:
                 return 200, {**self.show(self._who(identifier, asked)), "statistics": {}}
+            case ["GET", "contacts", identifier, "campaignStats"]:
+                return 200, self.crm.campaign_stats(self._who(identifier, asked).id)
+            case [_, "companies" | "crm" | "emailCampaigns" as first, *rest]:
+                return self.crm.answer(method, [first, *rest], asked, body)
             case ["PUT", "contacts", identifier]:
                 self.update(self._who(identifier, asked), as_object(body), source)
                 return 204, None

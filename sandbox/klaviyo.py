@@ -136,8 +136,9 @@ class KlaviyoSim(Simulator):
         return Target("sandbox", url, given.get("secret", self.secret))
 
     def clear(self) -> None:
-        """Forget all people."""
+        """Forget all people and what they did."""
         self.account.people.clear()
+        self.account.feed.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Profiles in the order of their creation."""
@@ -150,8 +151,8 @@ class KlaviyoSim(Simulator):
         """What a person does in Klaviyo.
 
         ``action``: ``update`` (default), ``create`` (``fields``), ``delete``, ``subscribe``, ``unsubscribe``,
-        ``suppress``, ``unsuppress``, ``bounce``, ``complain``.  ``id``: whom.  ``channel``: ``email`` (default) or
-        ``sms``.
+        ``suppress``, ``unsuppress``, ``bounce``, ``complain``, ``event`` (``metric``, ``fields``), ``webhooks_off``.
+        ``id``: whom.  ``channel``: ``email`` (default) or ``sms``.
         """
         people, action = self.account.people, given.get("action", "update")
         fields, channel = given.get("fields"), str(given.get("channel", "email"))
@@ -159,6 +160,9 @@ class KlaviyoSim(Simulator):
         try:
             if action == "create":
                 return people.show(people.create(body))
+            if action == "webhooks_off":
+                self.account.fail()
+                return {}
             found = people.find(str(given.get("id", "")))
             match action:
                 case "update":
@@ -175,6 +179,8 @@ class KlaviyoSim(Simulator):
                     people.unsuppress(found)
                 case "bounce":
                     people.suppress(found, "HARD_BOUNCE")
+                case "event":
+                    self.account.feed.did(str(given.get("metric", "Opened Email")), found.id, self.clock(), body)
                 case "complain":
                     people.suppress(found, "SPAM_COMPLAINT")
                 case _:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 from sandbox.klaviyo_events import TOPICS
+from sandbox.klaviyo_feed import Feed
 from sandbox.klaviyo_jobs import Answer, Jobs, part
 from sandbox.klaviyo_query import page
 from sandbox.klaviyo_store import KlaviyoError, People, stamp
@@ -31,7 +32,7 @@ _LOOPBACK = ("http://127.0.0.1:", "http://localhost:")
 
 
 class Account:
-    """Profiles, lists, jobs and webhooks behind one key."""
+    """Profiles, lists, jobs, events and webhooks behind one key."""
 
     def __init__(
         self,
@@ -45,7 +46,14 @@ class Account:
     ) -> None:
         """``targets``: where webhooks go, by id.  ``system_webhooks``: whether the account has them."""
         self.key = key
-        self.people = People(now, emit, later)
+
+        def told(happenings: Iterable[Happening]) -> None:
+            every = list(happenings)
+            self.feed.told(every)
+            emit(every)
+
+        self.people = People(now, told, later)
+        self.feed = Feed(self.people)
         self.lists: dict[str, dict[str, Any]] = {
             SINGLE: {"name": "Newsletter", "opt_in_process": "single_opt_in"},
             DOUBLE: {"name": "Asked twice", "opt_in_process": "double_opt_in"},
@@ -78,6 +86,17 @@ class Account:
                 return 200, {"data": [self._list(id_) for id_ in self.lists], "links": {"next": None}}
             case ["GET", "lists", id_] if id_ in self.lists:
                 return 200, {"data": self._list(id_)}
+            case ["GET", "metrics"]:
+                found, cursor = self.feed.list_metrics(query)
+                return 200, {"data": found, "links": _links(path, query, cursor)}
+            case ["GET", "events"]:
+                found, included, cursor = self.feed.list_events(query)
+                more = {"included": included} if "include" in query else {}
+                return 200, {"data": found, "links": _links(path, query, cursor), **more}
+            case ["POST", "events"]:
+                _typed(data, "event")
+                self.feed.post(data)
+                return 202, None
             case ["POST", kind]:
                 return self._post(kind, data)
             case ["GET", kind, id_] if kind.endswith("-jobs"):
@@ -202,6 +221,11 @@ class Account:
         self._hooks[id_] = made
         wanted = dict.fromkeys(made["topics"], True)
         self._targets[id_] = Target(id_, url, secret, events=wanted, enabled=made["enabled"] is True)
+
+    def fail(self) -> None:
+        """All webhooks have failed for 48 hours: Klaviyo switches them off."""
+        for id_, made in self._hooks.items():
+            made["enabled"] = self._targets[id_].enabled = False
 
     def _hook(self, id_: str) -> dict[str, Any]:
         made = self._hooks[id_]

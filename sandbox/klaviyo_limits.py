@@ -13,7 +13,8 @@ from collections.abc import Mapping
 _TIERS: Mapping[str, tuple[int, int]] = {
     **dict.fromkeys(("accounts", "webhooks", "webhook-topics"), (1, 15)),
     "data-privacy-deletion-jobs": (3, 60),
-    **dict.fromkeys(("profile-merge", "profile-bulk-import-jobs"), (10, 150)),
+    **dict.fromkeys(("profile-merge", "profile-bulk-import-jobs", "metrics"), (10, 150)),
+    "events": (350, 3500),
 }
 _USUAL = (75, 750)
 

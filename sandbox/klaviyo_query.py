@@ -41,13 +41,17 @@ def page(profiles: Iterable[Profile], query: Mapping[str, str]) -> tuple[list[Pr
         raise KlaviyoError(400, detail=f"{name} cannot be sorted by", parameter="sort")
     found = [p for p in profiles if all(_fits(p, *one) for one in conditions(query.get("filter", "")))]
     found.sort(key=lambda p: (_value(p, name), p.id), reverse=sort.startswith("-"))
-    start = _place(query["page[cursor]"]) if "page[cursor]" in query else 0
+    start = place(query)
     end = start + int(size)
-    cursor = base64.urlsafe_b64encode(f"next::{end}".encode()).decode()
-    return found[start:end], cursor if len(found) > end else None
+    return found[start:end], following(end, len(found))
 
 
-def conditions(text: str) -> list[tuple[str, str, Any]]:
+def following(end: int, count: int) -> str | None:
+    """The cursor of what comes after so many of ``count`` rows."""
+    return base64.urlsafe_b64encode(f"next::{end}".encode()).decode() if count > end else None
+
+
+def conditions(text: str, operators: Mapping[str, frozenset[str]] = OPERATORS) -> list[tuple[str, str, Any]]:
     """(operator, field, value) of each.  Raises 400."""
     if text.startswith("and(") and text.endswith(")"):
         text = text[4:-1]
@@ -55,7 +59,7 @@ def conditions(text: str) -> list[tuple[str, str, Any]]:
     place = 0
     while place < len(text):
         one = _ONE.match(text, place)
-        if one is None or one["name"] not in OPERATORS or one["op"] not in OPERATORS[one["name"]]:
+        if one is None or one["name"] not in operators or one["op"] not in operators[one["name"]]:
             raise KlaviyoError(400, detail="Invalid filter provided", parameter="filter")
         found.append((one["op"], one["name"], _read(one["op"], one["value"])))
         place = one.end() + (one.end() < len(text) and text[one.end()] == ",")
@@ -107,11 +111,14 @@ def _value(found: Profile, name: str) -> Any:
     return found.id if name == "id" else str(found.about.get(name) or "")
 
 
-def _place(cursor: str) -> int:
+def place(query: Mapping[str, str]) -> int:
+    """How many rows a cursor has behind it.  Raises 400."""
+    if "page[cursor]" not in query:
+        return 0
     try:
-        head, _, place = base64.urlsafe_b64decode(cursor).decode().partition("::")
+        head, _, rows = base64.urlsafe_b64decode(query["page[cursor]"]).decode().partition("::")
         if head == "next":
-            return int(place)
+            return int(rows)
     except ValueError:
         pass
     raise KlaviyoError(400, detail="Invalid page cursor", parameter="page[cursor]")

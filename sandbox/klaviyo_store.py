@@ -83,6 +83,7 @@ class People:
         self.later = later
         self._next = 1
         self.profiles: dict[str, Profile] = {}
+        self.moved: dict[str, str] = {}  # merged away → into
 
     def clear(self) -> None:
         """Forget all; ids go on."""
@@ -145,6 +146,7 @@ class People:
         winner, loser = self.profiles.get(into), self.profiles.pop(what, None)
         if winner is None or loser is None:
             return
+        self.moved[what] = into
         for name, value in loser.about.items():
             if winner.about.get(name) is None:
                 winner.about[name] = value

@@ -8,13 +8,14 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
 from connectors._klaviyo_calls import REVISION
-from connectors.contract import Done, Exists, Failed, Gone, Kind, Order, Receipt, TryLater, Verb
+from connectors.contract import Doing, Done, Exists, Failed, Gone, Kind, Note, Order, Receipt, TryLater, Verb
 from connectors.klaviyo import Klaviyo
 from sandbox.klaviyo import SECRET, KlaviyoSim
 from sandbox.klaviyo_account import SINGLE
@@ -28,6 +29,7 @@ PATHS = (
     *("/api/accounts", "/api/profiles", "/api/profiles/{id}", "/api/lists/{id}", "/api/webhooks", "/api/webhooks/{id}"),
     *("/api/webhook-topics", "/api/data-privacy-deletion-jobs", "/api/profile-subscription-bulk-create-jobs"),
     *("/api/profile-subscription-bulk-delete-jobs", "/api/profile-suppression-bulk-create-jobs"),
+    *("/api/events", "/api/metrics"),
 )
 
 
@@ -128,6 +130,18 @@ def test_every_request_and_answer_is_as_the_document_says(sim: tuple[KlaviyoSim,
         assert [type(r) for r in landed(it, [sms])] == [Done]
         assert isinstance(landed(it, [Order("h", C, Verb.ERASE, {}, id=ids[2])])[0], Done | Gone)
         assert {r.id for r in it.read(C, ids)} == {*ids} - {ids[2]}
+        clicked = {"Campaign Name": "Spring", "$variation": "V1"}
+        sandbox.call(lambda: klaviyo.account.feed.did("Clicked Email", ids[0], klaviyo.clock(), clicked, flow="F1"))
+        note = Note("n", ids[0], datetime(2026, 3, 1, 8, tzinfo=UTC), "Called")
+        assert [type(r) for r in it.note([note, note])] == [Done, Done]
+        told, where, more = [], None, True
+        while more:
+            acts = it.acts(where)
+            told += [(a.kind, a.campaign, a.variant) for a in acts.acts]
+            where, more = acts.cursor, acts.more
+        assert (Doing.CLICK, "Spring", "V1") in told
+        assert (Doing.UNSUBSCRIBE, None, None) in told
+        assert [e.said for e in klaviyo.account.feed.events.values() if "Note" in e.said] == [{"Note": "Called"}]
         (hook,) = it.hook("https://tandem.example/webhooks/klaviyo").hooks
         it.hook("https://tandem.example/webhooks/klaviyo")
         it.unhook(hook.id)
@@ -143,6 +157,7 @@ def test_every_request_and_answer_is_as_the_document_says(sim: tuple[KlaviyoSim,
         ("GET", "/api/profiles?sort=modified", None, "modified"),
         ("GET", "/api/profiles?filters=x", None, "not listed"),
         ("GET", "/api/profiles?additional-fields[profile]=subscription", None, "subscription"),
+        ("GET", "/api/events?include=campaign", None, "campaign"),
         ("GET", "/api/people", None, "not in the specification"),
         ("PUT", "/api/profiles", {}, "not in the specification"),
         ("POST", "/api/profiles", {"data": {"type": "profile", "attributes": {"frst_name": "A"}}}, "frst_name"),
@@ -295,8 +310,6 @@ def test_klaviyos_own_client_understands_the_simulator(sim: tuple[KlaviyoSim, Sa
 
 def test_deliveries_of_the_simulator_are_trusted(sim: tuple[KlaviyoSim, Sandbox]) -> None:
     """What the simulator signs, the connector reads."""
-    from datetime import UTC, datetime
-
     from connectors.contract import Delivery
     from sandbox.klaviyo_events import encode, happening
     from sandbox.webhooks import Target

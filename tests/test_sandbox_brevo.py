@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import threading
 import typing
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,7 +22,7 @@ import pydantic
 import pytest
 from brevo.core.api_error import ApiError
 
-from connectors.contract import Done, Exists, Failed, Gone, Kind, Order, Refused, TryLater, Verb
+from connectors.contract import Done, Exists, Failed, Gone, Kind, Note, Order, Refused, TryLater, Verb
 from sandbox.brevo import BrevoSim, fill
 from sandbox.people import people
 from sandbox.serve import Sandbox
@@ -29,6 +30,7 @@ from tests.examples.brevo import FakeBrevo, over
 from tests.sandboxed import PLAIN, Receiver
 
 C = Kind.CONTACT
+_WORDS = ("true", "false")
 OPERATIONS = {  # method and path -> the client's own name for it
     "GET /account": "account.get_account",
     "GET /contacts": "contacts.get_contacts",
@@ -43,8 +45,18 @@ OPERATIONS = {  # method and path -> the client's own name for it
     "POST /webhooks": "webhooks.create_webhook",
     "PUT /webhooks/{webhook_id}": "webhooks.update_webhook",
     "DELETE /webhooks/{webhook_id}": "webhooks.delete_webhook",
+    "GET /companies": "companies.get_all_companies",
+    "GET /companies/{id}": "companies.get_a_company",
+    "GET /crm/attributes/companies": "companies.get_company_attributes",
+    "GET /crm/deals": "deals.get_all_deals",
+    "GET /crm/deals/{id}": "deals.get_a_deal",
+    "GET /crm/attributes/deals": "deals.get_deal_attributes",
+    "GET /crm/pipeline/details/all": "deals.get_all_pipelines",
+    "GET /crm/notes": "notes.get_all_notes",
+    "POST /crm/notes": "notes.create_a_note",
+    "GET /emailCampaigns": "email_campaigns.get_email_campaigns",
+    "GET /contacts/{identifier}/campaignStats": "contacts.get_contact_stats",
 }
-LITERAL = ("/contacts/batch", "/contacts/attributes", "/contacts/lists")
 
 
 def client(transport: httpx.BaseTransport, base: str, key: str) -> brevo.Brevo:
@@ -81,6 +93,7 @@ class Checked(httpx.BaseTransport):
     def __init__(self, inner: httpx.BaseTransport) -> None:
         self._inner = inner
         self._made: list[httpx.Request] = []
+        self._lock = threading.Lock()  # the connector calls from several threads
         self.seen: set[str] = set()
         self._client = client(httpx.MockTransport(self._record), "https://api.brevo.com/v3", "k")
 
@@ -92,17 +105,19 @@ class Checked(httpx.BaseTransport):
         request.read()
         assert request.headers.get("api-key"), "no api-key header"
         raw = request.url.raw_path.decode().partition("?")[0].removeprefix("/v3")
+        called = f"{request.method} {raw}"
+        named = [n for n in OPERATIONS if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", n), called)]
+        named.sort(key=lambda n: n.count("{"))
+        assert named, f"{called} is unknown to the client"
         parts = raw.strip("/").split("/")
-        path = raw if raw in LITERAL or len(parts) == 1 else f"/{parts[0]}/{{}}"
-        named = [n for n in OPERATIONS if re.sub(r"\{\w+\}", "{}", n) == f"{request.method} {path}"]
-        assert named, f"{request.method} {raw} is unknown to the client"
         room, _, method = OPERATIONS[named[0]].partition(".")
         call = getattr(getattr(self._client, room), method)
         hints = typing.get_type_hints(call)
         arguments = self._arguments(request, hints)
         inside = re.search(r"\{(\w+)\}", named[0])
         if inside is not None:
-            arguments[inside[1]] = int(parts[1]) if inside[1] == "webhook_id" else unquote(parts[1])
+            told = parts[named[0].partition(" ")[2].strip("/").split("/").index(f"{{{inside[1]}}}")]
+            arguments[inside[1]] = int(told) if inside[1] == "webhook_id" else unquote(told)
         self._replay(call, arguments, request)
         self.seen.add(named[0])
         response = self._inner.handle_request(request)
@@ -111,14 +126,19 @@ class Checked(httpx.BaseTransport):
             (a for a in (hints["return"], *typing.get_args(hints["return"])) if hasattr(a, "model_validate")), None
         )
         if response.status_code in {200, 201} and model is not None:
-            model.model_validate(response.json())
+            said = response.json()
+            for one in said if isinstance(said, list) else [said]:
+                model.model_validate(one)
         return response
 
     def _arguments(self, request: httpx.Request, hints: Mapping[str, Any]) -> dict[str, Any]:
         asked = request.url.params
         found: dict[str, Any] = {}
         for name in asked:
-            told: list[Any] = [int(v) if v.isdigit() else v for v in asked.get_list(name)]
+            texts = name == "entityIds"  # numbers, and yet a text to the client
+            told: list[Any] = [
+                int(v) if v.isdigit() and not texts else v == "true" if v in _WORDS else v for v in asked.get_list(name)
+            ]
             found[snake(name)] = told if name == "ids" else told[0]
         body = json.loads(request.content) if request.content else {}
         found |= {snake(name): value for name, value in body.items()}
@@ -132,9 +152,10 @@ class Checked(httpx.BaseTransport):
 
     def _replay(self, call: Any, arguments: dict[str, Any], request: httpx.Request) -> None:
         """The client makes the same request of these arguments."""
-        call(**arguments)
-        (made,) = self._made
-        self._made.clear()
+        with self._lock:
+            call(**arguments)
+            (made,) = self._made
+            self._made.clear()
         assert (made.method, made.url.path) == (request.method, request.url.path)
         assert sorted(made.url.params.multi_items()) == sorted(request.url.params.multi_items())
         assert (json.loads(made.content) if made.content else {}) == (json.loads(request.content or b"{}"))
@@ -222,6 +243,21 @@ def test_every_request_is_as_the_client_makes_it(sim: BrevoSim, sandbox: Sandbox
     assert isinstance(receipts[5], Failed)
     assert isinstance(receipts[5].problem, Refused)
     url = "https://tandem.example/webhooks/brevo"
+    crm, who = sim.account.crm, [int(ids[0])]
+    company = sandbox.call(lambda: crm.put("companies", {"name": "Suite"}, who))
+    deal = sandbox.call(lambda: crm.put("deals", {"deal_stage": "s-won"}, who, [company]))
+    sandbox.call(
+        lambda: (crm.campaign(7, "Spring"), crm.did(who[0], "clicked", 7, sim.clock(), url="https://x.example"))
+    )
+    for kind, id_ in ((Kind.COMPANY, company), (Kind.DEAL, deal)):
+        walked = it.changed(kind, None)
+        assert list(walked.records) == it.read(kind, [id_])
+        assert it.changed(kind, walked.cursor).records == walked.records
+        assert it.describe(kind).properties
+    begun = it.acts(None).cursor
+    assert [a.campaign for a in it.acts(begun).acts] == ["Spring"]
+    note = Note("n", ids[0], datetime(2026, 3, 1, 8, tzinfo=UTC), "Called", again=True)
+    assert [type(r) for r in it.note([note])] == [Done]
     (hook,) = it.hook(url).hooks
     assert it.hook(url).hooks == (hook,)
     it.unhook(hook.id)
@@ -237,6 +273,9 @@ def test_every_request_is_as_the_client_makes_it(sim: BrevoSim, sandbox: Sandbox
         ("GET", "/contacts/7?identifierType=id", None, "identifier_type"),
         ("POST", "/contacts", {"emailAddress": "a@b.example"}, "email_address"),
         ("POST", "/contacts", {"email": "a@b.example", "emailBlacklisted": "true"}, "email_blacklisted"),
+        ("GET", "/companies?offset=5", None, "offset"),
+        ("GET", "/crm/notes?entity=contact", None, "entity"),
+        ("POST", "/crm/notes", {"text": "x", "contactIds": ["7"]}, "contact_ids"),
         ("PUT", "/contacts/7", {"attributes": {"CITY": None}}, "attributes"),
         ("PUT", "/contacts/7", {"emailBlacklist": True}, "email_blacklist"),
         ("PATCH", "/contacts/7", {}, "unknown to the client"),

@@ -301,3 +301,62 @@ def test_a_crowd_is_there_at_once() -> None:
     fill(sim, [own for _, own in people(60, 1) if own is not None])
     consents = {p.email_consent for p in sim.account.people.profiles.values()}
     assert consents == {"SUBSCRIBED", "NEVER_SUBSCRIBED", "UNSUBSCRIBED"}
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("filter=equals(metric_id,%22M%22)", 2),
+        ("filter=and(equals(metric_id,%22M%22),greater-or-equal(datetime,2026-08-13T10:15:00Z))", 1),
+        ("filter=equals(metric_id,%22none%22)", 0),
+        ("", 3),
+        ("page[size]=1000&sort=-timestamp&include=attributions,profile", 3),
+        ("page[size]=1001", None),
+        ("sort=uuid", None),
+        ("include=campaign", None),
+        ("filter=any(metric_id,[%22M%22])", None),
+        ("filter=equals(name,%22Opened%20Email%22)", None),
+    ],
+)
+def test_lists_of_events(api: FakeKlaviyo, query: str, count: int | None) -> None:
+    """Filters and sizes as in Klaviyo's document; who is gone has none."""
+    feed, now = api.account.feed, api.now.timestamp()
+    ada, bea = api.add(email="ada@people.example"), api.add(email="bea@people.example")
+    for who, metric, at in (
+        (ada, "Opened Email", now),
+        (ada, "Opened Email", now - 60),
+        (ada, "x", now),
+        (bea, "x", now),
+    ):
+        feed.did(metric, who, at, {}, campaign="C1")
+    api.people.delete("id", bea)
+    path = f"/api/events?{query}".replace("%22M%22", f"%22{feed.metrics['Opened Email']}%22")
+    answer = call(api, "GET", path)
+    assert answer.status_code == (400 if count is None else 200)
+    if count is not None:
+        assert len(answer.json()["data"]) == count
+        assert len(answer.json().get("included", ())) == (3 if "include" in query else 0)
+
+
+def test_events_that_programs_send(api: FakeKlaviyo) -> None:
+    """Once per id, profile and metric; without an id once a second; whoever is unknown by address is made."""
+    who = api.add(email="ada@people.example")
+
+    def send(profile: dict[str, Any], **more: Any) -> int:
+        about = {"properties": {}, "metric": {"data": {"type": "metric", "attributes": {"name": "Called"}}}, **more}
+        data = {"type": "event", "attributes": {**about, "profile": {"data": {"type": "profile", **profile}}}}
+        return call(api, "POST", "/api/events", {"data": data}).status_code
+
+    known, new = {"id": who, "attributes": {}}, {"attributes": {"email": "new@people.example"}}
+    sent = [
+        send(known, unique_id="a"),
+        send(known, unique_id="a"),
+        send(known, unique_id="b"),
+        send(known),
+        send(known),
+    ]
+    assert [*sent, send(new), send({"id": "nobody", "attributes": {}})] == [202] * 7
+    assert send({"attributes": {}}) == 400
+    assert send(known, properties="none") == 400
+    assert len(api.account.feed.events) == 4
+    assert api.emails() == ["ada@people.example", "new@people.example"]

@@ -17,10 +17,11 @@ import orjson
 
 from connectors._http import Http
 from connectors.brevo import Brevo
-from connectors.contract import Action, Delivery, Event, Kind, Limits, Ref
+from connectors.contract import Act, Action, Delivery, Doing, Ending, Event, Kind, Limits, Ref
 from sandbox.brevo_account import Account
+from sandbox.brevo_crm import OWNER_ID, STAGES
 from sandbox.brevo_rules import BrevoError
-from tests.stage import Example, Seed
+from tests.stage import COMPANY, START, Around, Example, Seed
 
 KEY = "xkeysib-a1b2c3d4e5f60718293a4b5c6d7e8f90-AbCdEfGhIjKlMnOp"
 SECRET = "brevo-hook-token-0001"
@@ -149,6 +150,50 @@ def dedupe(name: str, item: dict[str, Any], address: str) -> str:
     return hashlib.sha256(orjson.dumps([name, said, address, None], option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+# --- companies, deals, what contacts did ------------------------------------------------------------------------------
+
+
+def around(vendor: FakeBrevo) -> Around:
+    """A company, a deal, and two campaigns with what the first two contacts did."""
+    crm, (one, two) = vendor.account.crm, vendor.ids[:2]
+    company = crm.put("companies", {"name": COMPANY, "owner": OWNER_ID}, [int(one), int(two)])
+    crm.put("companies", {"name": "Other"}, [])
+    deal = crm.put("deals", {"deal_name": "Big", "deal_stage": STAGES["Won"], "amount": 5}, [int(one)], [company])
+    at, link = START - timedelta(hours=3), "https://shop.example/p?x=1"
+    crm.campaign(7, "Spring")
+    crm.campaign(8, "Draft", "draft")
+    for name in ("messagesSent", "delivered", "opened"):
+        crm.did(int(one), name, 7, at.timestamp())
+    crm.did(int(one), "clicked", 7, at.timestamp(), url=link)
+    crm.did(int(two), "hardBounces", 7, at.timestamp())
+    crm.did(int(two), "complaints", 4, at.timestamp())
+    crm.did(int(one), "userUnsubscription", 7, at.timestamp())
+    click = hashlib.sha256(link.encode()).hexdigest()[:16]
+
+    def act(id_: str, who: str, kind: Doing, campaign: str = "Spring", **more: Any) -> Act:
+        return Act(id_, Ref(who), kind, at, campaign=campaign, channel="email", **more)
+
+    acts = (
+        act(f"7:{one}:send", one, Doing.SEND),
+        act(f"7:{one}:open", one, Doing.OPEN, detail={"count": 1}),
+        act(f"7:{one}:click:{click}", one, Doing.CLICK, detail={"url": link, "count": 1}),
+        act(f"7:{two}:hard", two, Doing.BOUNCE, outcome=Ending.HARD),
+        act(f"4:{two}:complaint", two, Doing.COMPLAINT, "4"),  # a campaign that is not among the newest
+        act(f"7:{one}:unsubscribe", one, Doing.UNSUBSCRIBE),
+    )
+
+    def later() -> str:
+        crm.did(int(two), "opened", 7, vendor.now.timestamp())
+        return f"7:{two}:open"
+
+    return Around(company=company, deal=deal, acts=acts, later=later)
+
+
+def notes(vendor: FakeBrevo, id_: str) -> list[str]:
+    """The texts of the notes on a contact."""
+    return [note["text"] for note in vendor.account.crm.notes if int(id_) in note["contactIds"]]
+
+
 BREVO = Example(
     settings=SETTINGS,
     vendor=FakeBrevo,
@@ -186,4 +231,7 @@ BREVO = Example(
     error=refused,
     wire=lambda id_: [("PUT", f"/v3/contacts/{id_}", {"attributes": {"FIRSTNAME": "Changed"}})],
     options={"attributes.TOPICS": ("Fairs", "News", "Offers"), "attributes.TIER": ("Gold", "Iron")},
+    around=around,
+    company_name="attributes.name",
+    notes=notes,
 )

@@ -17,11 +17,11 @@ import httpx
 import orjson
 
 from connectors._http import Http
-from connectors.contract import Action, Delivery, Event, Kind, Limits, Ref
+from connectors.contract import Act, Action, Delivery, Doing, Ending, Event, Kind, Limits, Ref
 from connectors.klaviyo import Klaviyo
 from sandbox.klaviyo_account import KEY, SINGLE, Account
 from sandbox.klaviyo_store import KlaviyoError
-from tests.stage import Example, Seed
+from tests.stage import START, Around, Example, Seed
 
 SECRET = "0123456789abcdef-secret"
 SETTINGS = {"api_key": KEY, "webhook_secret": SECRET}
@@ -166,6 +166,52 @@ EVENTS = (
     Event(Kind.CONTACT, Action.CHANGED, Ref(BEA), _key("subscribed_to_sms_marketing", "4kEvT3stAbe"), _AT),
 )
 
+
+# --- what people do ---------------------------------------------------------------------------------------------------
+
+
+def around(vendor: FakeKlaviyo) -> Around:
+    """A campaign, a flow with a test, a form and a page; an order, which is no act."""
+    feed, (one, two) = vendor.account.feed, vendor.ids[:2]
+    at = START - timedelta(hours=3)
+    link = "https://shop.example/p?x=1"
+    spring = {"Campaign Name": "Spring", "$message": "M1", "Subject": "It is spring"}
+    welcome = {"$message": "M2", "$flow": "F1", "$variation": "V2"}
+
+    def act(metric: str, who: str, kind: Doing, said: dict[str, Any], channel: str = "email", **more: Any) -> Act:
+        by = more.pop("by", {})
+        return Act(feed.did(metric, who, at.timestamp(), said, **by), Ref(who), kind, at, channel=channel, **more)
+
+    feed.did("Placed Order", one, at.timestamp(), {"$value": 3})
+    mail = {"campaign": "Spring", "detail": {"message": "M1"}}
+    flow = {"campaign": "F1", "variant": "V2", "by": {"flow": "F1", "flow_message": "M2"}}
+    about = {"message": "M2", "flow": "F1"}
+    test = {"campaign": "C9", "flow": "F2", "flow_message_variation": "V7"}
+    page = {"form_id": "7uSP7t", "page_url": link}
+    acts = (
+        act("Received Email", one, Doing.SEND, spring, **mail),
+        act("Opened Email", one, Doing.OPEN, {**spring, "machine_open": False}, human=True, **mail),
+        act("Opened Email", two, Doing.OPEN, {**spring, "Apple Privacy Open": True}, human=False, **mail),
+        act("Clicked Email", one, Doing.CLICK, {**welcome, "URL": link}, detail={**about, "url": link}, **flow),
+        act("Clicked Email", two, Doing.CLICK, {**welcome, "Bot Click": True}, human=False, detail=about, **flow),
+        act("Bounced Email", two, Doing.BOUNCE, {**spring, "Bounce Type": "Hard"}, outcome=Ending.HARD, **mail),
+        act("Unsubscribed from Email Marketing", two, Doing.UNSUBSCRIBE, {}),
+        act("Sent SMS", two, Doing.REPLY, {}, "sms"),
+        act("Clicked SMS", two, Doing.CLICK, {}, "sms", campaign="C9", variant="V7", detail={"flow": "F2"}, by=test),
+        act("Active on Site", one, Doing.PAGE_VISIT, {"url": link}, "web", detail={"url": link}),
+        act("Form submitted by profile", one, Doing.FORM, page, "web", detail={"form": "7uSP7t", "url": link}),
+    )
+    feed.did("Form completed by profile", one, at.timestamp(), page)  # the same happening
+    return Around(acts=acts, later=lambda: feed.did("Clicked Email", two, vendor.now.timestamp(), {}))
+
+
+def notes(vendor: FakeKlaviyo, id_: str) -> list[str]:
+    """The texts of our entries in the activity of a profile."""
+    feed = vendor.account.feed
+    mine = [e for e in feed.events.values() if (e.profile, e.metric) == (id_, feed.metrics.get("Tandem note"))]
+    return [str(e.said["Note"]) for e in mine]
+
+
 KLAVIYO = Example(
     settings={**SETTINGS, "list_id": SINGLE},
     vendor=FakeKlaviyo,
@@ -192,4 +238,6 @@ KLAVIYO = Example(
             {"data": {"type": "profile", "id": id_, "attributes": {"first_name": "Changed"}}},
         )
     ],
+    around=around,
+    notes=notes,
 )

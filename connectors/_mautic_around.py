@@ -187,7 +187,7 @@ def note(contacts: Contacts, wanted: Note) -> Receipt:
     if response.status_code == 404:
         return Gone(wanted.key, "mautic: no contact of this id")
     if response.status_code in _NOTED:
-        return Failed(wanted.key, refusal(fault(response), body, contacts.secrets))
+        return Failed(wanted.key, refusal(fault(response), body, {*contacts.secrets, wanted.text}))
     answer = contacts.json(response)
     made = answer.get("note") if isinstance(answer, Mapping) else None
     id_ = number(made, "id") if isinstance(made, Mapping) else None

@@ -28,6 +28,7 @@ from connectors.contract import Act, ActPage, Doing, Ending, Ref
 WATCHED: Final = timedelta(days=60)  # how long after it was due a task is looked at for changes; ours
 LISTS, TASKS = "lists", "tasks"
 _BOUNCED: Final = "3"
+_HIDDEN: Final = frozenset({403})  # a name that the key's user may not see is none
 _KEPT: Final = 5_000  # names of campaigns that are remembered
 # Words in the title of a task type; the titles are the account's own, these those that it begins with and their like.
 _TYPES: Final = (
@@ -56,12 +57,13 @@ class _Campaign:
 
 
 class Names:
-    """Names of campaigns and task types, remembered."""
+    """Names of campaigns, forms and task types, remembered; none where the user may not see them."""
 
     def __init__(self, contacts: Contacts) -> None:
         """No I/O."""
         self._contacts = contacts
         self._campaigns: dict[str, _Campaign | None] = {}
+        self._forms: dict[str, str | None] = {}
         self._types: Mapping[str, str] = {}
         self._lock = threading.Lock()
 
@@ -71,10 +73,18 @@ class Names:
             if len(self._campaigns) >= _KEPT:
                 self._campaigns.clear()
             if id_ not in self._campaigns:
-                row = self._contacts.one("campaigns", id_)
+                row = self._contacts.one("campaigns", id_, hidden=_HIDDEN)
                 split = row is not None and row.get("split_type") not in (None, "")
                 self._campaigns[id_] = None if row is None else _Campaign(str(row.get("name")), split)
             return self._campaigns[id_]
+
+    def form(self, id_: str) -> str | None:
+        """The name of a form; None for one that is not there."""
+        with self._lock:
+            if id_ not in self._forms:
+                row = self._contacts.one("forms", id_, hidden=_HIDDEN)
+                self._forms[id_] = str(row["name"]) if row is not None and row.get("name") else None
+            return self._forms[id_]
 
     def type(self, id_: str) -> str:
         """The title of a task type; empty for one that is not there."""
@@ -117,7 +127,8 @@ def _of_list(names: Names, row: Mapping[str, Any]) -> list[Act]:
     own, made = f"contactList:{row.get('id')}", []
     channel = "sms" if str(row.get("channel", "")).lower() == "sms" else "email"
     if is_id(str(row.get("form"))) and came is not None:
-        detail = {"form": str(row["form"])}
+        title = names.form(str(row["form"]))
+        detail = {"title": title} if title is not None else {}
         made.append(Act(f"{own}:form", Ref(contact), Doing.FORM, came, channel="web", detail=detail))
     reason = row.get("unsubreason")
     # The API takes people off too, and ours is not their word: an act is what a campaign led to, or has a reason.

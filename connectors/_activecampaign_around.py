@@ -45,6 +45,7 @@ STANDING: Final = "standing"
 STATUSES: Final[Mapping[str, str]] = {"0": "open", "1": "won", "2": "lost"}  # "Deals", available values
 _COMPANY: Final = ("name", "accountUrl", "owner", "createdTimestamp", "updatedTimestamp")
 _DEAL: Final = ("title", "description", "currency", "group", "stage", "owner", "percent", "cdate", "mdate", "nextdate")
+_REFERENCES: Final = frozenset({"owner", "group", "stage"})
 _MODIFIED: Final = {Kind.COMPANY: "updatedTimestamp", Kind.DEAL: "mdate"}
 
 
@@ -112,13 +113,13 @@ def record(kind: Kind, row: Mapping[str, Any], stages: Stages) -> Record:
     if not is_id(id_):
         raise TryLater(f"activecampaign: one of {NAMES[kind]} has no id")
     names = _COMPANY if kind is Kind.COMPANY else _DEAL
-    fields: dict[str, Any] = {name: _text(row[name]) for name in names if name in row}
+    fields: dict[str, Any] = {n: _ref(row[n]) if n in _REFERENCES else _text(row[n]) for n in names if n in row}
     if kind is Kind.DEAL:
         fields |= _money(row)
         if "status" in row:
             status = STATUSES.get(str(row["status"]), "open")
-            at = _text(row.get("stage"))
-            title = stages.title(str(at)) if status == "open" and at is not None else None
+            at = _ref(row.get("stage"))
+            title = stages.title(at) if status == "open" and at is not None else None
             fields |= {"status": status, STANDING: status if status != "open" else title}
     return Record(kind, id_, fields, time(row.get(_MODIFIED[kind])))
 
@@ -133,9 +134,15 @@ def _money(row: Mapping[str, Any]) -> dict[str, str | None]:
         return {"value": None}
 
 
-def _text(value: object) -> object:
-    """No value is an empty text, and of a reference 0."""
-    return None if value in ("", "0", 0) else value if value is None else str(value)
+def _text(value: object) -> str | None:
+    """No value is an empty text."""
+    return None if value is None or value == "" else str(value)
+
+
+def _ref(value: object) -> str | None:
+    """The id of something; none is told as 0, too."""
+    text = _text(value)
+    return text if is_id(text) else None
 
 
 def _tied(contacts: Contacts, row: Mapping[str, Any], found: Record) -> Record:
@@ -147,15 +154,15 @@ def _tied(contacts: Contacts, row: Mapping[str, Any], found: Record) -> Record:
         return replace(found, ties={Kind.CONTACT: tuple(ties.values())})
     if number(row.get("isDisabled")) or row.get("isDisabled") is True or "contact" not in row:
         return found  # in a pipeline that the key's user may not see: only its title is told
-    main, account = _text(row.get("contact")), _text(row.get("account"))
+    main, account = _ref(row.get("contact")), _ref(row.get("account"))
     others = contacts.every("/contactDeals", {"filters[deal]": found.id})
-    ids = [str(p.get("contact")) for p in others if str(p.get("deal")) == found.id and p.get("contact") != main]
-    first = [Tie(str(main), main=True)] if main is not None else []
+    ids = [str(p.get("contact")) for p in others if str(p.get("deal")) == found.id and str(p.get("contact")) != main]
+    first = [Tie(main, main=True)] if main is not None else []
     return replace(
         found,
         ties={
             Kind.CONTACT: (*first, *(Tie(i) for i in dict.fromkeys(ids))),
-            Kind.COMPANY: () if account is None else (Tie(str(account), main=True),),
+            Kind.COMPANY: () if account is None else (Tie(account, main=True),),
         },
     )
 

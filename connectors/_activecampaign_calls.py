@@ -193,12 +193,12 @@ class Contacts:
             tuple(body["contactLists"]) if isinstance(body.get("contactLists"), list) else (),
         )
 
-    def one(self, name: str, id_: str) -> Mapping[str, Any] | None:
-        """One object by the plural of its name; None where there is none."""
+    def one(self, name: str, id_: str, *, hidden: Collection[int] = ()) -> Mapping[str, Any] | None:
+        """One object by the plural of its name; None where there is none.  ``hidden``: statuses that count as none."""
         if not is_id(id_):
             return None
-        response = self.send("GET", f"/{name}/{id_}", take={404})
-        if response.status_code == 404:
+        response = self.send("GET", f"/{name}/{id_}", take={404, *hidden})
+        if response.status_code == 404 or response.status_code in hidden:
             return None
         body = self._http.json(response)
         found = body.get(name.removesuffix("s")) if isinstance(body, Mapping) else None

@@ -114,8 +114,9 @@ class CampaignSim(Simulator):
         return Target("sandbox", f"{url}?secret={given.get('secret', self.secret)}")
 
     def clear(self) -> None:
-        """Forget all people."""
+        """Forget all people, and what stands around them."""
         self.account.people.clear()
+        self.account.crm.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Contacts in the order of their ids, each with its states on lists."""

@@ -182,7 +182,13 @@ def test_tasks_by_the_title_of_their_type(
 ) -> None:
     """The types are the account's own; one that is not known is a task."""
     type_ = crm.put("dealTasktypes", title=title)
-    said = {"reltype": "Subscriber", "relid": add(api), "dealTasktype": type_, "status": status, "duedate": STAMP}
+    said: dict[str, Any] = {
+        "reltype": "Subscriber",
+        "relid": add(api),
+        "dealTasktype": type_,
+        "status": status,
+        "duedate": STAMP,
+    }
     crm.put("dealTasks", **said)
     assert [(a.kind, a.outcome) for a in told(it)[0]] == [(kind, outcome)]
 

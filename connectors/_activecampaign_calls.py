@@ -55,6 +55,16 @@ class Found:
     at: datetime | None
     zone: int | None
     total: int | None
+    lists: tuple[Mapping[str, Any], ...] = ()  # their states on lists, as they stand beside them
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One page of a list by offset.  ``total``: how many in all.  ``at``: the server's clock."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    total: int | None
+    at: datetime | None
 
 
 class Contacts:
@@ -109,7 +119,7 @@ class Contacts:
         with self._lock:
             if self._known is None or fresh:
                 found = []
-                for body in self._pages("/fields"):
+                for body in self.pages("/fields"):
                     options = [o for o in body.get("fieldOptions", ()) if isinstance(o, Mapping)]
                     found += [definition(row, options) for row in rows(body, "fields")]
                 self._known = {one.name: one for one in found if one.name}
@@ -117,12 +127,17 @@ class Contacts:
 
     def lists(self) -> list[Mapping[str, Any]]:
         """The lists of the account."""
-        return [row for body in self._pages("/lists") for row in rows(body, "lists")]
+        return self.every("/lists")
 
-    def _pages(self, path: str) -> Iterator[Mapping[str, Any]]:
-        name, start = path.strip("/"), 0
+    def every(self, path: str, where: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:
+        """All rows of a short list, whose path ends in the name that they have in its answer."""
+        return [row for body in self.pages(path, where) for row in rows(body, path.rpartition("/")[2])]
+
+    def pages(self, path: str, where: Mapping[str, Any] | None = None) -> Iterator[Mapping[str, Any]]:
+        """The pages of a short list, by offset."""
+        name, start = path.rpartition("/")[2], 0
         while True:
-            body = self.ask(path, {"limit": PAGE, "offset": start})
+            body = self.ask(path, {**(where if where is not None else {}), "limit": PAGE, "offset": start})
             here = len(rows(body, name))
             yield body
             start += here
@@ -175,7 +190,27 @@ class Contacts:
             clock(response),
             next((off for row in reversed(listed) if (off := zone(row)) is not None), None),
             every,
+            tuple(body["contactLists"]) if isinstance(body.get("contactLists"), list) else (),
         )
+
+    def one(self, name: str, id_: str, *, hidden: Collection[int] = ()) -> Mapping[str, Any] | None:
+        """One object by the plural of its name; None where there is none.  ``hidden``: statuses that count as none."""
+        if not is_id(id_):
+            return None
+        response = self.send("GET", f"/{name}/{id_}", take={404, *hidden})
+        if response.status_code == 404 or response.status_code in hidden:
+            return None
+        body = self._http.json(response)
+        found = body.get(name.removesuffix("s")) if isinstance(body, Mapping) else None
+        if not isinstance(found, Mapping):
+            raise TryLater(f"activecampaign: the answer is none of {name}")
+        return found
+
+    def cut(self, name: str, where: Mapping[str, Any], start: int, size: int) -> Cut:
+        """One page of a list by offset."""
+        response = self.send("GET", f"/{name}", params={**where, "limit": size, "offset": start})
+        body = self._http.json(response)
+        return Cut(tuple(rows(body, name)), total(body), clock(response))
 
     def read(self, ids: Iterable[str]) -> dict[str, Record]:
         """The contacts of these ids; one that the list does not show is asked for alone."""

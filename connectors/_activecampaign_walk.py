@@ -8,6 +8,9 @@ clocks are set back, which the overlap covers.
 
 Whether a change of a state on a list moves a contact's time is not said either.  So every few hours those who are
 unsubscribed from or bounced on the list that speaks for consent are walked over as well.
+
+Accounts, deals and tasks have no such bound by id: they are walked by offset (``Round``).  What is deleted meanwhile
+moves the rest forward, which the total shows: then the walk goes back by as many.
 Source: developers.activecampaign.com/reference/list-all-contacts (``id_greater``, ``status``, ``listid``, filters).
 """
 
@@ -18,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from connectors._activecampaign_wire import time
 from connectors.contract import Record, Refused
@@ -30,6 +35,7 @@ CHANGES: Final = "changes"
 STOPS: Final = "stops"
 BOUNCES: Final = "bounces"
 _STATUS: Final = {STOPS: 2, BOUNCES: 3}
+_NOT_OURS: Final = "activecampaign: this cursor was not made here; start again without one"
 _PARTS: Final = frozenset({"", EVERYBODY, CHANGES, STOPS, BOUNCES})
 
 
@@ -54,8 +60,7 @@ def load(cursor: str | None) -> Walk:
         if walk.part not in _PARTS or walk.after < 0 or (walk.part != EVERYBODY and time(walk.since) is None):
             raise ValueError(walk.part)
     except (ValueError, TypeError):
-        says = "activecampaign: this cursor was not made here; start again without one"
-        raise Refused(says, code="cursor") from None
+        raise Refused(_NOT_OURS, code="cursor") from None
     return walk if walk.part else replace(walk, part=CHANGES)
 
 
@@ -109,3 +114,56 @@ def advance(
 
 def _text(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds")
+
+
+# --- by offset --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Where a walk by offset stands.  Between walks only ``since`` says something."""
+
+    since: str | None = None  # all that changed before this was read
+    began: str | None = None  # the server's clock at the first page
+    offset: int = 0
+    total: int | None = None
+
+
+_ROUNDS: Final = TypeAdapter(Round)
+
+
+def load_round(cursor: str | None) -> Round:
+    """As ``load``."""
+    if cursor is None:
+        return Round()
+    try:
+        found = _ROUNDS.validate_json(cursor)
+        if found.offset < 0 or (found.since is not None and time(found.since) is None):
+            raise ValueError(cursor)
+    except ValueError:
+        raise Refused(_NOT_OURS, code="cursor") from None
+    return found
+
+
+def dump_round(state: Round) -> str:
+    """As ``dump``."""
+    return json.dumps({k: v for k, v in asdict(state).items() if v not in (None, 0)})
+
+
+def before(state: Round, span: timedelta) -> datetime | None:
+    """So long before what is known; None in the walk over all."""
+    since = time(state.since)
+    return None if since is None else since - span
+
+
+def onward(
+    state: Round, count: int, size: int, *, total: int | None, now: datetime | None, newest: datetime | None
+) -> tuple[Round, bool]:
+    """Where to go on after a page of so many, and whether the walk goes on."""
+    at = now if now is not None else newest  # no clock: the newest change, which gives some again
+    began = state.began if state.began is not None or at is None else _text(at)
+    gone = 0 if state.total is None or total is None else max(0, state.total - total)
+    offset = max(0, state.offset - gone) if gone else state.offset + count
+    if (gone > 0 or count > 0) and (count >= size if total is None else offset < total):
+        return Round(state.since, began, offset, total), True
+    return Round(since=max([at for at in (state.since, began) if at is not None], default=None)), False

@@ -28,6 +28,7 @@ from connectors.contract import Record, TryLater
 
 CONCURRENCY: Final = 4  # none is published; a small installation answered two calls a second to four; ours
 PAGE: Final = 100  # rows of one list; none is published, a contact takes some 5 KB; ours
+COMMENT: Final = "Told by Tandem"  # stands beside our objections in Mautic
 BATCH: Final = 100  # ids in one condition: keeps the URL below the 8 KB that web servers take; ours
 _ROOM: Final = 3_500  # characters of values in one condition, for the same reason
 
@@ -89,24 +90,43 @@ class Contacts:
 
     def page(self, where: Sequence[Where], after: int, *, known: bool = False, size: int = PAGE) -> Found:
         """One page of contacts, upwards from an id.  ``known``: without visitors whom nobody knows."""
-        params: dict[str, Any] = {"start": 0, "limit": size, "orderBy": "id", "orderByDir": "asc"}
-        if known:
-            params["search"] = _KNOWN
-        params |= conditions([*where, *_above(after)])
-        return self._page("/contacts", "contacts", params, after, size)
+        return self.listed("contacts", where, after, size, {"search": _KNOWN} if known else {})
 
-    def stats(self, table: str, where: Sequence[Where], after: int, *, size: int = PAGE) -> Found | None:
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Those of these ids that are of contacts who are known, not of mere visitors."""
+        asked = sorted({i for i in ids if is_id(i)}, key=int)
+        found: set[str] = set()
+        for start in range(0, len(asked), BATCH):
+            where = [("id", "in", ",".join(asked[start : start + BATCH]))]
+            rows_ = self.listed("contacts", where, 0, BATCH, {"search": _KNOWN, "minimal": 1}).rows
+            found |= {str(number(row, "id")) for row in rows_}
+        return found.intersection(asked)
+
+    def listed(
+        self, name: str, where: Sequence[Where], after: int, size: int = PAGE, also: Mapping[str, Any] | None = None
+    ) -> Found:
+        """One page of a collection, upwards from an id."""
+        params: dict[str, Any] = {"start": 0, "limit": size, "orderBy": "id", "orderByDir": "asc"}
+        params |= {**(also if also is not None else {}), **conditions([*where, *_above(after)])}
+        response = self.send("GET", f"/{name}", params=params)
+        return self._found(response, self._http.json(response), name, after, size)
+
+    def stats(
+        self, table: str, where: Sequence[Where], after: int, *, size: int = PAGE, key: str = "id"
+    ) -> Found | None:
         """One page of a table of statistics, upwards from an id; None where the user may not see it.
+
+        ``key``: the column to go by where the table has no number of its own; of one value all rows are in one page.
 
         Mautic answers a table that is not there, or not for this user, with 200 and no rows.
         """
-        params: dict[str, Any] = {"start": 0, "limit": size, "order[0][col]": "id", "order[0][dir]": "asc"}
-        params |= conditions([*where, *_above(after)])
+        params: dict[str, Any] = {"start": 0, "limit": size, "order[0][col]": key, "order[0][dir]": "asc"}
+        params |= conditions([*where, *_above(after, key)])
         response = self.send("GET", f"/stats/{table}", params=params, take=_MISSED)
         body = None if response.status_code in _MISSED else self._http.json(response)
         if body is None or (isinstance(body, Mapping) and "stats" not in body and body.keys() & _NO_ROWS):
             return None
-        return self._found(response, body, "stats", after, size)
+        return self._found(response, body, "stats", after, size, key)
 
     def read(self, ids: Iterable[str]) -> dict[str, Record]:
         """The contacts of these ids themselves; merged ones are left out."""
@@ -151,9 +171,9 @@ class Contacts:
                     found[one.id] = one
         return list(found.values())
 
-    def definitions(self) -> list[Mapping[str, Any]]:
-        """The fields of contacts, all of them."""
-        return self._every("/fields/contact", "fields")
+    def definitions(self, of: str = "contact") -> list[Mapping[str, Any]]:
+        """The fields of contacts or companies, all of them."""
+        return self._every(f"/fields/{of}", "fields")
 
     def unique(self) -> Collection[str]:
         """The fields by which Mautic takes two contacts for one; asked once, since an administrator rarely adds one."""
@@ -182,17 +202,18 @@ class Contacts:
             if len(part) < PAGE:
                 return every
 
-    def _page(self, path: str, name: str, params: Mapping[str, Any], after: int, size: int) -> Found:
-        response = self.send("GET", path, params=params)
-        return self._found(response, self._http.json(response), name, after, size)
-
-    def _found(self, response: httpx.Response, body: Any, name: str, after: int, size: int) -> Found:
-        found = tuple(rows(body, name))
-        ids = [number(row, "id") for row in found]
-        if any(i is None for i in ids):
-            raise TryLater(f"mautic: {name} without an id")
-        last = moved(after, [i for i in ids if i is not None])
-        return Found(found, last, len(found) >= size, clock(response), number(body, "total"))
+    def _found(self, response: httpx.Response, body: Any, name: str, after: int, size: int, key: str = "id") -> Found:
+        found = rows(body, name)
+        ids = [i for row in found if (i := number(row, key)) is not None]
+        if len(ids) < len(found):
+            raise TryLater(f"mautic: {name} without {key}")
+        full = len(found) >= size
+        if key != "id":
+            if full and ids[-1] != ids[0]:  # more rows of the last one may come: they are of the next page
+                found = [row for row, i in zip(found, ids, strict=True) if i != ids[-1]]
+                ids = [i for i in ids if i != ids[-1]]
+            ids = list(dict.fromkeys(ids))
+        return Found(tuple(found), moved(after, ids), full, clock(response), number(body, "total"))
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -207,7 +228,7 @@ class Contacts:
     def object_to(self, id_: str, channel: str, reason: int) -> httpx.Response:
         """Set do-not-contact by its own call."""
         path = f"/contacts/{id_}/dnc/{channel}/add"
-        return self.send("POST", path, json={"reason": reason}, take={400, 404}, safe=True)
+        return self.send("POST", path, json={"reason": reason, "comments": COMMENT}, take={400, 404}, safe=True)
 
     def remove(self, id_: str) -> httpx.Response:
         """For good.  Of a merged id it would delete the contact that the id lives on in: look first."""
@@ -267,8 +288,8 @@ def conditions(where: Sequence[Where], at: str = "where") -> dict[str, Any]:
     return found
 
 
-def _above(after: int) -> list[Where]:
-    return [("id", "gt", after)] if after else []
+def _above(after: int, key: str = "id") -> list[Where]:
+    return [(key, "gt", after)] if after else []
 
 
 def _portions(values: Sequence[str]) -> Iterator[list[str]]:

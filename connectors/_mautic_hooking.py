@@ -25,7 +25,7 @@ def listed(contacts: Contacts) -> tuple[Hook, ...]:
 
 
 def install(contacts: Contacts, url: str, secret: str) -> Hooked:
-    """One webhook that tells this URL everything about contacts, oldest first, signed with our secret."""
+    """One webhook that tells this URL everything about contacts and companies, oldest first, signed with our secret."""
     body = {
         "name": NAME,
         "webhookUrl": url,

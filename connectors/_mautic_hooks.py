@@ -21,15 +21,19 @@ from connectors.contract import Action, Delivery, Event, Kind, Ref, Unreadable, 
 
 SIGNATURE: Final = "webhook-signature"
 OBJECTION: Final = "mautic.lead_channel_subscription_changed"
+TIED: Final = "mautic.lead_company_change"
 ACTIONS: Final[Mapping[str, Action]] = {
     "mautic.lead_post_save_new": Action.CHANGED,
     "mautic.lead_post_save_update": Action.CHANGED,
     "mautic.lead_points_change": Action.CHANGED,
     OBJECTION: Action.CHANGED,
-    "mautic.lead_company_change": Action.CHANGED,
+    TIED: Action.CHANGED,
     # A merge tells this of the contact that was lost; reading it back leads to the one that it lives on in.
     "mautic.lead_post_delete": Action.DELETED,
+    "mautic.company_post_save": Action.CHANGED,
+    "mautic.company_post_delete": Action.DELETED,
 }
+COMPANY: Final = "mautic.company_"  # what the kinds about companies begin with
 
 
 def verify(delivery: Delivery, secrets: Sequence[str]) -> None:
@@ -41,7 +45,7 @@ def verify(delivery: Delivery, secrets: Sequence[str]) -> None:
 
 
 def events(delivery: Delivery) -> tuple[Event, ...]:
-    """The events of one verified delivery; none for kinds that are not about contacts, and for unknown visitors.
+    """The events of one verified delivery; none for kinds that are not listed here, and for unknown visitors.
 
     An item without an id is left out (the raw bytes are kept, and the poll finds the contact); Unreadable only if no
     item has one.
@@ -55,13 +59,16 @@ def events(delivery: Delivery) -> tuple[Event, ...]:
     found: list[Event] = []
     bad = 0
     for kind, item in _items(body):
-        id_ = _id(item)
+        of = Kind.COMPANY if kind.startswith(COMPANY) else Kind.CONTACT
+        id_ = _id(item, of)
         if id_ is None:
             bad += 1
         elif not _of_a_visitor(kind, item):
-            found.append(_event(kind, item, id_))
+            found.append(_event(kind, item, id_, of))
+        if kind == TIED and (company := _id(item.get("company"), Kind.COMPANY)) is not None:
+            found.append(_event(kind, item, company, Kind.COMPANY))  # who belongs to it is told with the company
     if bad and not found:
-        raise Unreadable(f"mautic: none of {bad} events names a contact")
+        raise Unreadable(f"mautic: none of {bad} events names a contact or company")
     return tuple(found)
 
 
@@ -71,10 +78,10 @@ def _items(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((kind, item) for item in (items if isinstance(items, list) else [items]))
 
 
-def _id(item: object) -> str | None:
-    """Of a deletion the id stands beside the contact, whose own is empty by then."""
-    contact = item.get("contact") if isinstance(item, Mapping) else None
-    for place in (item, contact):
+def _id(item: object, of: Kind) -> str | None:
+    """Of a deletion the id stands beside the contact or company, whose own is empty by then."""
+    inner = item.get(str(of)) if isinstance(item, Mapping) else None
+    for place in (item, inner):
         id_ = number(place, "id") if isinstance(place, Mapping) else None
         if id_ is not None and is_id(str(id_)):
             return str(id_)
@@ -87,9 +94,10 @@ def _of_a_visitor(kind: str, item: Mapping[str, Any]) -> bool:
     return not deleted and isinstance(contact, Mapping) and "fields" in contact and anonymous(contact)
 
 
-def _event(kind: str, item: Mapping[str, Any], id_: str) -> Event:
+def _event(kind: str, item: Mapping[str, Any], id_: str, of: Kind) -> Event:
     # Hashed, because it holds a person's data.
-    same = orjson.dumps([kind, item], option=orjson.OPT_SORT_KEYS)
+    told = [kind, item] if of is Kind.CONTACT else [kind, item, of]  # one item may be of both
+    same = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
     urgent = kind == OBJECTION and item.get("new_status") != CONTACTABLE
     at = time(item.get("timestamp"))
-    return Event(Kind.CONTACT, ACTIONS[kind], Ref(id_), hashlib.sha256(same).hexdigest(), occurred_at=at, urgent=urgent)
+    return Event(of, ACTIONS[kind], Ref(id_), hashlib.sha256(same).hexdigest(), occurred_at=at, urgent=urgent)

@@ -3,6 +3,9 @@
 Three ways: user name and password (Basic, which Mautic's administrator has to allow), an access token as it is, or
 OAuth 2 client credentials, for which a token is fetched and kept in memory only; it lives an hour.
 
+The words of OAuth are those of ``_oauth_facts``.  ``_oauth.Authority`` is not used: it speaks over a client of its own,
+in forms where Mautic is asked in JSON, and its tokens are kept sealed in the store, which this kind does not need.
+
 Sources: github.com/mautic/developer-documentation-new, ``docs/rest_api/authentication.rst``; lifetimes:
 github.com/mautic/mautic at 24271492, ``ApiBundle/Config/config.php``.
 """
@@ -16,6 +19,7 @@ from typing import Final
 
 from connectors._http import Http
 from connectors._mautic_wire import fault, refusal
+from connectors._oauth_facts import Grant, said
 from connectors.contract import NeedsHuman, TryLater
 
 WAYS: Final = (("username", "password"), ("access_token",), ("client_id", "client_secret"))
@@ -48,7 +52,7 @@ class Login:
         self._url = f"{root}/oauth/v2/token"
         self._body: dict[str, str] | None = None
         if way(settings) == WAYS[2]:
-            self._body = {"grant_type": "client_credentials"} | {n: settings[n].strip() for n in WAYS[2]}
+            self._body = {"grant_type": str(Grant.CLIENT)} | {n: settings[n].strip() for n in WAYS[2]}
         self._token: str | None = None
         self._lock = threading.Lock()
 
@@ -75,10 +79,9 @@ class Login:
     def _fetch(self, body: Mapping[str, str]) -> str:
         response = self._http.send("POST", self._url, json=body, take={400, 401}, safe=True)
         if response.status_code in {400, 401}:
-            said = refusal(fault(response), body, body.values())
-            raise NeedsHuman(f"mautic: client_id and client_secret get no token; {said}")
-        found = self._http.json(response)
-        token = found.get("access_token") if isinstance(found, Mapping) else None
-        if not isinstance(token, str) or not token:
+            why = refusal(fault(response), body, body.values())
+            raise NeedsHuman(f"mautic: client_id and client_secret get no token; {why}")
+        token = said(self._http.json(response), "access_token")
+        if token is None:
             raise TryLater("mautic: the answer holds no access token")
         return token

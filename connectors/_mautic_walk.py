@@ -22,8 +22,11 @@ from connectors.contract import NeedsHuman
 
 OVERLAP: Final = timedelta(minutes=5)  # read again at each poll: a transaction may commit after the time it set; ours
 FIRST: Final = "1970-01-01 00:00:00"
-CHANGED, OBJECTED, DELETED = "changed", "objected", "deleted"
-_PHASES: Final = (CHANGED, OBJECTED, DELETED)
+CHANGED, OBJECTED, TIED, DELETED = "changed", "objected", "tied", "deleted"
+CONTACTS: Final = (CHANGED, OBJECTED, DELETED)
+COMPANIES: Final = (CHANGED, TIED, DELETED)
+ACTS: Final = (CHANGED,)
+_PHASES: Final = frozenset({*CONTACTS, *COMPANIES})
 
 Where = tuple[str, str, Any]
 """(column, expression, value) of one condition; the value of ``orX`` is a list of them, without a column."""
@@ -67,29 +70,46 @@ def begin(state: Poll) -> Poll:
     return replace(state, start=FIRST if since is None or state.since == FIRST else stamp(since - OVERLAP))
 
 
-def query(state: Poll) -> list[Where]:
-    """The conditions of the next list of this phase, besides that on the id."""
+def query(state: Poll, of: str = "lead") -> list[Where]:
+    """The conditions of the next list of this phase, besides that on the id.  ``of``: as the audit log names it."""
     start = state.start if state.start is not None else FIRST
     if state.phase == CHANGED:  # whoever was never changed has no time of change
         either: list[Where] = [("dateModified", "gte", start), ("dateAdded", "gte", start)]
         return [("", "orX", either)]
-    if state.phase == OBJECTED:
+    if state.phase in {OBJECTED, TIED}:
         return [("date_added", "gte", start)]
-    row: list[Where] = [("bundle", "eq", "lead"), ("object", "eq", "lead"), ("action", "eq", "delete")]
+    row: list[Where] = [("bundle", "eq", "lead"), ("object", "eq", of), ("action", "eq", "delete")]
     return [*row, ("date_added", "gte", start)]
 
 
-def advance(state: Poll, last: int | None, *, full: bool, now: datetime | None, newest: datetime | None) -> Poll:
+def advance(
+    state: Poll,
+    last: int | None,
+    *,
+    full: bool,
+    now: datetime | None,
+    newest: datetime | None,
+    phases: Sequence[str] = CONTACTS,
+) -> Poll:
     """Where to go on after a page, whose last id this is; a poll without ``start`` is at its end."""
     began = state.began if state.began is not None or now is None else stamp(now)
     if began is None and newest is not None:  # a server that tells no time
         began = stamp(newest)
     if full and last is not None:
         return replace(state, began=began, after=last)
-    place = _PHASES.index(state.phase) + 1
-    if place < len(_PHASES):
-        return replace(state, began=began, phase=_PHASES[place], after=0)
+    place = phases.index(state.phase) + 1
+    if place < len(phases):
+        return replace(state, began=began, phase=phases[place], after=0)
     return Poll(state.since if began is None else max(state.since, began))
+
+
+def on(
+    state: Listing, last: int | None, *, full: bool, now: datetime | None, newest: datetime | None, total: int | None
+) -> Listing | Poll:
+    """Where to go on after a page of the first walk, whose last id this is; its first page tells time and total."""
+    since = state.since if state.begun else stamp(now if now is not None else newest)
+    total = state.total if state.begun else total
+    return Listing(since, last, total, begun=True) if full and last is not None else Poll(since)
 
 
 def moved(after: int, ids: Sequence[int]) -> int | None:

@@ -106,6 +106,11 @@ def number(row: Mapping[str, Any], name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def yes(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a flag is set, which tables show as 1 and the API as true, as a text or not."""
+    return row.get(name) is True or number(row, name) == 1
+
+
 def anonymous(row: Mapping[str, Any]) -> bool:
     """Whether this is a visitor whom nobody knows; such live in the same table."""
     return row.get("dateIdentified") is None and not fold(flat(row).get(EMAIL))
@@ -288,6 +293,12 @@ def schema(definitions: Sequence[Mapping[str, Any]]) -> Schema:
     found = {name: Property(name, "system", read_only=True) for name in READ_ONLY}
     found[TAGS] = Property(TAGS, "tags", "Names of the tags")
     found |= {f"{DNC}{c}": Property(f"{DNC}{c}", "dnc", "Do not contact", options=STATES) for c in CHANNELS}
+    return Schema(Kind.CONTACT, {**found, **properties(definitions)})
+
+
+def properties(definitions: Iterable[Mapping[str, Any]]) -> dict[str, Property]:
+    """The fields that Mautic describes."""
+    found: dict[str, Property] = {}
     for row in definitions:
         alias, type_ = row.get("alias"), row.get("type")
         if not isinstance(alias, str) or not isinstance(type_, str) or row.get("isPublished") is False:
@@ -302,7 +313,7 @@ def schema(definitions: Sequence[Mapping[str, Any]]) -> Schema:
             required=row.get("isRequired") is True,
             options=_options(row) if type_ in {"select", "multiselect"} else None,
         )
-    return Schema(Kind.CONTACT, found)
+    return found
 
 
 def unique(definitions: Iterable[Mapping[str, Any]]) -> Collection[str]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from connectors._mautic_calls import CONCURRENCY, Contacts
+from connectors._mautic_calls import COMMENT, CONCURRENCY, Contacts
 from connectors._mautic_wire import (
     CONTACTABLE,
     DNC,
@@ -59,7 +59,6 @@ from connectors.contract import (
 )
 
 NOBODY: Final = "mautic: no contact of this id"
-COMMENT: Final = "Told by Tandem"  # stands beside the objection in Mautic
 _UNSUPPORTED: Final[Mapping[Verb, str]] = {
     Verb.ARCHIVE: "mautic: has no archive, only removal for good; leave the contact, or erase it",
     Verb.MERGE: "mautic: a merge there drops the objections of the contact that is lost: merge in Mautic, by hand",

@@ -1,10 +1,10 @@
-"""ActiveCampaign, the contacts of one account.  In: deliveries, ids, cursors and orders in its own words.  Out: events,
-records, receipts.
+"""ActiveCampaign, one account.  In: deliveries, ids, cursors, orders and notes in its own words.  Out: events, records,
+receipts, acts.
 
 Fields are flat: ``firstName``, ``fields.<PERSTAG>``, ``tags``; ``consent.email``, ``consent.sms`` and ``lists.<id>``
 are ours.  The parts, each after ``_activecampaign_``: deliveries in ``hooks``, subscriptions in ``hooking``, endpoints
-in ``calls``, the walk over changes in ``walk``, writing in ``write``, consent in ``consent``, JSON in ``wire``.  How to
-connect: docs/vendors/activecampaign.md.
+in ``calls``, the walk over changes in ``walk``, writing in ``write``, consent in ``consent``, JSON in ``wire``;
+accounts, deals, users and notes in ``around``, acts in ``acts``.  How to connect: docs/vendors/activecampaign.md.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from connectors import _activecampaign_acts as acts
+from connectors import _activecampaign_around as around
 from connectors import _activecampaign_hooking as hooking
 from connectors import _activecampaign_hooks as deliveries
 from connectors import _activecampaign_walk as walk
+from connectors import _timeline as timeline
 from connectors._activecampaign_calls import CONCURRENCY, PAGE, RATES, Contacts
 from connectors._activecampaign_consent import LIST
 from connectors._activecampaign_wire import EMAIL, FIELD, TAGS, is_id, schema
@@ -23,6 +26,7 @@ from connectors._activecampaign_write import write
 from connectors._http import Http
 from connectors._signing import secrets
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
@@ -31,6 +35,7 @@ from connectors.contract import (
     Kind,
     Limits,
     NeedsHuman,
+    Note,
     Order,
     Page,
     Receipt,
@@ -46,13 +51,16 @@ _API: Final = "/api/3"
 
 
 class ActiveCampaign(Connector):
-    """ActiveCampaign: the contacts of one account."""
+    """ActiveCampaign: one account."""
 
     name = "activecampaign"
     side = Side.MARKETING
     can: ClassVar[frozenset[Can]] = frozenset(
         # Not ARCHIVE, not MERGE: its API has neither.
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ERASE, Can.DESCRIBE, Can.HOOKS}
+        {
+            *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ERASE, Can.DESCRIBE, Can.HOOKS),
+            *(Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE),
+        }
     )
     limits = Limits(
         read_batch=PAGE,
@@ -82,6 +90,8 @@ class ActiveCampaign(Connector):
         named = [name for name in map(str.strip, settings.get("read", "").split(",")) if name]
         hidden = {settings["api_key"].strip(), *self._secrets}
         self._contacts = Contacts(http, list_id, named=named, secrets=hidden)
+        self._stages = around.Stages(self._contacts)
+        self._names = acts.Names(self._contacts)
         self._kinds = {Kind.CONTACT: self._contacts}
 
     @classmethod
@@ -123,14 +133,20 @@ class ActiveCampaign(Connector):
         )
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
-        """In lists by id; one that the list does not show is asked for alone."""
+        """Contacts in lists by id, and one that the list does not show alone; accounts and deals one by one."""
+        if kind in around.NAMES:
+            return around.read(self._contacts, self._stages, kind, ids)
         return list(self._kinds[kind].read(ids).values())
 
     def changed(self, kind: Kind, cursor: str | None) -> Page:
         """First all contacts by id, then those of a window of time, and now and then all who were stopped.
 
-        Deleted ones are in none of them.
+        Accounts and deals by offset.  Deleted ones are in none of them.
         """
+        if kind is Kind.COLLEAGUE:
+            return around.users(self._contacts, cursor)
+        if kind in around.NAMES:
+            return around.changed(self._contacts, self._stages, kind, cursor)
         contacts = self._kinds[kind]
         state = walk.load(cursor)
         found = contacts.page(walk.query(state, contacts.list_id), state.after)
@@ -150,9 +166,19 @@ class ActiveCampaign(Connector):
         return write(self._contacts, orders)
 
     def describe(self, kind: Kind) -> Schema:
-        """The contact's own fields, the account's custom fields, and its lists."""
+        """Of contacts their own fields, the account's custom fields, and its lists; of others what is read."""
+        if kind in around.NAMES:
+            return around.schema(kind)
         contacts = self._kinds[kind]
         return schema(contacts.definitions(fresh=True).values(), contacts.lists())
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """Forms, opt-outs and bounces by the lists, and the tasks of sales."""
+        return acts.acts(self._contacts, self._names, cursor)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """As notes on the contact."""
+        return timeline.write(notes, lambda one: around.note(self._contacts, one))
 
     def hooks(self) -> Sequence[Hook]:
         """All webhooks of the account."""

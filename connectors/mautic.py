@@ -1,11 +1,11 @@
-"""Mautic, the contacts of one installation.  In: deliveries, ids, cursors and orders in its own words.  Out: events,
-records, receipts.
+"""Mautic, one installation.  In: deliveries, ids, cursors, orders and notes in its own words.  Out: events, records,
+receipts, acts.
 
 Fields are Mautic's aliases, flat; ``tags`` (names), ``points`` and ``stage`` stand beside them, and
 ``doNotContact.<channel>`` is ours, the state of one channel.  The parts: deliveries in ``_mautic_hooks``, webhooks as
 subscriptions in ``_mautic_hooking``, credentials in ``_mautic_login``, endpoints in ``_mautic_calls``, the walk over
-changes in ``_mautic_walk``, writing in ``_mautic_write``, JSON in ``_mautic_wire``.  How to connect:
-docs/vendors/mautic.md.
+changes in ``_mautic_walk``, writing in ``_mautic_write``, JSON in ``_mautic_wire``; companies, users and notes in
+``_mautic_around``, acts in ``_mautic_acts``.  How to connect: docs/vendors/mautic.md.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from datetime import datetime
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from connectors import _mautic_acts as acts
+from connectors import _mautic_around as around
 from connectors import _mautic_hooking as hooking
 from connectors import _mautic_hooks as hooks
 from connectors import _mautic_login as login
 from connectors import _mautic_walk as walk
+from connectors import _timeline as timeline
 from connectors._http import Http
 from connectors._mautic_calls import BATCH, CONCURRENCY, Contacts
 from connectors._mautic_wire import EMAIL, number, record, schema
 from connectors._mautic_write import write
 from connectors._signing import secrets
 from connectors.contract import (
+    ActPage,
     Can,
     Connector,
     Delivery,
@@ -33,6 +37,7 @@ from connectors.contract import (
     Hooked,
     Kind,
     Limits,
+    Note,
     Order,
     Page,
     Receipt,
@@ -45,17 +50,22 @@ from connectors.contract import (
 )
 
 _API: Final = "/api"
+_TABLES: Final = ("audit_log", "lead_donotcontact", "lead_companies_change_log", "email_stats", "page_hits")
 
 
 class Mautic(Connector):
-    """Mautic 5 and 6: the contacts of one installation."""
+    """Mautic 5 and 6: one installation."""
 
     name = "mautic"
     side = Side.MARKETING
     can: ClassVar[frozenset[Can]] = frozenset(
         # Not ARCHIVE: there is none.  Not MERGE: Mautic's own drops the objections of the contact that is lost, and can
         # only be had by giving one contact the other's address.
-        {Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ERASE, Can.DESCRIBE, Can.HOOKS}
+        # Not DEALS: it knows none.
+        {
+            *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ERASE, Can.DESCRIBE, Can.HOOKS),
+            *(Can.COMPANIES, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE),
+        }
     )
     timeout = 60.0  # a batch of 50 was seen to take 4 s on two idle cores; ours
     limits = Limits(
@@ -83,6 +93,7 @@ class Mautic(Connector):
         named = {settings.get(s.name, "").strip() for s in self.settings if s.secret}
         token = login.Login(http, settings, self.base_url(settings).removesuffix(_API))
         self._contacts = Contacts(http, token, secrets={*named, *self._secrets} - {""})
+        self._names = acts.Names(self._contacts)
         self._kinds = {Kind.CONTACT: self._contacts}
 
     @classmethod
@@ -102,17 +113,19 @@ class Mautic(Connector):
         return Received(hooks.events(delivery))
 
     def check(self) -> str:
-        """Counts the contacts, asks who we are, and whether deletions and objections can be polled."""
+        """Counts the contacts, asks who we are, and which of the tables that polls read are to be seen."""
         found = self._contacts.page([], 0, known=True, size=1)
         user, version = self._contacts.who()
-        hidden = [t for t in ("audit_log", "lead_donotcontact") if self._contacts.stats(t, [], 0, size=1) is None]
+        hidden = [t for t in _TABLES if self._contacts.stats(t, [], 0, size=1) is None]
         where = urlsplit(self.base_url(self._settings)).hostname
         count = "?" if found.total is None else found.total
         said = f"Mautic {version} at {where} as {user!r}: {count} contacts readable"
         return said + (f"; not readable: {', '.join(hidden)} (docs/vendors/mautic.md)" if hidden else "")
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
-        """In lists by id; an id that is in none is followed to the contact that it was merged into."""
+        """In lists by id; a contact's id that is in none is followed to the contact that it was merged into."""
+        if kind is Kind.COMPANY:
+            return around.read(self._contacts, ids)
         contacts = self._kinds[kind]
         found = contacts.read(ids)
         lost = [i for i in dict.fromkeys(ids) if i not in found and i.isascii() and i.isdigit()]
@@ -123,10 +136,14 @@ class Mautic(Connector):
         return list(found.values())
 
     def changed(self, kind: Kind, cursor: str | None) -> Page:
-        """First all contacts by id, then those of a window of time; deletions by the audit log, where it is readable.
+        """First all by id, then those of a window of time; deletions by the audit log, where it is readable.
 
         Visitors whom nobody knows are left out.
         """
+        if kind is Kind.COMPANY:
+            return around.changed(self._contacts, cursor)
+        if kind is Kind.COLLEAGUE:
+            return around.users(self._contacts, cursor)
         contacts = self._kinds[kind]
         state = walk.Listing("") if cursor is None else walk.load(cursor)
         return _listed(contacts, state) if isinstance(state, walk.Listing) else _polled(contacts, walk.begin(state))
@@ -144,8 +161,18 @@ class Mautic(Connector):
         return write(self._contacts, orders)
 
     def describe(self, kind: Kind) -> Schema:
-        """The contact fields, tags, the channels of do-not-contact, and what Mautic alone decides."""
+        """The fields; of contacts also tags, the channels of do-not-contact, and what Mautic alone decides."""
+        if kind is Kind.COMPANY:
+            return around.schema(self._contacts)
         return schema(self._kinds[kind].definitions())
+
+    def acts(self, cursor: str | None) -> ActPage:
+        """Mails sent and read, clicks, bounces, opt-outs, replies, forms, visits, texts."""
+        return acts.acts(self._contacts, self._names, cursor)
+
+    def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
+        """As notes on the contact."""
+        return timeline.write(notes, lambda one: around.note(self._contacts, one))
 
     def hooks(self) -> Sequence[Hook]:
         """The webhooks that the user may see."""
@@ -164,13 +191,9 @@ def _listed(contacts: Contacts, state: walk.Listing) -> Page:
     """One page of the first walk."""
     found = contacts.page([], state.after, known=True)
     records = tuple(record(row) for row in found.rows)
-    since, total = state.since, state.total
-    if not state.begun:
-        since = walk.stamp(found.at if found.at is not None else _newest(records))
-        total = found.total
-    following: walk.Listing | walk.Poll = walk.Poll(since)
-    if found.full and found.last is not None:
-        following = walk.Listing(since, found.last, total, begun=True)
+    newest = _newest(records)
+    following = walk.on(state, found.last, full=found.full, now=found.at, newest=newest, total=found.total)
+    total = state.total if state.begun else found.total
     return Page(records, walk.dump(following), more=found.full, total=total)
 
 

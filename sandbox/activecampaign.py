@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler, Scope
 
 from sandbox.activecampaign_account import KEY, Account
+from sandbox.activecampaign_crm import KINDS
 from sandbox.activecampaign_events import POLICY, encode
 from sandbox.activecampaign_store import CampaignError
 from sandbox.control import SPAN, BadEdit, Clock, Simulator
@@ -114,8 +115,9 @@ class CampaignSim(Simulator):
         return Target("sandbox", f"{url}?secret={given.get('secret', self.secret)}")
 
     def clear(self) -> None:
-        """Forget all people."""
+        """Forget all people, and what stands around them."""
         self.account.people.clear()
+        self.account.crm.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Contacts in the order of their ids, each with its states on lists."""
@@ -129,7 +131,8 @@ class CampaignSim(Simulator):
         """What a person does in ActiveCampaign.
 
         ``action``: ``update`` (default), ``create`` (``fields``), ``delete``, ``subscribe`` and ``unsubscribe``
-        (``list``, default 1), ``bounce``, ``tag`` (``tag``).  ``id``: whom.
+        (``list``, default 1), ``bounce``, ``tag`` (``tag``).  ``id``: whom.  Around them: ``put`` (``kind``, such as
+        ``deals``, ``fields``, ``id`` of one that is there).
         """
         people, action = self.account.people, given.get("action", "update")
         fields = given.get("fields")
@@ -137,6 +140,8 @@ class CampaignSim(Simulator):
         try:
             if action == "create":
                 return people.show(people.create(body, source="admin"))
+            if action == "put":
+                return self._put(str(given.get("kind")), given.get("id"), body)
             found = people.find(str(given.get("id", "")))
             match action:
                 case "update":
@@ -155,6 +160,12 @@ class CampaignSim(Simulator):
         except CampaignError as error:
             raise BadEdit(f"{error.status}: {error}") from None
         return people.show(found)
+
+    def _put(self, kind: str, id_: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+        if kind not in KINDS:
+            raise BadEdit(f"kind must be one of {', '.join(KINDS)}")
+        made = self.account.crm.put(kind, None if id_ is None else str(id_), **fields)
+        return self.account.crm.rows[kind][made]
 
 
 def fill(sim: CampaignSim, crowd: Iterable[Person]) -> None:

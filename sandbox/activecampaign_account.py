@@ -7,27 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
+from sandbox.activecampaign_crm import MOST, PAGE, Crm, Query, cut
 from sandbox.activecampaign_events import EVENTS, SOURCES
 from sandbox.activecampaign_store import ZONE, CampaignError, Contact, People
 from sandbox.webhooks import Happening, Target
 
 KEY = "activecampaign-sandbox-key"
-_PAGE, _MOST = 20, 100
-
-
-class Query(Protocol):
-    """The query of a request; names may come several times."""
-
-    @property
-    def get(self) -> Callable[..., Any]:
-        """The value of a name, or what is given for none."""
-
-    def multi_items(self) -> list[tuple[str, str]]:
-        """All of it."""
 
 
 class Account:
@@ -44,6 +33,7 @@ class Account:
         """Without people.  ``targets``: where webhooks go; those that are made are put there."""
         self.key = key
         self.people = People(now, emit)
+        self.crm = Crm(now, self.people)
         self._targets = targets
         self.webhooks: dict[str, dict[str, Any]] = {}
         self._next = 1
@@ -66,7 +56,7 @@ class Account:
                 return 201, self._one(self.people.create(_part(body, "contact")))
             case "POST", "contact", "sync":
                 return self._synced(_part(body, "contact"))
-            case "GET" | "PUT" | "DELETE", "contacts", str():
+            case "GET" | "PUT" | "DELETE", "contacts", str() if len(rest) == 1:
                 return 200, self._contact(method, self.people.find(id_), body, query)
             case "POST", "contactLists", None:
                 said = _part(body, "contactList")
@@ -75,13 +65,15 @@ class Account:
                 return 201, {"contacts": [self.people.show(found)], "contactList": state}
             case "GET", "lists", None:
                 rows = [{"id": i, "name": n, "channel": c} for i, (n, c) in self.people.lists.items()]
-                return 200, _cut("lists", rows, query)
+                return 200, cut("lists", rows, query)
             case "GET", "fields", None:
                 return 200, self._fields(query)
             case "GET", "webhook", "events":
                 return 200, {"webhookEvents": list(EVENTS)}
             case _, "webhooks", _:
                 return self._webhooks(method, id_, body, query)
+        if (told := self.crm.answer(method, [name, *rest], body, query)) is not None:
+            return told
         raise CampaignError(404, f"No route for {name}")
 
     # --- contacts -----------------------------------------------------------------------------------------------------
@@ -130,7 +122,7 @@ class Account:
             found = [c for c in found if "1" in c.lists.values()]
         ascending = query.get("orders[id]", "DESC").upper() == "ASC"
         found.sort(key=lambda c: c.id, reverse=not ascending)
-        start, size = int(query.get("offset", "0")), min(int(query.get("limit", str(_PAGE))), _MOST)
+        start, size = int(query.get("offset", "0")), min(int(query.get("limit", str(PAGE))), MOST)
         page = found[start : start + size]
         shown = [self.people.show(c) for c in page]
         more = self.people.beside(page, _include(query))
@@ -141,7 +133,7 @@ class Account:
         for id_, (tag, kind, title, choices) in self.people.fields.items():
             fields.append({"id": id_, "title": title, "type": kind, "perstag": tag})
             options += [{"field": id_, "value": choice, "label": choice} for choice in choices]
-        return {**_cut("fields", fields, query), "fieldOptions": options}
+        return {**cut("fields", fields, query), "fieldOptions": options}
 
     # --- webhooks -----------------------------------------------------------------------------------------------------
 
@@ -151,7 +143,7 @@ class Account:
         if method == "GET" and id_ is None:
             for one, row in self.webhooks.items():
                 row["state"] = "1" if self._targets[one].enabled else "0"
-            return 200, _cut("webhooks", list(self.webhooks.values()), query)
+            return 200, cut("webhooks", list(self.webhooks.values()), query)
         if method != "POST" and id_ not in self.webhooks:
             raise CampaignError(404, f"No Result found for Webhook with id {id_}")
         if method == "DELETE" and id_ is not None:
@@ -175,11 +167,6 @@ class Account:
         row = {"id": id_, "name": str(given.get("name", "")), "url": url, "events": events, "sources": sources}
         self.webhooks[id_] = {**row, "listid": given.get("listid"), "state": "1" if on else "0"}
         return 201 if method == "POST" else 200, {"webhook": self.webhooks[id_]}
-
-
-def _cut(name: str, rows: list[dict[str, Any]], query: Query) -> dict[str, Any]:
-    start, size = int(query.get("offset", "0")), min(int(query.get("limit", str(_PAGE))), _MOST)
-    return {name: rows[start : start + size], "meta": {"total": str(len(rows))}}
 
 
 def _include(query: Query) -> list[str]:

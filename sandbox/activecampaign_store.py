@@ -45,6 +45,7 @@ class Contact:
     lists: dict[str, str] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     bounced_hard: int = 0
+    came: dict[str, dict[str, Any]] = field(default_factory=dict)  # list → when and by what a state came about
 
 
 class People:
@@ -107,11 +108,15 @@ class People:
         """For good; nobody is told."""
         del self.contacts[found.id]
 
-    def put_on(self, found: Contact, list_id: str, status: str, *, source: str = "api") -> dict[str, Any]:
-        """Set a state on a list, whatever it was.  Raises 400."""
+    def put_on(
+        self, found: Contact, list_id: str, status: str, *, source: str = "api", **by: str | None
+    ) -> dict[str, Any]:
+        """Set a state on a list, whatever it was.  ``by``: form, campaign, message, unsubreason.  Raises 400."""
         if list_id not in self.lists or status not in {"1", "2"}:
             raise CampaignError(400, "The list or status is not valid.")
         found.lists[list_id] = status
+        came = found.came.setdefault(list_id, {})
+        came |= {"udate": local(self.now()), **({"sdate": local(self.now())} if status == "1" else {}), **by}
         self._tell("subscribe" if status == "1" else "unsubscribe", source, found, list=list_id)
         return self.state(found, list_id)
 
@@ -119,6 +124,8 @@ class People:
         """The address does not work: all lists show it."""
         found.bounced_hard += 1
         found.lists = dict.fromkeys(found.lists, "3")
+        for one in found.lists:
+            found.came.setdefault(one, {})["udate"] = local(self.now())
         self._tell("bounce", "system", found, **{"bounce[type]": "hard"})
 
     def tag(self, found: Contact, name: str) -> None:
@@ -206,6 +213,9 @@ class People:
             "status": found.lists[list_id],
             "channel": self.lists[list_id][1],
             "sourceid": "0",
+            **dict.fromkeys(("sdate", "udate", "form", "campaign", "message")),
+            "unsubreason": "",
+            **found.came.get(list_id, {}),
         }
 
 

@@ -2,7 +2,7 @@
 
 Answers below ``/api``, tokens at ``/oauth/v2/token``.  Sources: github.com/mautic/developer-documentation-new,
 ``docs/rest_api`` and ``docs/webhooks``; github.com/mautic/mautic, ``ApiBundle/Controller/CommonApiController.php``;
-what else each module ``mautic_*`` names.
+what else each module ``mautic_*`` names.  What stands around contacts is in ``mautic_around``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from starlette.types import ExceptionHandler, Scope
 from sandbox import mautic_query as query
 from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.front import Json, header, operations
+from sandbox.mautic_around import Around
 from sandbox.mautic_events import KINDS, POLICY, encode
 from sandbox.mautic_rules import FIELDS, MauticError
 from sandbox.mautic_store import STATES, Contact, Contacts
@@ -35,6 +36,7 @@ SECRET = "sandbox-webhook-secret-1"  # noqa: S105 - signs nothing but its webhoo
 MOST = 200  # contacts in a batch: api_batch_max_limit
 PAGE = 30  # rows of a list where nothing is asked for
 
+_ACTIONS = ("update", "create", "visit", "delete", "merge", "object", "points", "company", "happen", "name")
 _SOURCE = b"x-sandbox-source"  # request header: who is to be seen as the author of the change
 
 
@@ -60,6 +62,7 @@ class MauticSim(Simulator):
         self.user, self.password, self.secret = user, password, secret
         self.client, self.client_secret = CLIENT, CLIENT_SECRET
         self.contacts = Contacts(self.clock, self.webhooks.emit)
+        self.around = Around(lambda: str(self.contacts.stamp(self.clock())), self._lives)
         self.tokens: set[str] = set()
         self.hidden: set[str] = set()  # tables of statistics that the user may not see
         self.hooks: dict[int, dict[str, Any]] = {}
@@ -134,6 +137,7 @@ class MauticSim(Simulator):
             ("POST", "/hooks/new", self._hook),
             ("PATCH", "/hooks/{id:int}/edit", self._rehook),
             ("DELETE", "/hooks/{id:int}/delete", self._unhook),
+            *self.around.routes(),
         ]
         return [Route(path, endpoint, methods=[method]) for method, path, endpoint in found]
 
@@ -246,7 +250,11 @@ class MauticSim(Simulator):
         return Json({"total": len(FIELDS), "fields": {str(f["id"]): f for f in page} if page else []})
 
     async def _stats(self, request: Request) -> Response:
-        tables = {"audit_log": lambda: self.contacts.audit, "lead_donotcontact": self.contacts.objections}
+        tables = {
+            "audit_log": lambda: self.contacts.audit,
+            "lead_donotcontact": self.contacts.objections,
+            **self.around.tables(),
+        }
         table = request.path_params["table"]
         if table not in tables or table in self.hidden:
             seen = sorted(tables.keys() - self.hidden)
@@ -255,8 +263,10 @@ class MauticSim(Simulator):
         rows = query.listed(tables[table](), asked.get("where"))
         order = asked.get("order", {}).get("0", {})
         rows = query.ordered(rows, str(order.get("col", "id")), str(order.get("dir", "asc")))
-        page = [{**row, "id": str(row["id"])} for row in query.paged(rows, asked, 100)]
-        return Json({"total": len(rows), "stats": page})
+        page = query.paged(rows, asked, 100)
+        # Numbers are texts, as the database's driver gives them.
+        shown = [{name: str(v) if isinstance(v, int) else v for name, v in row.items()} for row in page]
+        return Json({"total": len(rows), "stats": shown})
 
     # --- webhooks -----------------------------------------------------------------------------------------------------
 
@@ -306,8 +316,9 @@ class MauticSim(Simulator):
     # --- the sandbox's own --------------------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """Forget all contacts."""
+        """Forget all contacts, and what stands around them."""
         self.contacts.clear()
+        self.around.clear()
 
     def records(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
         """Contacts in the order of their ids."""
@@ -320,9 +331,13 @@ class MauticSim(Simulator):
 
         ``action``: ``update`` (default) or ``create`` (``fields``), ``visit`` (somebody unknown comes by), ``delete``,
         ``merge`` (``loser``), ``object`` (``channel``, ``reason`` 0 to 3), ``points`` (``delta``).  ``id``: whom.
+        Around them: ``company`` (``fields``, ``id`` of one that is there, ``contacts``: whose main one it becomes),
+        ``happen`` (``table`` of statistics, ``fields``: its columns), ``name`` (``kind``, ``id``, ``name``).
         """
         action, fields = given.get("action", "update"), given.get("fields", {})
         try:
+            if action in {"company", "happen", "name"}:
+                return self._edit_around(action, given)
             if action in {"create", "visit"}:
                 return self.contacts.show(self.contacts.new(fields if action == "create" else {}, "user")[0])
             one = self.contacts.rows.get(int(given.get("id", 0)))
@@ -341,10 +356,28 @@ class MauticSim(Simulator):
                 case "points":
                     self.contacts.add_points(one, int(given.get("delta", 1)), "user")
                 case _:
-                    raise BadEdit("action must be one of update, create, visit, delete, merge, object, points")
+                    raise BadEdit(f"action must be one of {', '.join(_ACTIONS)}")
         except MauticError as error:
             raise BadEdit(f"{error.status}: {error.message}") from None
+        except KeyError as error:
+            raise BadEdit(f"no {error}") from None
         return self.contacts.show(one)
+
+    def _edit_around(self, action: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        fields = given.get("fields", {})
+        if action == "happen":
+            return {"id": self.around.happens(str(given["table"]), **fields)}
+        if action == "name":
+            self.around.name(str(given["kind"]), int(given["id"]), str(given["name"]))
+            return {"id": given["id"]}
+        id_ = self.around.company(given.get("id"), **fields)
+        for contact in given.get("contacts", []):
+            self.around.joins(id_, int(contact), main=True)
+        return {"id": id_}
+
+    def _lives(self, id_: int) -> int | None:
+        one = self.contacts.entity(id_)
+        return None if one is None else one.id
 
     def _entity(self, request: Request) -> Contact:
         one = self.contacts.entity(request.path_params["id"])

@@ -21,7 +21,10 @@ UPDATE = "mautic.lead_post_save_update"
 POINTS = "mautic.lead_points_change"
 DELETE = "mautic.lead_post_delete"
 CHANNEL = "mautic.lead_channel_subscription_changed"
-KINDS = (NEW, UPDATE, POINTS, DELETE, CHANNEL, "mautic.lead_company_change", "mautic.form_on_submit")
+KINDS = (
+    *(NEW, UPDATE, POINTS, DELETE, CHANNEL, "mautic.lead_company_change", "mautic.form_on_submit"),
+    *("mautic.company_post_save", "mautic.company_post_delete"),
+)
 
 POLICY = Policy(
     batch=10,  # webhook_limit, in the mode that queues

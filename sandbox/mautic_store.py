@@ -104,11 +104,11 @@ class Contacts:
             yield {**own, "points": one.points, "id": one.id, **{n: self.stamp(at) for n, at in times.items()}}
 
     def objections(self) -> list[dict[str, Any]]:
-        """The table ``lead_donotcontact``; its numbers are texts, as the database's driver gives them."""
+        """The table ``lead_donotcontact``."""
         found = [
-            {"id": n, "lead_id": str(one.id), "date_added": self.stamp(at), "reason": str(r), "channel": channel}
+            {"id": n, "lead_id": one.id, "date_added": self.stamp(at), "reason": r, "channel": ch, "comments": comments}
             for one in self.rows.values()
-            for channel, (n, r, _, at) in one.dnc.items()
+            for ch, (n, r, comments, at) in one.dnc.items()
         ]
         return sorted(found, key=lambda row: row["id"])
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from sandbox.activecampaign import CampaignSim, fill
+from sandbox.control import BadEdit
 from sandbox.people import people
 from sandbox.serve import Sandbox
 from tests.sandboxed import PATIENCE, PLAIN, Receiver
@@ -113,3 +114,15 @@ def test_a_crowd_fills_it() -> None:
     states = [c["lists"].get("1") for c in sim.records(0, 100)[0]]
     assert len(states) == len(crowd)
     assert {"1", "2", None} == set(states)
+
+
+def test_what_stands_around_contacts_is_made_by_edits() -> None:
+    """Accounts, deals and the rest; what makes no sense is said so."""
+    sim = CampaignSim()
+    deal = sim.edit({"action": "put", "kind": "deals", "fields": {"title": "Big", "value": "100"}})
+    assert sim.edit({"action": "put", "kind": "deals", "id": deal["id"], "fields": {"status": "1"}})["title"] == "Big"
+    for wrong in ({"kind": "nonsense"}, {"kind": "deals", "fields": {"x": 1}}):
+        with pytest.raises(BadEdit):
+            sim.edit({"action": "put", **wrong})
+    sim.clear()
+    assert not sim.account.crm.rows["deals"]

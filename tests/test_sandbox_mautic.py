@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sandbox.control import BadEdit
 from sandbox.mautic import CLIENT, CLIENT_SECRET, SECRET, MauticSim, fill
 from sandbox.people import people
 from sandbox.serve import Sandbox
@@ -220,3 +221,20 @@ def test_what_a_person_does(api: httpx.Client, sim: MauticSim, sandbox: Sandbox)
     assert [r["action"] for r in api.get("/stats/audit_log").json()["stats"]] == ["merge", "delete"]
     sim.hidden.add("audit_log")
     assert "stats" not in api.get("/stats/audit_log").json()
+
+
+def test_what_stands_around_contacts_is_made_by_edits() -> None:
+    """Companies with people, names, rows of tables; what makes no sense is said so."""
+    sim = MauticSim()
+    who = sim.edit({"action": "create", "fields": {"email": "a@one.example"}})["id"]
+    company = sim.edit({"action": "company", "fields": {"companyname": "One"}, "contacts": [who]})["id"]
+    assert sim.around.members == {(company, who): True}
+    sim.edit({"action": "name", "kind": "emails", "id": 7, "name": "Spring"})
+    sim.edit({"action": "happen", "table": "email_stats", "fields": {"lead_id": who, "email_id": 7}})
+    assert sim.around.named["emails"][7]["name"] == "Spring"
+    assert [row["id"] for row in sim.around.did["email_stats"]] == [1]
+    for wrong in ({"table": "nonsense"}, {"table": "email_stats", "fields": {"x": 1}}, {}):
+        with pytest.raises(BadEdit):
+            sim.edit({"action": "happen", **wrong})
+    sim.clear()
+    assert not sim.around.companies

@@ -21,6 +21,7 @@ from connectors.activecampaign import ActiveCampaign
 from connectors.contract import Action, Delivery, Event, Kind, Limits, Ref
 from sandbox.activecampaign_account import KEY, Account
 from sandbox.activecampaign_store import CampaignError
+from tests.examples.activecampaign_around import around, notes
 from tests.stage import Example, Seed
 
 SECRET = "0123456789abcdef-secret"
@@ -155,4 +156,7 @@ ACTIVECAMPAIGN = Example(
     falsy={"fields.SCORE": "0"},
     error=lambda status, text: httpx.Response(status, json={"message": text}),
     wire=lambda id_: [("PUT", f"/api/3/contacts/{id_}", {"contact": {"firstName": "Changed"}})],
+    around=around,
+    company_name="name",
+    notes=notes,
 )

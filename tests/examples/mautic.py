@@ -19,6 +19,7 @@ from connectors.contract import Action, Delivery, Event, Kind, Limits, Ref
 from connectors.mautic import Mautic
 from sandbox.mautic import MauticSim
 from sandbox.mautic_rules import TIERS
+from tests.examples.mautic_around import around, notes
 from tests.stage import Example, Seed
 
 BASE = "https://mautic.example.com"
@@ -200,4 +201,7 @@ MAUTIC = Example(
     error=lambda status, text: refused(status, text),
     wire=lambda id_: [("PATCH", "/api/contacts/batch/edit", [{"firstname": "Changed", "id": int(id_)}])],
     options={"tier": TIERS},
+    around=around,
+    company_name="companyname",
+    notes=notes,
 )

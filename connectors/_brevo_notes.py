@@ -7,13 +7,12 @@ Source: the contract (see ``_brevo_wire``), ``notes``.
 
 from __future__ import annotations
 
-import hashlib
 import html
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
 
-from connectors import _noting
+from connectors import _timeline as timeline
 from connectors._brevo_calls import OTHER, Contacts
 from connectors._brevo_wire import is_id, refusal
 from connectors.contract import Done, Failed, Gone, Note, Receipt, TryLater
@@ -22,14 +21,9 @@ PATH: Final = "/crm/notes"
 NEWEST: Final = 50  # notes of a contact that are looked through: one page
 
 
-def mark(key: str) -> str:
-    """What a note of ours ends in; says nothing about anybody."""
-    return f"(Tandem {hashlib.sha256(key.encode()).hexdigest()[:16]})"
-
-
 def write(contacts: Contacts, notes: Sequence[Note]) -> list[Receipt]:
     """One after the other: each takes a call of the hundred that Brevo allows in an hour."""
-    return _noting.each(notes, lambda note: _one(contacts, note))
+    return timeline.write(notes, lambda note: _one(contacts, note))
 
 
 def _one(contacts: Contacts, note: Note) -> Receipt:
@@ -38,7 +32,7 @@ def _one(contacts: Contacts, note: Note) -> Receipt:
         return Gone(note.key, "brevo: no contact has this id")
     if note.again and (there := _standing(contacts, note)) is not None:
         return Done(note.key, there)
-    text = f"{note.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {note.text} {mark(note.key)}"
+    text = f"{note.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {note.text} {timeline.mark(note.key)}"
     body = {"text": html.escape(text, quote=False).replace("\n", "<br>"), "contactIds": [int(note.id)]}
     response = contacts.send("POST", PATH, json=body, take={400, 404}, family=OTHER)
     if response.status_code == 404:
@@ -58,5 +52,5 @@ def _standing(contacts: Contacts, note: Note) -> str | None:
     answer = contacts.json(contacts.send("GET", PATH, params=params, family=OTHER))
     if not isinstance(answer, list):
         raise TryLater("brevo: the answer is no list of notes")
-    found = (row for row in answer if isinstance(row, Mapping) and mark(note.key) in str(row.get("text")))
+    found = (row for row in answer if isinstance(row, Mapping) and timeline.mark(note.key) in str(row.get("text")))
     return next((str(row["id"]) for row in found if row.get("id")), None)

@@ -7,12 +7,12 @@ entity definitions of github.com/espocrm/espocrm (``Modules/Crm/Resources/metada
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from connectors import _espocrm_walk as walk
+from connectors import _timeline as timeline
 from connectors._cursor import Turns
 from connectors._espocrm_calls import CONCURRENCY, REFUSALS, Found, Records
 from connectors._espocrm_wire import CREATED, MODIFIED, is_id, refusal, time
@@ -26,13 +26,11 @@ from connectors.contract import (
     Failed,
     Gone,
     Kind,
-    NeedsHuman,
     Note,
     Page,
     Receipt,
     Record,
     Ref,
-    Refused,
     Tie,
     TryLater,
 )
@@ -158,22 +156,11 @@ def _kind(name: str, f: Mapping[str, Any]) -> tuple[Doing, str | None, Ending | 
 
 def write(people: Records, wanted: Sequence[Note]) -> list[Receipt]:
     """A post each.  EspoCRM has no key that would keep one from standing twice, so after a try one looks first."""
-    receipts: list[Receipt] = []
-    stop: TryLater | NeedsHuman | None = None
-    for note in wanted:
-        try:
-            receipts.append(Failed(note.key, stop) if stop is not None else _one(people, note))
-        except Refused as refused:
-            receipts.append(Failed(note.key, refused))
-        except (TryLater, NeedsHuman) as trouble:
-            receipts.append(Failed(note.key, trouble))
-            # Nothing more is sent, so nothing more can have landed.
-            stop = TryLater(str(trouble), after=trouble.after) if isinstance(trouble, TryLater) else trouble
-    return receipts
+    return timeline.write(wanted, lambda note: _one(people, note))
 
 
 def _one(people: Records, note: Note) -> Receipt:
-    mark = f"(Tandem {hashlib.sha256(note.key.encode()).hexdigest()[:16]})"
+    mark = timeline.mark(note.key)
     # A post to a record that is not there would be kept all the same, so the stream is asked for in any case.
     there = _stream(people, note.id) if is_id(note.id) else None
     if there is None:

@@ -7,12 +7,12 @@ of April 2026), "Associate records" (type ids).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from connectors import _hubspot_around as around
 from connectors import _hubspot_walk as walk
+from connectors import _timeline as timeline
 from connectors._cursor import Turns
 from connectors._hubspot_calls import REFUSALS, Contacts
 from connectors._hubspot_wire import fault_of, problem, time
@@ -24,12 +24,10 @@ from connectors.contract import (
     Ending,
     Failed,
     Gone,
-    NeedsHuman,
     Note,
     Receipt,
     Record,
     Ref,
-    Refused,
     TryLater,
 )
 
@@ -137,36 +135,20 @@ def _kind(name: str, f: Mapping[str, Any]) -> tuple[Doing, str | None, Ending | 
 # --- notes ------------------------------------------------------------------------------------------------------------
 
 
-def mark(key: str) -> str:
-    """What a note of ours ends in, so that it is known again; says nothing about anybody."""
-    return f"(Tandem {hashlib.sha256(key.encode()).hexdigest()[:16]})"
-
-
 def _ours(found: Record) -> bool:
-    return "(Tandem " in str(found.fields.get("hs_note_body"))
+    return timeline.OURS in str(found.fields.get("hs_note_body"))
 
 
 def write(notes: Contacts, wanted: Sequence[Note]) -> list[Receipt]:
     """One call each.  HubSpot has no key that would keep a note from standing twice, so after a try one looks first."""
-    receipts: list[Receipt] = []
-    stop: TryLater | NeedsHuman | None = None
-    for note in wanted:
-        try:
-            receipts.append(Failed(note.key, stop) if stop is not None else _one(notes, note))
-        except Refused as refused:
-            receipts.append(Failed(note.key, refused))
-        except (TryLater, NeedsHuman) as trouble:
-            receipts.append(Failed(note.key, trouble))
-            # Nothing more is sent, so nothing more can have landed.
-            stop = TryLater(str(trouble), after=trouble.after) if isinstance(trouble, TryLater) else trouble
-    return receipts
+    return timeline.write(wanted, lambda note: _one(notes, note))
 
 
 def _one(notes: Contacts, note: Note) -> Receipt:
     if note.again and (there := _standing(notes, note)) is not None:
         return Done(note.key, there)
     response = notes.create_one(
-        {"hs_timestamp": note.at.isoformat(), "hs_note_body": f"{note.text} {mark(note.key)}"},
+        {"hs_timestamp": note.at.isoformat(), "hs_note_body": f"{note.text} {timeline.mark(note.key)}"},
         [_to(note.id)],
     )
     if response.status_code == 404:
@@ -187,7 +169,9 @@ def _to(contact: str) -> dict[str, Any]:
 def _standing(notes: Contacts, note: Note) -> str | None:
     """The note of an earlier try, among those of the contact."""
     ids = [tie.id for tie in around.associated(notes, "contacts", "notes", [note.id]).get(note.id, ())]
-    return next((r.id for r in _newest(notes, ids) if mark(note.key) in str(r.fields.get("hs_note_body"))), None)
+    return next(
+        (r.id for r in _newest(notes, ids) if timeline.mark(note.key) in str(r.fields.get("hs_note_body"))), None
+    )
 
 
 def _newest(notes: Contacts, ids: Sequence[str]) -> Iterable[Record]:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from connectors import _noting
+from connectors import _timeline as timeline
 from connectors._klaviyo_calls import CONCURRENCY, REFUSALS, Profiles
 from connectors._klaviyo_wire import is_id, refusal
 from connectors.contract import Done, Failed, Gone, Note, Receipt
@@ -22,7 +22,7 @@ TEXT: Final = "Note"
 
 def write(profiles: Profiles, notes: Sequence[Note]) -> list[Receipt]:
     """An event each."""
-    return _noting.each(notes, lambda note: _one(profiles, note), CONCURRENCY)
+    return timeline.write(notes, lambda note: _one(profiles, note), CONCURRENCY)
 
 
 def _one(profiles: Profiles, note: Note) -> Receipt:

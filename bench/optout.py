@@ -58,16 +58,16 @@ def measure(people: int, optouts: int) -> dict[str, Any]:
                 seen = call["n"]
             time.sleep(0.1)
         tell(f"{len(landed)} withdrawals landed")
-        gone = {email for email in landed if _left(d.member(email))}
-        lags = sorted(landed[email] - began[email] for email in gone)
-        waiting = set(began) - gone
+        gone = {email for email in began if _left(d.member(email))}
+        lags = sorted(landed[email] - began[email] for email in gone & set(landed))
         moved = sum(1 for c in both[: 200 * 5 : 5] if _city(d, c) is not None)
         lags.sort()
     return {
         "what": "withdrawal at HubSpot until unsubscribed at Mailchimp, ordinary changes queued ahead",
         "queued_ahead": len(both),
         "optouts": optouts,
-        "not_landed": len(waiting),
+        "not_landed": len(set(began) - gone),
+        "landed_by_another_call": len(gone - set(landed)),
         "p50_seconds": round(lags[len(lags) // 2], 2) if lags else None,
         "p99_seconds": round(lags[int(0.99 * (len(lags) - 1))], 2) if lags else None,
         "ordinary_sample_seen": moved,

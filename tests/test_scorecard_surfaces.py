@@ -189,6 +189,7 @@ def test_over_http(filled: Store) -> None:
     steps = api.get(f"/flow?{SPAN}&segment=channel")["steps"]
     assert [f"{s['start']}>{s['to']}" for s in steps][:2] == ["lead>mql", "mql>sal"]
     assert len(api.get("/scorecard/definitions")["items"]) > 20
+    assert api.get("/scorecard?until=1970-01-01")["owed_by_marketing"] == [], "no business hours are known of then"
 
 
 @pytest.mark.parametrize(

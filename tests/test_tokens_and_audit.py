@@ -191,6 +191,7 @@ def test_no_act_goes_unrecorded(house: House, monkeypatch: pytest.MonkeyPatch) -
         ({"name": "Ann Smith", "team": "ann@example.org", "contact": "ann"}, {}),
         ({"name": "a" * 300, "run": True, "evidence": "she said so", "token": "tandem_abc"}, {}),
         ({"name": {"a": 1}, "contact": [1], "older": -1}, {}),
+        ({"contact_id": "9" * 5000, "run": "9" * 19, "merge": "12"}, {"merge": 12}),
     ],
 )
 def test_the_log_holds_ids_and_nothing_of_people(sent: dict[str, Any], kept: dict[str, Any]) -> None:

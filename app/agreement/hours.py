@@ -335,6 +335,12 @@ def zone_of(name: str) -> ZoneInfo:
         raise ValueError(f"no time zone {name!r}; write its IANA name, such as Europe/Berlin") from None
 
 
+def reach(moment: int) -> bool:
+    """Whether business hours are known around a moment (ms), with a year to spare for the period that it lies in."""
+    year = 1970 + moment // _YEAR_MS
+    return FIRST_YEAR < year < LAST_YEAR
+
+
 def _checked(year: int) -> int:
     if not FIRST_YEAR <= year <= LAST_YEAR:
         raise ValueError(f"business hours are known for {FIRST_YEAR} to {LAST_YEAR}, not for {year}")

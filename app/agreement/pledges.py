@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection as Db
 
+from app.agreement.hours import reach
 from app.agreement.quotas import Count, Standing, period, standing
 from app.agreement.versions import Versions
 from app.records import clocks
@@ -16,7 +17,7 @@ def standings(db: Db, versions: Versions, now: int, at: int | None = None) -> li
     """
     version = versions.at(now)
     promises = version.agreement.promises if version is not None else None
-    if promises is None:
+    if promises is None or not reach(now if at is None else at):
         return []
     calendar = promises.calendars[promises.sla.calendar]
     found = []

@@ -24,6 +24,7 @@ HOLDER: Final = "tandem.audit"  # in the scope: what the gate found, for the mid
 _IDS: Final = frozenset(["contact", "contact_id", "run", "merge", "older", "newer", "event", "id", "token", "erasure"])
 _NAMES: Final = frozenset(["connection", "field", "clock", "team", "choose", "decision", "status", "kind", "name"])
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.:-]{0,60}")
+_NUMBER: Final = re.compile(r"[0-9]{1,19}")  # no id is longer, and a number of thousands of digits is none to Python
 _READS: Final = frozenset({Permission.EXPORT, Permission.CONNECT, Permission.AUDIT})  # looked at, and still an act
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -33,7 +34,7 @@ def ids(values: Mapping[str, Any]) -> dict[str, str | int]:
     found: dict[str, str | int] = {}
     for key, value in values.items():
         if key in _IDS or key.endswith("_id"):
-            number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+            number = int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
             if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63:
                 found[key] = number
         elif key in _NAMES and isinstance(value, str) and _NAME.fullmatch(value):

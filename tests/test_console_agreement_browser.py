@@ -85,7 +85,7 @@ def test_the_heaviest_page_is_light(url: str, browser: Browser) -> None:
     """The scorecard with all that it loads."""
     loaded: list[Any] = []
     with browser.visit(url) as visit:
-        visit.page.on("response", lambda one: loaded.append(one))  # noqa: PLW0108 - a method of a list is no handler
+        visit.page.on("response", lambda one: loaded.append(one))
         visit.go(f"/console/scorecard?{DAYS}&per=month")
         visit.page.wait_for_load_state("networkidle")
         sizes = [len(one.body()) for one in loaded]  # not before: the page has to go on meanwhile

@@ -167,7 +167,7 @@ def test_the_first_page_is_light(console: Served, browser: Browser) -> None:
     """With everything that it loads."""
     loaded: list[Any] = []
     with browser.visit(console.url) as visit:
-        visit.page.on("response", lambda one: loaded.append(one))  # noqa: PLW0108 - a method of a list is no handler
+        visit.page.on("response", lambda one: loaded.append(one))
         visit.go("/console")
         visit.page.wait_for_load_state("networkidle")
         sizes = [len(one.body()) for one in loaded]  # not before: the page has to go on meanwhile

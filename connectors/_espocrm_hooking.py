@@ -42,13 +42,11 @@ def install(records: Records, url: str, kinds: Mapping[str, Kind], secrets: Sequ
     ``secrets``: the keys that are known; where there is another one, all of them are told.  Refused where EspoCRM does
     not take the URL or the role does not allow it; what was made until then is found by the next call.
     """
-    here = [row for row in _rows(records) if _url(row) == url]
+    here = [row for row in _rows(records) if _url(row) == url and isinstance(row.get("event"), str)]
     told: list[Any] = []
-    for event in dict.fromkeys([*_wanted(kinds), *(str(row.get("event")) for row in here)]):
+    for event in dict.fromkeys([*_wanted(kinds), *(row["event"] for row in here)]):
         body = {"url": f"{url}?{PARAMETER}={event}", "skipOwn": True}
-        same = sorted(
-            (row for row in here if row.get("event") == event), key=lambda row: row.get("isActive") is not True
-        )
+        same = sorted((row for row in here if row["event"] == event), key=lambda row: row.get("isActive") is not True)
         for row in same[:1]:
             _send(records, "PUT", f"{PATH}/{row.get('id')}", {**body, "isActive": True})
         for row in same[1:]:

@@ -91,7 +91,7 @@ def webhooks_install(name: Name, config: ConfigFile = None, as_json: AsJson = Fa
         if made.secret is not None:
             typer.echo(f"{variable_of(name, made.setting)}={made.secret}")
     if made.secret is not None:
-        say("told once: put the line into .env, then restart; until then deliveries are not checked by this secret")
+        say("most vendors tell it once: put the line into .env, then restart; until then it proves no delivery")
 
 
 @app.command("remove")

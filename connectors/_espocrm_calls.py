@@ -56,7 +56,7 @@ class Records:
         """See the module.  ``secrets``: what no error may repeat.  ``always``: attributes that are always read."""
         self._kind = kind
         self._http = http
-        self._size = page
+        self.size = page
         self.entity = entity
         self.secrets = frozenset(secrets)
         self.attributes = tuple(dict.fromkeys([*always, *(a for a in attributes if a not in {"id", OTHERS})]))
@@ -95,7 +95,7 @@ class Records:
         count: bool = False,
     ) -> Found:
         """One page, ascending.  ``more``: further attributes.  ``count``: ask for the total, which costs the server."""
-        size = self._size if size is None else size
+        size = self.size if size is None else size
         names = tuple(dict.fromkeys([*self.attributes, *(m for m in more if m != "id")]))
         params: dict[str, Any] = {"maxSize": size, "orderBy": order, "order": "asc", "attributeSelect": ",".join(names)}
         for place, (type_, attribute, value) in enumerate(where):
@@ -104,7 +104,7 @@ class Records:
             params[f"{at}[value][]" if isinstance(value, list) else f"{at}[value]"] = value
         response = self.send("GET", f"/{self.entity}", params=params, headers=None if count else _NO_TOTAL, take={403})
         if response.status_code == 403:
-            raise NeedsHuman(_forbidden(response, self.entity, size))
+            raise NeedsHuman(forbidden(response, self.entity, size))
         body = self._http.json(response)
         found = tuple(record(row, names, self._kind) for row in rows(body))
         total = body.get("total")
@@ -144,17 +144,23 @@ class Records:
 
     def related(self, id_: str, link: str, attributes: Sequence[str]) -> list[Mapping[str, Any]]:
         """All rows that one record is linked with; none where it is gone by now."""
+        return self.listed(f"/{self.entity}/{id_}/{link}", attributes, ends={404})[0]
+
+    def listed(
+        self, path: str, attributes: Sequence[str], *, ends: Collection[int]
+    ) -> tuple[list[Mapping[str, Any]], httpx.Response | None]:
+        """All rows of a short list, and the answer that ended it before its end: one with a status in ``ends``."""
         found: list[Mapping[str, Any]] = []
         while True:
-            params = {"maxSize": self._size, "offset": len(found), "attributeSelect": ",".join(attributes)}
+            params = {"maxSize": self.size, "offset": len(found), "attributeSelect": ",".join(attributes)}
             params |= {"orderBy": "id", "order": "asc"}
-            response = self.send("GET", f"/{self.entity}/{id_}/{link}", params=params, headers=_NO_TOTAL, take={404})
-            if response.status_code == 404:
-                return found
+            response = self.send("GET", path, params=params, headers=_NO_TOTAL, take=ends)
+            if response.status_code in ends:
+                return found, response
             page = rows(self._http.json(response))
             found += page
-            if len(page) < self._size:
-                return found
+            if len(page) < self.size:
+                return found, None
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -192,7 +198,7 @@ class Records:
         return record(row, self.attributes)
 
 
-def _forbidden(response: httpx.Response, entity: str, size: int) -> str:
+def forbidden(response: httpx.Response, entity: str, size: int) -> str:
     """What to do about a list that is refused; the server's words hold nothing but its own limit."""
     if "max size" in response.headers.get("x-status-reason", "").lower():
         return f"espocrm: lists of {size} rows are refused: set page_size to the instance's recordListMaxSizeLimit"

@@ -56,6 +56,8 @@ def sign_old(webhook: str, secret: str, body: bytes) -> str:
 def verify(delivery: Delivery, secrets: Sequence[str]) -> str:
     """The id of the webhook; Untrusted unless one of the secrets signed these bytes."""
     new = delivery.headers.get(SIGNATURE)
+    if not secrets:
+        raise Untrusted("espocrm: webhook_secrets is not set: `tandem webhooks install` makes and tells them")
     given = new if new is not None else delivery.headers.get(OLD_SIGNATURE)
     if given is None:
         raise Untrusted("espocrm: no signature")
@@ -77,7 +79,7 @@ def events(delivery: Delivery, webhook: str, kinds: Mapping[str, Kind]) -> tuple
     A row without an id is left out (the raw bytes are kept, and the poll finds the record); Unreadable only if no row
     has one.
     """
-    action, kind = _action(delivery.url, kinds)
+    action, kind = about(delivery.url, kinds)
     if action is None or kind is None:
         return ()
     try:
@@ -103,7 +105,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _action(url: str, kinds: Mapping[str, Kind]) -> tuple[Action | None, Kind | None]:
+def about(url: str, kinds: Mapping[str, Kind]) -> tuple[Action | None, Kind | None]:
     """What the URL says, and of which kind; one that says nothing is about changes of the connection's entity."""
     try:
         named = dict(parse_qsl(urlsplit(url).query, max_num_fields=50)).get(PARAMETER)
@@ -111,8 +113,8 @@ def _action(url: str, kinds: Mapping[str, Kind]) -> tuple[Action | None, Kind | 
         named = None
     if named is None:
         return Action.CHANGED, Kind.CONTACT
-    about, _, what = named.partition(".")
-    return _ACTIONS.get(what.partition(".")[0]), kinds.get(about)
+    entity, _, what = named.partition(".")
+    return _ACTIONS.get(what.partition(".")[0]), kinds.get(entity)
 
 
 def _event(row: Mapping[str, Any], action: Action, hook: tuple[str, str], span: int, kind: Kind) -> Event:

@@ -3,9 +3,10 @@
 In: deliveries, ids, cursors and orders in its own words.  Out: events, records, receipts, acts.
 
 Fields are EspoCRM's attributes, flat; ``emailAddressData.others`` is ours, the addresses beside the primary one.  The
-parts: deliveries in ``_espocrm_hooks``, endpoints in ``_espocrm_calls``, the walk over changes in ``_espocrm_walk``,
-writing in ``_espocrm_write``, JSON in ``_espocrm_wire``; accounts, opportunities, users, activities and streams in
-``_espocrm_around``.  How to connect: docs/vendors/espocrm.md.
+parts: deliveries in ``_espocrm_hooks``, webhooks as subscriptions in ``_espocrm_hooking``, endpoints in
+``_espocrm_calls``, the walk over changes in ``_espocrm_walk``, writing in ``_espocrm_write``, JSON in
+``_espocrm_wire``; accounts, opportunities, users, activities and streams in ``_espocrm_around``.  How to
+connect: docs/vendors/espocrm.md.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
 from connectors import _espocrm_around as around
+from connectors import _espocrm_hooking as hooking
 from connectors import _espocrm_hooks as hooks
 from connectors import _espocrm_walk as walk
 from connectors._espocrm_calls import BATCH, CONCURRENCY, PAGE, Records
 from connectors._espocrm_wire import DATA, EMAIL, OTHERS, schema
 from connectors._espocrm_write import write
 from connectors._http import Http
-from connectors._signing import secrets
 from connectors.contract import (
     ActPage,
     Can,
     Connector,
     Delivery,
+    Hook,
+    Hooked,
     Kind,
     Limits,
     Note,
@@ -57,7 +60,7 @@ class EspoCrm(Connector):
         # Not MERGE: after a merge nothing at EspoCRM leads from the lost id to the one that it lives on under.
         {
             *(Can.WEBHOOK, Can.READ, Can.CHANGED, Can.FIND, Can.WRITE, Can.ARCHIVE, Can.ERASE, Can.DESCRIBE),
-            *(Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE),
+            *(Can.COMPANIES, Can.DEALS, Can.COLLEAGUES, Can.ENGAGEMENT, Can.TIMELINE, Can.HOOKS),
         }
     )
     limits = Limits(
@@ -71,7 +74,12 @@ class EspoCrm(Connector):
     settings = (
         Setting("base_url", "Where EspoCRM is, such as https://crm.example.com"),
         Setting("api_key", "API key of the API user: Administration > API Users", secret=True),
-        Setting("webhook_secrets", "Secret keys of all its webhooks, separated by commas", secret=True),
+        Setting(
+            hooking.SETTING,
+            "Secret keys of all its webhooks, separated by commas, as `tandem webhooks install` tells them",
+            secret=True,
+            required=False,  # EspoCRM makes them with the webhooks; until then deliveries are refused
+        ),
         Setting("entity", f"Whose records: {' or '.join(ENTITIES)}; default {ENTITIES[0]}", required=False),
         Setting("attributes", "Attributes to read, separated by commas; default: by the mapping", required=False),
         Setting("company_attributes", "Attributes of accounts to read; default: by the mapping", required=False),
@@ -84,7 +92,7 @@ class EspoCrm(Connector):
     def __init__(self, settings: Mapping[str, str], http: Http) -> None:
         """See the contract.  ValueError for a missing setting, an unknown entity, or a page size that is none."""
         super().__init__(settings, http)
-        self._secrets = secrets(settings["webhook_secrets"])
+        self._secrets = [s for s in map(str.strip, _given(settings, hooking.SETTING, "").split(",")) if s]
         entity = _given(settings, "entity", ENTITIES[0])
         if entity not in ENTITIES:
             raise ValueError(f"espocrm: entity {entity!r} is none of {', '.join(ENTITIES)}")
@@ -95,6 +103,7 @@ class EspoCrm(Connector):
         known = {settings["api_key"].strip(), *self._secrets}
         self._records = Records(http, entity, attributes=names, page=int(size), secrets=known)
         self._kinds = {Kind.CONTACT: self._records}
+        self._told = {entity: Kind.CONTACT}  # what webhooks are to tell of
 
         def others(name: str, attributes: Sequence[str], kind: Kind = Kind.DEAL) -> Records:
             size_ = min(int(size), around.SIZE)
@@ -104,6 +113,8 @@ class EspoCrm(Connector):
         for kind, name in around.ENTITIES.items():
             own = [*_attributes(settings, f"{kind}_attributes"), *(["accountId"] if kind is Kind.DEAL else [])]
             self._kinds[kind] = others(_given(settings, f"{kind}_object", name), own, kind)
+            if settings.get(f"{kind}_attributes", "").strip():  # somebody reads them: the role may not allow more
+                self._told[self._kinds[kind].entity] = kind
         self._users = others("User", around.USERS, Kind.COLLEAGUE)
         self._activities = {name: others(name, own) for name, own in around.ACTIVITIES.items()}
 
@@ -142,7 +153,8 @@ class EspoCrm(Connector):
         name = user.get("userName") if isinstance(user, Mapping) else None
         where = urlsplit(self.base_url(self._settings)).hostname
         count = "?" if found.total is None else found.total
-        return f"EspoCRM at {where} as {name!r}: {count} records of {self._records.entity} readable"
+        says = f"EspoCRM at {where} as {name!r}: {count} records of {self._records.entity} readable"
+        return says if self._secrets else f"{says}; {hooking.SETTING} is not set: deliveries are refused"
 
     def read(self, kind: Kind, ids: Sequence[str]) -> Sequence[Record]:
         """In lists by id.  Removed records do not exist."""
@@ -181,6 +193,18 @@ class EspoCrm(Connector):
     def note(self, notes: Sequence[Note]) -> Sequence[Receipt]:
         """As posts in the record's stream."""
         return around.write(self._records, notes)
+
+    def hooks(self) -> Sequence[Hook]:
+        """The webhooks of the API user; those that an administrator made for nobody are not shown."""
+        return hooking.listed(self._records, self._told)
+
+    def hook(self, url: str) -> Hooked:
+        """One webhook for each event of what is read.  Its key reaches a person with ``secret``."""
+        return hooking.install(self._records, url, self._told, self._secrets)
+
+    def unhook(self, id: str) -> None:  # noqa: A002 - as the contract names it
+        """Remove a webhook."""
+        hooking.drop(self._records, id)
 
 
 def _listed(records: Records, state: walk.Listing) -> Page:

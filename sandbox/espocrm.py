@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler, Scope
 
+from sandbox import espocrm_subscriptions as subscriptions
 from sandbox.control import SPAN, BadEdit, Clock, Simulator
 from sandbox.espocrm_events import KINDS, POLICY, encode
 from sandbox.espocrm_objects import NAMES, Objects
@@ -31,6 +32,7 @@ from sandbox.webhooks import Target
 
 KEY = "0123456789abcdef0123456789abcdef"  # opens nothing but this simulator
 SECRET = "fedcba9876543210fedcba9876543210"  # noqa: S105 - signs nothing but its webhooks
+WEBHOOK = "Webhook"
 MOST = 200  # rows of a list: recordListMaxSizeLimit
 
 _SOURCE = b"x-sandbox-source"  # request header: who is to be seen as the author of the change
@@ -61,6 +63,7 @@ class EspoSim(Simulator):
         self.people = People(self.clock, self.webhooks.emit)
         self.objects = Objects(lambda: datetime.fromtimestamp(self.clock(), UTC).strftime(STAMP), self._somebody)
         self._hooks = 0
+        self._off: set[str] = set()  # webhooks that somebody switched off
         self.app = self.build()
         self.deliver_to(webhook)
 
@@ -105,7 +108,9 @@ class EspoSim(Simulator):
         found: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
             ("GET", "/App/user", self._user),
             ("GET", "/Metadata", self._metadata),
+            ("GET", "/Webhook", self._list),
             ("POST", "/Webhook", self._hook),
+            ("PUT", "/Webhook/{id}", self._rehook),
             ("DELETE", "/Webhook/{id}", self._unhook),
             ("POST", "/DataPrivacy/action/erase", self._erase),
             ("POST", "/Action", self._act),
@@ -145,7 +150,7 @@ class EspoSim(Simulator):
         if size > MOST:
             raise EspoError(403, f"Max size should not exceed {MOST}. Use offset and limit.")
         order = query.get("orderBy", "createdAt")
-        found: Iterable[dict[str, Any]] = self.objects.all(entity) if entity in NAMES else self.people.all(entity)
+        found: Iterable[dict[str, Any]] = self._all(entity)
         for one in _conditions(query.multi_items()):
             found = [row for row in found if _fits(row, one)]
         rows = sorted(found, key=lambda r: (str(r.get(order, "")), r["id"]), reverse=query.get("order") == "desc")
@@ -154,6 +159,11 @@ class EspoSim(Simulator):
         shown = [{k: v for k, v in r.items() if not asked or k in names} for r in rows[offset : offset + size]]
         counted = header(request.scope, b"x-no-total") != "true"
         return Json({"total": len(rows) if counted else -1, "list": shown})
+
+    def _all(self, entity: str) -> Iterable[dict[str, Any]]:
+        if entity == WEBHOOK:
+            return self._listed_hooks()
+        return self.objects.all(entity) if entity in NAMES else self.people.all(entity)
 
     async def _related(self, request: Request) -> Response:
         path = request.path_params
@@ -209,21 +219,31 @@ class EspoSim(Simulator):
     # --- webhooks -----------------------------------------------------------------------------------------------------
 
     async def _hook(self, request: Request) -> Response:
-        given = await _body(request)
-        event, url = str(given.get("event", "")), str(given.get("url", ""))
-        if not url or event.partition(".")[0] not in FIELDS:
-            raise EspoError(400)
         self._hooks += 1
         id_ = hashlib.sha1(f"hook:{self._hooks}".encode()).hexdigest()[:17]
         secret = hashlib.md5(f"{self.secret}:{id_}".encode()).hexdigest()
-        own = {"user": True, "api": given.get("skipOwn") is not True}
-        self.webhooks.targets[id_] = Target(id_, url, secret, events={event: True}, sources=own)
-        return Json({"id": id_, "event": event, "url": url, "secretKey": secret, "isActive": True})
+        made = subscriptions.made(id_, secret, await _body(request), len(self._listed_hooks()))
+        self.webhooks.targets[id_] = made
+        return Json(subscriptions.row(made), status_code=201)
+
+    async def _rehook(self, request: Request) -> Response:
+        target = self._hooked(request)
+        subscriptions.change(target, await _body(request))
+        (self._off.discard if target.enabled else self._off.add)(target.id)
+        return Json(subscriptions.row(target))
 
     async def _unhook(self, request: Request) -> Response:
-        if self.webhooks.targets.pop(request.path_params["id"], None) is None:
-            raise EspoError(404)
+        del self.webhooks.targets[self._hooked(request).id]
         return Json(True)
+
+    def _hooked(self, request: Request) -> Target:
+        id_ = request.path_params["id"]
+        if all(row["id"] != id_ for row in self._listed_hooks()):
+            raise EspoError(404)
+        return self.webhooks.targets[id_]
+
+    def _listed_hooks(self) -> list[dict[str, Any]]:
+        return subscriptions.shown(self.webhooks.targets, self._off)
 
     def target(self, url: str, given: Mapping[str, str]) -> Target:
         """One webhook for updates of contacts."""

@@ -20,7 +20,7 @@ class Hooks(Promises):
         assert made.hooks, "it made nothing"
         ours = [h for h in stage.it.hooks() if h.url == URL]
         assert {h.id for h in made.hooks} == {h.id for h in ours}
-        assert all(h.on is not False and not h.lacks for h in ours), "it is off, or tells too little"
+        assert all(h.on is not False and not h.lacks and not h.missing for h in ours), "it is off, or tells too little"
         again = stage.it.hook(URL)
         assert {h.id for h in again.hooks} == {h.id for h in ours}
         assert len(stage.it.hooks()) == len(before) + len(ours), "others are gone, or something was made twice"

@@ -1,8 +1,8 @@
 """EspoCRM's connector and simulator against EspoCRM's own OpenAPI document.
 
-The document describes records; what it leaves out (who we are, metadata, erasure) is described in prose only and is
-listed here by name.  Its conditions (``whereGroup``) are lists of objects in a query, which the checker cannot read:
-they are put together here as PHP does, and judged by the document's own schema.
+The document describes records; what it leaves out (who we are, metadata, erasure, webhooks) is described in prose only
+and is listed here by name.  Its conditions (``whereGroup``) are lists of objects in a query, which the checker cannot
+read: they are put together here as PHP does, and judged by the document's own schema.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from tests.sandboxed import PLAIN
 from tests.speccheck import SpecCheck, load, strict
 
 C = Kind.CONTACT
-PROSE = {"GET /App/user", "GET /Metadata", "POST /DataPrivacy/action/erase"}
+WEBHOOKS = {"GET /Webhook", "POST /Webhook", "PUT /Webhook/{id}", "DELETE /Webhook/{id}"}
+PROSE = {"GET /App/user", "GET /Metadata", "POST /DataPrivacy/action/erase", *WEBHOOKS}
+_ONE = re.compile(r"/Webhook/[0-9a-f]{17}")
 _CONDITION = re.compile(r"whereGroup\[\d+\]\[\w+\](\[\])?")
 
 
@@ -69,7 +71,7 @@ class Checked(httpx.BaseTransport):
         return {*self._check.seen, *self.prose}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        name = f"{request.method} {request.url.path.removeprefix('/api/v1')}"
+        name = f"{request.method} {_ONE.sub('/Webhook/{id}', request.url.path.removeprefix('/api/v1'))}"
         if name in PROSE:
             assert request.headers.get("x-api-key"), f"{name}: no x-api-key header"
             self.prose.append(name)
@@ -122,6 +124,13 @@ def test_every_request_and_answer_is_as_the_document_says(sim: tuple[EspoSim, Sa
         assert [type(r) for r in receipts] == [Done, Done, Gone, Done, Done]
         (record,) = it.read(C, [ids[0]])
         assert record.fields["emailAddressIsOptedOut"] is True
+        url = "https://tandem.example/webhooks/espocrm"
+        hooked = it.hook(url)
+        assert {hook.about for hook in hooked.hooks} == {"Contact.create", "Contact.update", "Contact.delete"}
+        assert {hook.id for hook in it.hook(url).hooks} == {hook.id for hook in hooked.hooks}
+        for hook in hooked.hooks:
+            it.unhook(hook.id)
+        assert not it.hooks()
         assert checked.seen >= {"GET /Contact", "POST /Contact", "PATCH /Contact/{id}", "DELETE /Contact/{id}", *PROSE}
 
 

@@ -71,6 +71,7 @@ class Subscriptions:
         ([Hook("h1", URL, on=False)], 1, None),
         ([Hook("h1", URL, lacks=("events.cleaned",))], 1, None),
         ([Hook("h1", URL, on=None)], 0, None),
+        ([Hook("h1", URL, on=False), Hook("h3", URL, missing=("x.delete",))], 0, "no webhook for x.delete"),
         ([], 0, "tandem webhooks install crm"),
         ([Hook("h2", "https://elsewhere.example/")], 0, "tandem webhooks install crm"),
     ],
@@ -78,7 +79,7 @@ class Subscriptions:
 def test_what_a_vendor_switched_off_is_armed_again(
     database: Database, there: list[Hook], armed: int, said: str | None
 ) -> None:
-    """Off or incomplete: at once; gone: only a person makes it; those of others are left alone."""
+    """Off or incomplete: at once; gone or missing: only a person makes it; those of others are left alone."""
     made = World(database, {"crm": Side.CRM})
     subscriptions = Subscriptions(made, *there)
     words = subscriptions.look()

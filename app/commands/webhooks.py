@@ -71,8 +71,8 @@ def webhooks_status(config: ConfigFile = None, as_json: AsJson = False) -> None:
 def webhooks_install(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Let a vendor tell us of changes.
 
-    Makes what is missing, switches on what is off, makes nothing twice.  The vendor asks our URL first, so the service
-    has to run and be reachable under `public_url`.  A signing secret that the vendor tells now it tells never again:
+    Makes what is missing, switches on what is off, makes nothing twice.  Some vendors ask our URL first, so the service
+    has to run and be reachable under `public_url`.  A signing secret that the vendor tells now most tell never again:
     put it where the message says.
 
     ```console
@@ -84,13 +84,14 @@ def webhooks_install(name: Name, config: ConfigFile = None, as_json: AsJson = Fa
         made = _asked(name, lambda: hooks.install(one, tandem.public_url))
     if as_json:
         ids = [hook.id for hook in made.hooks]
-        print_json({"connection": name, "webhooks": ids, "signing_secret": made.secret})
+        setting = None if made.secret is None else made.setting
+        print_json({"connection": name, "webhooks": ids, "signing_secret": made.secret, "setting": setting})
     else:
         typer.echo(f"{name}: {len(made.hooks)} subscription{'' if len(made.hooks) == 1 else 's'} on")
         if made.secret is not None:
-            typer.echo(f"{variable_of(name, 'signing_secret')}={made.secret}")
+            typer.echo(f"{variable_of(name, made.setting)}={made.secret}")
     if made.secret is not None:
-        say("told once: put the line into .env, then restart; until then deliveries are not checked by this secret")
+        say("most vendors tell it once: put the line into .env, then restart; until then it proves no delivery")
 
 
 @app.command("remove")

@@ -1,7 +1,8 @@
 """Subscriptions to webhooks at the vendors: is ours there and on; making, arming again and removing it.
 
 Looked at on the schedule of the poll.  At a connection that is written to, a subscription that is off or tells too
-little is armed again at once; one that is gone is made by a person only, since most vendors tell a new secret then.
+little is armed again at once; one that is gone or missing beside others is made by a person only, since most vendors
+tell a new secret then.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def wrong(hooks: Sequence[Hook]) -> list[str]:
             found.append(f"{name} is switched off")
         if hook.lacks:
             found.append(f"{name} does not tell {', '.join(hook.lacks)}")
+        if hook.missing:
+            found.append(f"no webhook for {', '.join(hook.missing)}")
     return found
 
 
@@ -110,7 +113,7 @@ class Hooks:
                 silent = (str(alarms.Kind.SILENCE), name) in alarms.counts(db)
             # A vendor that does not say what it switched off is asked again while it is silent.
             off = wrong(here) or (silent and any(hook.on is None for hook in here))
-            if here and off and connection.writes:
+            if here and off and connection.writes and not any(hook.missing for hook in here):
                 here = list(install(connection, self._door).hooks)
                 log.warning("webhook.armed_again", connection=name, hooks=[hook.id for hook in here])
             if not here:

@@ -18,8 +18,10 @@ from connectors import _espocrm_hooks as hooks
 from connectors._http import Http
 from connectors.contract import Act, Action, Delivery, Doing, Ending, Event, Kind, Limits, Ref
 from connectors.espocrm import EspoCrm
+from sandbox import espocrm_subscriptions as subscriptions
 from sandbox.espocrm_objects import NAMES, Objects
 from sandbox.espocrm_store import EspoError
+from sandbox.webhooks import Target
 from tests.stage import COLLEAGUE, COMPANY, Around, Example, Seed
 
 KEY = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -68,6 +70,8 @@ class FakeEspo:
         self.more: dict[str, list[str]] = {}  # addresses beside the primary one
         self.calls: list[tuple[str, str, Any]] = []
         self.erased: list[tuple[str, list[str]]] = []
+        self.webhooks: dict[str, Target] = {}
+        self.made_hooks = 0
         self.trouble: Callable[[httpx.Request], httpx.Response | None] = lambda _request: None
         self.limit = limit
         self.deaf = False  # ignores whereGroup, as before version 8
@@ -156,6 +160,16 @@ class FakeEspo:
                 return httpx.Response(200, json={"user": {"userName": "tandem", "type": "api"}, "token": None})
             case ["GET", "Metadata"] if request.url.params["key"] == "entityDefs.Contact":
                 return httpx.Response(200, json={"fields": FIELDS, "links": {}})
+            case ["GET", "Webhook"]:
+                return self.listed(request, subscriptions.shown(self.webhooks, set(self.webhooks)), sized=False)
+            case ["POST", "Webhook"]:
+                return self.hooked(body)
+            case ["PUT", "Webhook", id_] if id_ in self.webhooks:
+                subscriptions.change(self.webhooks[id_], body)
+                return httpx.Response(200, json=subscriptions.row(self.webhooks[id_]))
+            case ["DELETE", "Webhook", id_] if id_ in self.webhooks:
+                del self.webhooks[id_]
+                return httpx.Response(200, json=True)
             case ["GET", "Contact"]:
                 return self.listed(request)
             case ["POST", "Contact"]:
@@ -175,6 +189,16 @@ class FakeEspo:
                 del self.rows[id_]
                 return httpx.Response(200, json=True)
         return refused(404)
+
+    def hooked(self, body: Mapping[str, Any]) -> httpx.Response:
+        self.made_hooks += 1
+        id_ = hashlib.sha1(f"hook:{self.made_hooks}".encode()).hexdigest()[:17]
+        try:
+            made = subscriptions.made(id_, f"key-of-{id_}", body, len(self.webhooks))
+        except EspoError as error:
+            return refused(error.status, error.reason)
+        self.webhooks[id_] = made
+        return httpx.Response(201, json=subscriptions.row(made))
 
     def invalid(self, body: Mapping[str, Any]) -> httpx.Response | None:
         wrong = [("lastName", "required")] if body.get("lastName", "x") in (None, "") else []

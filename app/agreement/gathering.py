@@ -180,11 +180,10 @@ def _acts(db: Db, wanted: Wanted, contact: int) -> list[Happening]:
 def _deals(db: Db, owner: Mapping[int, int], found: Mapping[int, list[Happening]]) -> None:
     whose: dict[int, set[int]] = defaultdict(set)
     for chunk in chunks(sorted(owner)):
-        query = select(b.contact_id, b.object_id).where(
-            b.contact_id.in_(chunk), b.kind == "deal", b.object_id.is_not(None)
-        )
+        query = select(b.contact_id, b.object_id).where(b.contact_id.in_(chunk), b.kind == "deal")
         for row in db.execute(query):
-            whose[row.object_id].add(owner[row.contact_id])
+            if row.object_id is not None:  # in the statement it would make SQLite read all deals there are
+                whose[row.object_id].add(owner[row.contact_id])
     for chunk in chunks(sorted(whose)):
         reasons = {row.id: row.lost_reason for row in db.execute(select(x.id, x.lost_reason).where(x.id.in_(chunk)))}
         query = select(p.deal_id, p.at, p.status).where(p.deal_id.in_(chunk)).order_by(p.deal_id, p.at, p.id)

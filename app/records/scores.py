@@ -112,8 +112,9 @@ def deals_of(db: Connection, contacts: Collection[int]) -> set[int]:
     """The deals of these contacts."""
     found: set[int] = set()
     for chunk in chunks(sorted(contacts)):
-        query = select(b.object_id).where(b.contact_id.in_(chunk), b.kind == "deal", b.object_id.is_not(None))
-        found |= set(db.execute(query).scalars())
+        query = select(b.object_id).where(b.contact_id.in_(chunk), b.kind == "deal")
+        # Not "is not null" in the statement: SQLite would take that for a range, and read all deals there are for it.
+        found |= {i for i in db.execute(query).scalars() if i is not None}
     return found
 
 

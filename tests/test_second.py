@@ -6,6 +6,7 @@ import pytest
 
 from app.core import tables as t
 from app.core.db import Database
+from app.repair import erasing
 from connectors.contract import Side
 from tests.test_consent_travels import CONSENT
 from tests.world import MAPPING, World
@@ -90,3 +91,20 @@ def test_without_the_link_the_second_record_would_hear_nothing(
     monkeypatch.setattr("app.sync.chain._second", lambda *_: None)
     with pytest.raises(AssertionError):
         _objects(database, first=True)
+
+
+def test_an_erasure_takes_the_second_record_along(database: Database) -> None:
+    """At the vendor and here."""
+    world = World(database, TWO)
+    hub = world.vendors["hub"]
+    hub.put(None, ANN)
+    hub.put(None, {**ANN, "first": "Anna"})
+    world.settle()
+    with database.write() as db:
+        erasing.start(db, world.connections, ANN["mail"], "Kim")
+    for _ in range(20):
+        world.due()
+        world.erase.step()
+    assert (hub.records, world.vendors["chimp"].records) == ({}, {})
+    assert world.rows(t.link) == []
+    assert world.rows(t.contact) == []

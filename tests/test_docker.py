@@ -148,6 +148,7 @@ def image(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Image:
 pytestmark = pytest.mark.timeout(900)
 
 
+@pytest.mark.slow  # building what the image holds takes half a minute of a core
 def test_the_image_says_its_version(image: Image) -> None:
     """The entry point runs."""
     done = image.tandem("version")
@@ -155,6 +156,7 @@ def test_the_image_says_its_version(image: Image) -> None:
     assert done.stdout.startswith("tandem 0.")
 
 
+@pytest.mark.slow  # building what the image holds takes half a minute of a core
 def test_the_image_carries_every_file(image: Image) -> None:
     """Pages, mappings, templates and migrations are in it, the tests and the tools to build are not."""
     (site,) = (image.folder / "opt/tandem/lib").glob("python3.*/site-packages")
@@ -165,6 +167,7 @@ def test_the_image_carries_every_file(image: Image) -> None:
         assert not (site / absent).exists(), absent
 
 
+@pytest.mark.slow  # building what the image holds takes half a minute of a core
 @pytest.mark.parametrize("command", [["mapping", "check"], ["connector", "list"], ["mapping", "schema"]])
 def test_commands_find_what_they_need(image: Image, command: list[str]) -> None:
     """Nothing that a command reads was left behind."""
@@ -173,6 +176,7 @@ def test_commands_find_what_they_need(image: Image, command: list[str]) -> None:
     assert done.stdout
 
 
+@pytest.mark.slow  # building what the image holds takes half a minute of a core
 def test_without_a_configuration_it_says_what_to_do(image: Image) -> None:
     """A container without its file ends with a sentence, not with a traceback."""
     done = image.tandem(*json.loads(all_of(FINAL, "CMD")[0]))
@@ -187,6 +191,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
+@pytest.mark.slow  # building what the image holds takes half a minute of a core
 def test_the_image_serves_and_stops(image: Image) -> None:
     """It passes its health check, shows its page, ends in good order at its stop signal, and writes in /data only."""
     image.config.write_text("connections: []\n", encoding="utf-8")
@@ -228,6 +233,7 @@ def test_the_image_serves_and_stops(image: Image) -> None:
     assert {p.name.split("-")[0] for p in image.data.iterdir()} == {"tandem.db"}
 
 
+@pytest.mark.slow  # building what the image holds takes half a minute of a core
 def test_a_sick_container_is_seen(image: Image) -> None:
     """The health check fails where nobody answers."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -110,6 +110,7 @@ def journey(database: Database, tmp_path: Path) -> Iterator[Journey]:
             made.close()
 
 
+@pytest.mark.slow  # in test_several_journey.py Klaviyo is among the four
 @pytest.mark.timeout(240)
 def test_there_and_back(journey: Journey) -> None:
     """A contact arrives, an edit comes back by poll, an address follows, and objections travel in both directions."""

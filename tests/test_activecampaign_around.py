@@ -14,6 +14,7 @@ from connectors.activecampaign import ActiveCampaign
 from connectors.contract import Act, Doing, Done, Ending, Failed, Gone, Kind, Note, Record, Refused
 from sandbox.activecampaign_crm import Crm
 from tests.examples.activecampaign import NOW, FakeActiveCampaign, connect
+from tests.walking import to_the_end
 
 STAMP = NOW.isoformat()
 
@@ -40,26 +41,14 @@ def add(api: FakeActiveCampaign, lists: dict[str, str] | None = None) -> str:
 
 def walk(it: ActiveCampaign, kind: Kind, cursor: str | None = None) -> tuple[list[Record], str]:
     """A whole walk: who came, and where to go on."""
-    seen: list[Record] = []
-    for _ in range(30):
-        page = it.changed(kind, cursor)
-        seen += page.records
-        cursor = page.cursor
-        if not page.more:
-            return seen, cursor
-    raise AssertionError("the walk does not end")
+    pages, end = to_the_end(lambda at: it.changed(kind, at), cursor, 30)
+    return [r for page in pages for r in page.records], end
 
 
 def told(it: ActiveCampaign, cursor: str | None = None) -> tuple[list[Act], str]:
     """A whole walk over acts, and where to go on."""
-    seen: list[Act] = []
-    for _ in range(30):
-        page = it.acts(cursor)
-        seen += page.acts
-        cursor = page.cursor
-        if not page.more:
-            return seen, cursor
-    raise AssertionError("the walk does not end")
+    pages, end = to_the_end(it.acts, cursor, 30)
+    return [a for page in pages for a in page.acts], end
 
 
 # --- accounts and deals -----------------------------------------------------------------------------------------------

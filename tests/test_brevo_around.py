@@ -16,6 +16,7 @@ from connectors.brevo import Brevo
 from connectors.contract import Act, Done, Failed, Gone, Kind, Note, Refused, TryLater
 from sandbox.brevo_crm import STAGES
 from tests.examples.brevo import NOW, FakeBrevo, connect, notes, refused
+from tests.walking import to_the_end
 
 AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
 
@@ -31,14 +32,8 @@ def it(api: FakeBrevo) -> Brevo:
 
 
 def walked(it: Brevo, kind: Kind, cursor: str | None = None) -> tuple[list[str], str]:
-    found: list[str] = []
-    for _ in range(60):
-        page = it.changed(kind, cursor)
-        found += [r.id for r in page.records]
-        cursor = page.cursor
-        if not page.more:
-            return found, cursor
-    raise AssertionError("no end")
+    pages, end = to_the_end(lambda at: it.changed(kind, at), cursor, 60)
+    return [r.id for page in pages for r in page.records], end
 
 
 def asked(api: FakeBrevo, path: str) -> int:
@@ -123,14 +118,8 @@ def test_answers_that_make_no_sense(api: FakeBrevo, it: Brevo, ask: Callable[[Br
 
 def polled(it: Brevo, cursor: str | None = None) -> tuple[list[Act], str]:
     """What one poll tells."""
-    found: list[Act] = []
-    for _ in range(60):
-        page = it.acts(cursor)
-        found += page.acts
-        cursor = page.cursor
-        if not page.more:
-            return found, cursor
-    raise AssertionError("no end")
+    pages, end = to_the_end(it.acts, cursor, 60)
+    return [a for page in pages for a in page.acts], end
 
 
 @pytest.mark.parametrize("sabotaged", [False, True])

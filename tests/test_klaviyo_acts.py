@@ -19,6 +19,7 @@ from connectors import _klaviyo_acts as engagement
 from connectors.contract import Act, Done, Failed, Gone, Note, Refused, Side, TryLater
 from connectors.klaviyo import Klaviyo
 from tests.examples.klaviyo import FakeKlaviyo, connect, notes, refused
+from tests.walking import to_the_end
 from tests.world import World
 
 AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
@@ -37,14 +38,8 @@ def it(api: FakeKlaviyo) -> Klaviyo:
 
 
 def walked(it: Klaviyo, cursor: str | None = None) -> tuple[list[Act], str]:
-    found: list[Act] = []
-    for _ in range(60):
-        page = it.acts(cursor)
-        found += page.acts
-        cursor = page.cursor
-        if not page.more:
-            return found, cursor
-    raise AssertionError("no end")
+    pages, end = to_the_end(it.acts, cursor, 60)
+    return [a for page in pages for a in page.acts], end
 
 
 def did(api: FakeKlaviyo, who: str, at: datetime = AT, metric: str = "Opened Email", **said: Any) -> str:

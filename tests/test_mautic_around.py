@@ -12,6 +12,7 @@ from connectors import _mautic_calls as calls
 from connectors.contract import Action, Doing, Done, Failed, Gone, Kind, NeedsHuman, Note, Record, Refused
 from connectors.mautic import Mautic
 from tests.examples.mautic import AT, NOW, SECRET, FakeMautic, connect, contact, php, refused, sign
+from tests.walking import to_the_end
 
 STAMP = "2026-08-13 10:15:00"
 
@@ -28,28 +29,14 @@ def it(api: FakeMautic) -> Mautic:
 
 def walk(it: Mautic, cursor: str | None = None) -> tuple[list[Record], list[str], str]:
     """A whole walk over companies: who came, which are gone, where to go on."""
-    seen: list[Record] = []
-    gone: list[str] = []
-    for _ in range(20):
-        page = it.changed(Kind.COMPANY, cursor)
-        seen += page.records
-        gone += page.deleted
-        cursor = page.cursor
-        if not page.more:
-            return seen, gone, cursor
-    raise AssertionError("the walk does not end")
+    pages, end = to_the_end(lambda at: it.changed(Kind.COMPANY, at), cursor, 20)
+    return [r for page in pages for r in page.records], [i for page in pages for i in page.deleted], end
 
 
 def told(it: Mautic, cursor: str | None = None) -> tuple[list[str], str]:
     """A whole walk over acts: their ids, and where to go on."""
-    seen: list[str] = []
-    for _ in range(50):
-        page = it.acts(cursor)
-        seen += [act.id for act in page.acts]
-        cursor = page.cursor
-        if not page.more:
-            return seen, cursor
-    raise AssertionError("the walk does not end")
+    pages, end = to_the_end(it.acts, cursor, 50)
+    return [act.id for page in pages for act in page.acts], end
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 500])

@@ -17,6 +17,7 @@ from connectors.odoo import Odoo
 from sandbox.odoo_store import BOT, EVENT, LEAD, MESSAGE, PARTNER, PERSON, USERS
 from tests.examples.odoo import JSONRPC, NOW, SECRET, FakeOdoo, connect, refused, said, sign
 from tests.speccheck import ROOT
+from tests.walking import to_the_end
 
 C, COMPANY, DEAL = Kind.CONTACT, Kind.COMPANY, Kind.DEAL
 OBJECTS = {
@@ -37,25 +38,12 @@ def it(api: FakeOdoo) -> Odoo:
 
 
 def whole(it: Odoo, kind: Kind, cursor: str | None = None) -> tuple[list[Page], str]:
-    pages = []
-    for _ in range(50):
-        page = it.changed(kind, cursor)
-        pages.append(page)
-        cursor = page.cursor
-        if not page.more:
-            return pages, cursor
-    raise AssertionError("the walk does not end")
+    return to_the_end(lambda at: it.changed(kind, at), cursor, 50)
 
 
 def every(it: Odoo, cursor: str | None = None) -> tuple[dict[str, Act], str]:
-    told: dict[str, Act] = {}
-    for _ in range(50):
-        page = it.acts(cursor)
-        told |= {a.id: a for a in page.acts}
-        cursor = page.cursor
-        if not page.more:
-            return told, cursor
-    raise AssertionError("the acts do not end")
+    pages, end = to_the_end(it.acts, cursor, 50)
+    return {a.id: a for page in pages for a in page.acts}, end
 
 
 # --- companies and opportunities --------------------------------------------------------------------------------------

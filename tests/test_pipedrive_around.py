@@ -34,6 +34,7 @@ from connectors.pipedrive import Pipedrive
 from sandbox.pipedrive_objects import OLD
 from tests.examples.pipedrive import NOW, PASSWORD, URL, FakePipedrive, connect, refused, sign, told
 from tests.speccheck import ROOT
+from tests.walking import to_the_end
 
 C, COMPANY, DEAL = Kind.CONTACT, Kind.COMPANY, Kind.DEAL
 TIER = "custom_fields." + "f" * 40
@@ -54,25 +55,12 @@ def it(api: FakePipedrive) -> Pipedrive:
 
 
 def whole(it: Pipedrive, kind: Kind, cursor: str | None = None) -> tuple[list[Page], str]:
-    pages = []
-    for _ in range(50):
-        page = it.changed(kind, cursor)
-        pages.append(page)
-        cursor = page.cursor
-        if not page.more:
-            return pages, cursor
-    raise AssertionError("the walk does not end")
+    return to_the_end(lambda at: it.changed(kind, at), cursor, 50)
 
 
 def every(it: Pipedrive, cursor: str | None = None) -> tuple[list[Act], str]:
-    told: list[Act] = []
-    for _ in range(50):
-        page = it.acts(cursor)
-        told += page.acts
-        cursor = page.cursor
-        if not page.more:
-            return told, cursor
-    raise AssertionError("the acts do not end")
+    pages, end = to_the_end(it.acts, cursor, 50)
+    return [a for page in pages for a in page.acts], end
 
 
 def asked(api: FakePipedrive, *words: str) -> list[str]:

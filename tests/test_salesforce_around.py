@@ -32,6 +32,7 @@ from connectors.contract import (
 )
 from connectors.salesforce import Salesforce
 from tests.examples.salesforce import NOW, SECRET, FakeSalesforce, connect, message, note, notes, sign
+from tests.walking import to_the_end
 
 C, D = Kind.COMPANY, Kind.DEAL
 FIELDS = {
@@ -55,28 +56,14 @@ def it(api: FakeSalesforce) -> Salesforce:
 
 def walk(it: Salesforce, kind: Kind, cursor: str | None = None) -> tuple[dict[str, Record], list[str], str]:
     """All pages: records by id, deleted ids, the cursor afterwards."""
-    found: dict[str, Record] = {}
-    deleted: list[str] = []
-    for _ in range(50):
-        page = it.changed(kind, cursor)
-        found |= {r.id: r for r in page.records}
-        deleted += page.deleted
-        cursor = page.cursor
-        if not page.more:
-            return found, deleted, cursor
-    raise AssertionError("the walk does not end")
+    pages, end = to_the_end(lambda at: it.changed(kind, at), cursor, 50)
+    return {r.id: r for page in pages for r in page.records}, [i for page in pages for i in page.deleted], end
 
 
 def told(it: Salesforce, cursor: str | None = None) -> tuple[dict[str, Act], str]:
     """All pages of acts, by id."""
-    found: dict[str, Act] = {}
-    for _ in range(50):
-        page = it.acts(cursor)
-        found |= {a.id: a for a in page.acts}
-        cursor = page.cursor
-        if not page.more:
-            return found, cursor
-    raise AssertionError("the walk does not end")
+    pages, end = to_the_end(it.acts, cursor, 50)
+    return {a.id: a for page in pages for a in page.acts}, end
 
 
 def pass_time(api: FakeSalesforce) -> None:

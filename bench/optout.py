@@ -61,7 +61,6 @@ def measure(people: int, optouts: int) -> dict[str, Any]:
         gone = {email for email in began if _left(d.member(email))}
         lags = sorted(landed[email] - began[email] for email in gone & set(landed))
         moved = sum(1 for c in both[: 200 * 5 : 5] if _city(d, c) is not None)
-        lags.sort()
     return {
         "what": "withdrawal at HubSpot until unsubscribed at Mailchimp, ordinary changes queued ahead",
         "queued_ahead": len(both),

@@ -17,7 +17,7 @@ m, a, c = t.merge.c, t.alias.c, t.contact.c
 
 def enter(db: Connection, winner: int, loser: int, by: str, now: int) -> int:
     """Write down that ``winner`` stands for ``loser`` from now on; the number of the merge."""
-    db.execute(update(t.contact).where(c.id == loser).values(merged_into=winner))
+    stand_in(db, loser, winner)
     number: int = db.execute(
         insert(t.merge).values(winner=winner, loser=loser, by=by, before={}, links=[], at=now).returning(m.id)
     ).scalar_one()

@@ -321,7 +321,6 @@ def _merge(
         _change(state, contact, verdict, connections.strong if contact.merged_into is None else None)
         _dirty(state, connection, connections, contact, verdict.changed, since)
         state.readdressed.append((contact, old_address, at, arrival.event))
-        said |= consenting.carried(state, connections, contact, old_address, at, arrival.event)
     if said or (fresh and changed):
         consenting.mark(state, connections, contact, since)
     if said and owner is not None and owner in state.contacts:

@@ -119,8 +119,6 @@ def carried(
             held = consent.state([e for e in entries if e.purpose == purpose], connections.may_grant, purpose)
             if held.stops:
                 entry = Entry(new, channel, purpose, Status.WITHDRAWN, Reason.CARRIED, consent.OURSELVES, at)
-                if entry in state.ledger[new]:
-                    continue
                 state.ledger[new].append(entry)
                 state.entries.append((entry, event))
                 wrote = True
@@ -128,7 +126,7 @@ def carried(
 
 
 def followed(state: Batch, connections: Connections) -> None:
-    """What a later record of the batch said of an address that somebody had until the batch binds that person, too."""
+    """Objections follow whom the batch gave a new address; at its end, when all that its records say is known."""
     for contact, before, at, event in state.readdressed:
         if carried(state, connections, contact, before, at, event):
             mark(state, connections, contact, at)

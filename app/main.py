@@ -57,6 +57,7 @@ from app.repair.reconcile import Reconcile
 from app.repair.rounds import Rounds
 from app.repair.undoing import Undo
 from app.repair.watch import Watch
+from app.serving import look_past
 from app.sync.fetch import Fetch
 from app.sync.summarising import Summarise
 from app.worker import SILENT_MS, Wake, Workers
@@ -341,7 +342,12 @@ class _Beside:
 
     def build_behind(self) -> None:
         """Build them in a thread of their own, so that nobody who asks for them has to wait."""
-        threading.Thread(target=lambda: self.api, name="surfaces", daemon=True).start()
+
+        def build() -> None:
+            _ = self.api
+            look_past()  # the routes are most of what lives as long as the process
+
+        threading.Thread(target=build, name="surfaces", daemon=True).start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -53,7 +53,6 @@ def server(app: ASGIApp) -> uvicorn.Server:
     No access log, since the URLs of some webhooks hold a secret.  No proxy headers: they can be forged, and whoever
     stands behind a proxy says ``public_url``.
     """
-    look_past()
     return uvicorn.Server(
         uvicorn.Config(
             app,

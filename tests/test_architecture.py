@@ -96,12 +96,12 @@ PURE = (
 
 # Who → what they never import, not even inside a function.
 NEVER = {
-    "connectors": "app bench mappings migrations sandbox tests sqlalchemy sqlmodel fastapi",
-    "sandbox": "app bench connectors mappings migrations tests sqlalchemy sqlmodel",
+    "connectors": "app bench mappings migrations sandbox tests sqlalchemy fastapi",
+    "sandbox": "app bench connectors mappings migrations tests sqlalchemy",
     "app": "bench sandbox tests",
     "app.core": OURS.replace("app ", "") + " " + JOURNEY + " " + TOP,
     JOURNEY: TOP + " fastapi typer rich",
-    PURE: "sqlalchemy sqlmodel httpx alembic app.core.db app.core.tables app.records app.push app.entry",
+    PURE: "sqlalchemy httpx alembic app.core.db app.core.tables app.records app.push app.entry",
 }
 
 

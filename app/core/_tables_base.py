@@ -1,12 +1,12 @@
-"""What the tables have in common: their base, and the columns that come again and again."""
+"""What the tables have in common: their metadata, and the columns that come again and again."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Column, Integer, MetaData, Text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel
+from sqlalchemy.types import TypeEngine
 
 Big = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts rows by INTEGER PRIMARY KEY only
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
@@ -20,27 +20,41 @@ CONVENTION = {
 }
 
 
-class Base(SQLModel):
-    """Base of every table."""
-
-    metadata = MetaData(naming_convention=CONVENTION)
+metadata = MetaData(naming_convention=CONVENTION)
 
 
-def row_id() -> Any:
-    """A number that grows with each row."""
-    return Field(default=None, sa_column=Column(Big, primary_key=True, autoincrement=True))
+def column(name: str, of: Any, **options: Any) -> Column[Any]:
+    """A column whose name is a plain ``str``: SQLAlchemy's own kind of ``str`` is no key that orjson would write."""
+    made = Column(name, of, **options)
+    made.name = made.key = name
+    return made
 
 
-def big(*, null: bool = False) -> Any:
+def row_id() -> Column[Any]:
+    """``id``: a number that grows with each row."""
+    return column("id", Big, primary_key=True, autoincrement=True)
+
+
+def key(name: str, of: type[TypeEngine[Any]] = Text) -> Column[Any]:
+    """The primary key, or a part of it."""
+    return column(name, of, primary_key=True)
+
+
+def big(name: str, *, null: bool = False, default: int | None = None) -> Column[Any]:
     """A whole number, or a moment."""
-    return Field(default=None, sa_type=BigInteger, nullable=null)
+    return column(name, BigInteger, nullable=null, default=default)
 
 
-def json(*, null: bool = False) -> Any:
+def small(name: str, *, null: bool = False, default: int | None = None) -> Column[Any]:
+    """A count, or 0 and 1."""
+    return column(name, Integer, nullable=null, default=default)
+
+
+def json(name: str, *, null: bool = False) -> Column[Any]:
     """JSON."""
-    return Field(default=None, sa_type=cast("Any", Json), nullable=null)
+    return column(name, Json, nullable=null)
 
 
-def words(*, null: bool = False) -> Any:
+def words(name: str, *, null: bool = False) -> Column[Any]:
     """Text."""
-    return Field(default=None, sa_type=Text, nullable=null)
+    return column(name, Text, nullable=null)

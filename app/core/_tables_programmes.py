@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index, text
-from sqlmodel import Field
+from sqlalchemy import Index, Table, text
 
-from app.core._tables_base import Base, big, row_id, words
+from app.core._tables_base import big, metadata, row_id, small, words
 
-
-class ProgrammeMember(Base, table=True):
-    """A time that somebody was enrolled in a programme.  Computed from all that happened."""
-
-    __tablename__ = "programme_member"
-    __table_args__ = (
-        Index("uq_programme_member", "contact_id", "programme", "round", unique=True),
-        Index("ix_programme_member_programme", "programme", "id"),
-        Index(
-            "ix_programme_member_current",
-            "programme",
-            "id",
-            sqlite_where=text("ended_at IS NULL"),
-            postgresql_where=text("ended_at IS NULL"),
-        ),
-    )
-    id: int = row_id()
-    contact_id: int = big()
-    programme: str = words()
-    round: int = Field(default=1)  # 1, and one more each time that the person came again
-    version: str = words()  # digest of the version in force when it began
-    enrolled_at: int = big()
-    why: str = words()
-    ended_at: int | None = big(null=True)
-    ended_why: str | None = words(null=True)
-    held_out: int = Field(default=0)  # 1: left without it, to compare with
-    stage: str | None = words(null=True)  # that it is to bring about
-    until: int | None = big(null=True)  # and by when
-    reached_at: int | None = big(null=True)  # when it did
-    stored_at: int = big()  # when it became known here
+# A time that somebody was enrolled in a programme.  Computed from all that happened.
+programme_member = Table(
+    "programme_member",
+    metadata,
+    row_id(),
+    big("contact_id"),
+    words("programme"),
+    small("round", default=1),  # 1, and one more each time that the person came again
+    words("version"),  # digest of the version in force when it began
+    big("enrolled_at"),
+    words("why"),
+    big("ended_at", null=True),
+    words("ended_why", null=True),
+    small("held_out", default=0),  # 1: left without it, to compare with
+    words("stage", null=True),  # that it is to bring about
+    big("until", null=True),  # and by when
+    big("reached_at", null=True),  # when it did
+    big("stored_at"),  # when it became known here
+    Index("uq_programme_member", "contact_id", "programme", "round", unique=True),
+    Index("ix_programme_member_programme", "programme", "id"),
+    Index(
+        "ix_programme_member_current",
+        "programme",
+        "id",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)

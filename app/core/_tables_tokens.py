@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Text
-from sqlmodel import Field
+from sqlalchemy import Table
 
-from app.core._tables_base import Base, big, json, words
+from app.core._tables_base import big, json, key, metadata, small, words
 
+# The OAuth tokens of one connection.
+token = Table(
+    "token",
+    metadata,
+    key("connection"),
+    big("version"),  # + 1 with every new token
+    words("sealed"),  # access and refresh token
+    words("key_id"),  # of the key that sealed them
+    words("grant"),
+    small("renews", default=0),  # whether there is a refresh token
+    big("expires_at", null=True),  # of the access token; null = it does not expire
+    json("scopes"),
+    words("place", null=True),  # where the vendor says the API is
+    words("account", null=True),  # whose account it is, in the vendor's words
+    big("connected_at"),
+    words("connected_by", null=True),
+    big("refreshed_at"),
+    big("trying_at", null=True),  # a refresh began and its answer is not stored yet
+    big("lost_at", null=True),  # the vendor takes the refresh token no more
+)
 
-class Token(Base, table=True):
-    """The OAuth tokens of one connection."""
-
-    __tablename__ = "token"
-    connection: str = Field(primary_key=True, sa_type=Text)
-    version: int = big()  # + 1 with every new token
-    sealed: str = words()  # access and refresh token
-    key_id: str = words()  # of the key that sealed them
-    grant: str = words()
-    renews: int = Field(default=0)  # whether there is a refresh token
-    expires_at: int | None = big(null=True)  # of the access token; null = it does not expire
-    scopes: list[str] = json()
-    place: str | None = words(null=True)  # where the vendor says the API is
-    account: str | None = words(null=True)  # whose account it is, in the vendor's words
-    connected_at: int = big()
-    connected_by: str | None = words(null=True)
-    refreshed_at: int = big()
-    trying_at: int | None = big(null=True)  # a refresh began and its answer is not stored yet
-    lost_at: int | None = big(null=True)  # the vendor takes the refresh token no more
-
-
-class Consenting(Base, table=True):
-    """One try to connect: a person was sent to the vendor and is expected back."""
-
-    __tablename__ = "consenting"
-    state: str = Field(primary_key=True, sa_type=Text)  # its SHA-256
-    connection: str = words()
-    verifier: str = words()  # sealed
-    redirect_uri: str = words()
-    by: str | None = words(null=True)
-    expires_at: int = big()
+# One try to connect: a person was sent to the vendor and is expected back.
+consenting = Table(
+    "consenting",
+    metadata,
+    key("state"),  # its SHA-256
+    words("connection"),
+    words("verifier"),  # sealed
+    words("redirect_uri"),
+    words("by", null=True),
+    big("expires_at"),
+)

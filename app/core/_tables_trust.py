@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, Text
-from sqlmodel import Field
+from sqlalchemy import BigInteger, Index, Table
 
-from app.core._tables_base import Base, big, words
+from app.core._tables_base import big, key, metadata, words
 
+# A contact that is written to although its connection is not live yet.
+canary_contact = Table(
+    "canary_contact",
+    metadata,
+    key("connection"),
+    key("contact_id", BigInteger),
+    big("at"),
+)
 
-class CanaryContact(Base, table=True):
-    """A contact that is written to although its connection is not live yet."""
-
-    __tablename__ = "canary_contact"
-    connection: str = Field(primary_key=True, sa_type=Text)
-    contact_id: int = Field(primary_key=True, sa_type=BigInteger)
-    at: int = big()
-
-
-class Approval(Base, table=True):
-    """An order that a plan showed and a person approved, and what became of it."""
-
-    __tablename__ = "approval"
-    __table_args__ = (Index("ix_approval_plan", "plan", "status"),)
-    connection: str = Field(primary_key=True, sa_type=Text)
-    contact_id: int = Field(primary_key=True, sa_type=BigInteger)
-    plan: str = words()  # the plan's own id
-    fingerprint: str = words()  # of the order, the contact's version and the shadow
-    status: str = words()  # approved, written, moved, failed
-    by: str = words()
-    at: int = big()
-    ended_at: int | None = big(null=True)
+# An order that a plan showed and a person approved, and what became of it.
+approval = Table(
+    "approval",
+    metadata,
+    key("connection"),
+    key("contact_id", BigInteger),
+    words("plan"),  # the plan's own id
+    words("fingerprint"),  # of the order, the contact's version and the shadow
+    words("status"),  # approved, written, moved, failed
+    words("by"),
+    big("at"),
+    big("ended_at", null=True),
+    Index("ix_approval_plan", "plan", "status"),
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text
 
 from app.core import tables as t
 from app.core.db import Database
+from app.entry import inbox
 from app.entry.commit import GroupCommit
 from app.entry.door import Door
 from app.records import state
@@ -70,9 +71,9 @@ class Silent(Connector):
 
 
 class AtTheDoor:
-    """A door with its store."""
+    """A door with its store, and a clock that stands still."""
 
-    def __init__(self, database: Database, **options: Any) -> None:
+    def __init__(self, database: Database, now: datetime = NOW, **options: Any) -> None:
         self.database = database
         with database.write() as db:
             state.ensure(db, ["echo"])
@@ -80,7 +81,7 @@ class AtTheDoor:
         self.writer = GroupCommit(database, self._wake)
         http: Any = None
         connectors = {"echo": Echo({}, http), "silent": Silent({}, http)}
-        self.door = Door(connectors, self.writer, lambda: NOW, **options)
+        self.door = Door(connectors, self.writer, lambda: now, **options)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -159,6 +160,14 @@ def test_raw_bytes_are_kept_as_they_came(database: Database) -> None:
     door.call(("POST", "/webhooks/echo", body))
     with database.read() as db:
         assert db.execute(select(t.delivery.c.body)).scalar() == body
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=-10), timedelta(0), timedelta(minutes=10)])
+def test_a_door_whose_clock_is_wrong_holds_nothing_back(database: Database, ahead: timedelta) -> None:
+    """What it took in is due at once, by the database's clock."""
+    AtTheDoor(database, datetime.now(UTC) + ahead).call(("POST", "/webhooks/echo", b"s3cret\n1"))
+    with database.read() as db:
+        assert [row["ref_value"] for row in inbox.pending(db, "echo", 10)] == ["1"]
 
 
 def test_concurrent_deliveries_share_a_commit(database: Database) -> None:

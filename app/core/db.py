@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 from sqlalchemy import BigInteger, Connection, Engine, Table, bindparam, create_engine, event, func, select
@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from tenacity import (
     Retrying,
@@ -67,14 +68,16 @@ class now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
     inherit_cache = True
 
 
+NOW_IN: Final = {  # the same in the words of each, for statements that are written by hand
+    "postgresql": "(extract(epoch from statement_timestamp()) * 1000)::bigint",
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+}
+
+
 @compiles(now_ms, "postgresql")
-def _now_postgres(*_: Any, **__: Any) -> str:
-    return "(extract(epoch from statement_timestamp()) * 1000)::bigint"
-
-
 @compiles(now_ms, "sqlite")
-def _now_sqlite(*_: Any, **__: Any) -> str:
-    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+def _now(_: now_ms, compiler: SQLCompiler, **__: Any) -> str:
+    return NOW_IN[compiler.dialect.name]
 
 
 def dumps(value: Any) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, RowMapping, Text, bindparam, cast, delete, fu
 
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.core.db import dumps, now_ms, ring, upsert, without_nul
+from app.core.db import NOW_IN, dumps, now_ms, ring, upsert, without_nul
 from app.core.trace import Origin
 from app.core.words import LANES
 from app.records.contacts import chunks
@@ -108,10 +108,14 @@ _SEEN = {
 
 @lru_cache(maxsize=4 * _ROWS)
 def _insert(dialect: str, table: str, rows: int) -> str:
-    """The statement for this many rows; made of names only, never of values."""
+    """The statement for this many rows; made of names only, never of values.
+
+    No event is due later than now by the database's clock: a door whose own clock is ahead would hold it back.
+    """
     columns = _EVENT if table == "inbox" else _RAW
-    mark, json = ("%s", "%s::jsonb") if dialect == "postgresql" else ("?", "?")
-    row = "(" + ", ".join(json if name in _JSON else mark for name in columns) + ")"
+    mark, json, first = ("%s", "%s::jsonb", "least") if dialect == "postgresql" else ("?", "?", "min")
+    marks = {**dict.fromkeys(_JSON, json), "due_at": f"{first}({mark}, {NOW_IN[dialect]})"}
+    row = "(" + ", ".join(marks.get(name, mark) for name in columns) + ")"
     known = " ON CONFLICT (connection, dedupe) DO NOTHING" if table == "inbox" else ""
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}{known}"  # noqa: S608 - names
 

@@ -142,7 +142,7 @@ class Runner:
     def __init__(self, directory: Path, said: dict[str, Any]) -> None:
         self.directory = directory
         self.said = said
-        self.most = 0
+        self.most: dict[str, int] = {}
         secret = {"HUBSPOT_ACCESS_TOKEN": "access_token", "HUBSPOT_CLIENT_SECRET": "client_secret"}
         self.env = {
             **os.environ,
@@ -180,7 +180,7 @@ class Runner:
         command = [sys.executable, "-m", "app.cli", *words]
         with (self.directory / "out").open("ab") as out:
             process = subprocess.Popen(command, env=self.env, stdout=out, stderr=out)
-        watching = threading.Thread(target=self._watch, args=(process.pid,), daemon=True)
+        watching = threading.Thread(target=self._watch, args=(process.pid, words[0]), daemon=True)
         watching.start()
         try:
             yield process
@@ -189,11 +189,11 @@ class Runner:
                 process.terminate()
             process.wait(90)
 
-    def _watch(self, pid: int) -> None:
+    def _watch(self, pid: int, command: str) -> None:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             while True:
-                self.most = max(self.most, process.memory_info().rss)
+                self.most[command] = max(self.most.get(command, 0), process.memory_info().rss)
                 time.sleep(0.1)
 
     def plan(self, out: Path) -> dict[str, dict[str, Any]]:
@@ -305,7 +305,8 @@ def bench(people: int) -> dict[str, Any]:
             "writes": writes,
             "least_writes": least["writes"],
             "calls": calls,
-            "most_memory_mb": round(run.most / 1e6),
+            "most_memory_mb": round(max(run.most.values()) / 1e6),
+            "memory_mb": {command: round(most / 1e6) for command, most in run.most.items()},
             "wrong": wrong,
         }
 

@@ -8,6 +8,8 @@ CASES ?= 10000
 SEED ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONPATH =
+# Compiled once and kept: the tests start some hundred processes of Tandem.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
 .PHONY: help run dev test test-long screenshots test-faults test-faults-saboteurs fuzz check audit sbom secrets bench docs lock migration clean

@@ -88,12 +88,10 @@ class Accounts:
         )
 
     def _connection(self, config: ConnectionConfig) -> Connection:
-        found = connectors.find()
-        if config.connector not in found:
-            raise ConfigError(
-                f"connection {config.name}: no connector {config.connector!r}; there are: {', '.join(found)}"
-            )
-        kind: type[Connector] = found[config.connector]
+        kind = connectors.named(config.connector)
+        if kind is None:
+            known = ", ".join(connectors.find())
+            raise ConfigError(f"connection {config.name}: no connector {config.connector!r}; there are: {known}")
         path = config.mapping if config.mapping is not None else MAPPINGS / f"{config.connector}.yaml"
         map_ = mapping.load(path, default_country=config.default_country)
         values = connection_settings(config, {s.name: s.secret for s in kind.settings}, self._env)

@@ -2,45 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import UserDict
+from importlib import import_module
+from typing import Any, Final
 
 import typer
 
-from app.commands import (
-    access,
-    act,
-    agreement,
-    around,
-    backups,
-    brakes,
-    brief,
-    conflicts,
-    connect,
-    connector,
-    consents,
-    contacts,
-    drift,
-    explain,
-    init,
-    leads,
-    look,
-    mapping,
-    match,
-    privacy,
-    programmes,
-    run,
-    scorecard,
-    setup,
-    sla,
-    trust,
-    undo,
-    webhooks,
-)
 from app.commands.base import Root
+
+_RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
+
+# Name → panel, module in app.commands, function or group there; in the order of `tandem --help`.
+_COMMANDS: Final = {
+    "serve": (_RUN, "run", "serve"),
+    "work": (_RUN, "run", "work"),
+    "demo": (_RUN, "run", "demo"),
+    "init": (_SET_UP, "init", "init"),
+    "doctor": (_SET_UP, "setup", "doctor"),
+    "connect": (_SET_UP, "connect", "connect"),
+    "disconnect": (_SET_UP, "connect", "disconnect"),
+    "migrate": (_SET_UP, "run", "migrate"),
+    "backup": (_SET_UP, "backups", "backup"),
+    "restore": (_SET_UP, "backups", "restore"),
+    "prune": (_SET_UP, "setup", "prune"),
+    "version": (_SET_UP, "setup", "version"),
+    "status": (_LOOK, "look", "status"),
+    "replicas": (_LOOK, "look", "replicas"),
+    "backfill": (_LOOK, "trust", "backfill"),
+    "plan": (_LOOK, "trust", "plan"),
+    "contact": (_LOOK, "contacts", "contact"),
+    "timeline": (_LOOK, "around", "timeline"),
+    "companies": (_LOOK, "around", "companies"),
+    "deals": (_LOOK, "around", "deals"),
+    "rounds": (_LOOK, "around", "rounds"),
+    "explain": (_LOOK, "explain", "explain"),
+    "audit": (_LOOK, "access", "audit"),
+    "merges": (_LOOK, "contacts", "merges"),
+    "freshness": (_LOOK, "drift", "freshness"),
+    "flow": (_LOOK, "scorecard", "flow"),
+    "brief": (_LOOK, "brief", "brief"),
+    "apply": (_ACT, "trust", "apply"),
+    "replay": (_ACT, "act", "replay"),
+    "pause": (_ACT, "act", "pause"),
+    "resume": (_ACT, "act", "resume"),
+    "reconcile": (_ACT, "drift", "reconcile"),
+    "split": (_ACT, "contacts", "split"),
+    "undo": (_ACT, "undo", "undo"),
+    "erase": (_ACT, "privacy", "erase"),
+    "erasure": (_ACT, "privacy", "erasure"),
+    "export-person": (_ACT, "privacy", "export_person"),
+    "mapping": (_SET_UP, "mapping", "app"),
+    "keys": (_SET_UP, "connect", "keys"),
+    "user": (_SET_UP, "access", "user"),
+    "token": (_SET_UP, "access", "token"),
+    "agreement": (_SET_UP, "agreement", "app"),
+    "connector": (_SET_UP, "connector", "app"),
+    "events": (_LOOK, "look", "events"),
+    "alarms": (_LOOK, "drift", "alarms"),
+    "scorecard": (_LOOK, "scorecard", "app"),
+    "brake": (_ACT, "brakes", "app"),
+    "conflict": (_ACT, "conflicts", "app"),
+    "consent": (_ACT, "consents", "app"),
+    "lead": (_ACT, "leads", "app"),
+    "sla": (_LOOK, "sla", "app"),
+    "programmes": (_LOOK, "programmes", "app"),
+    "match": (_ACT, "match", "app"),
+    "dead": (_ACT, "act", "dead"),
+    "field": (_ACT, "drift", "field"),
+    "webhooks": (_SET_UP, "webhooks", "app"),
+    "tombstone": (_ACT, "privacy", "tombstone"),
+}
+
+
+class Later(UserDict[str, Any]):
+    """The commands by name, each imported when it is asked for: `tandem serve` does not wait for fifty others."""
+
+    def __getitem__(self, name: str) -> Any:
+        """The command; KeyError where there is none of that name."""
+        if isinstance(self.data[name], tuple):
+            panel, module, attribute = self.data[name]
+            found = getattr(import_module(f"app.commands.{module}"), attribute)
+            alone = typer.Typer(rich_markup_mode="markdown")
+            alone.callback()(_nothing)
+            if isinstance(found, typer.Typer):
+                alone.add_typer(found, name=name, rich_help_panel=panel)
+            else:
+                alone.command(name, rich_help_panel=panel)(found)
+            self.data[name] = typer.main.get_command(alone).commands[name]  # type: ignore[attr-defined]  # a group
+        return self.data[name]
+
+
+class Everything(Root):
+    """The group of all commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        """As Typer makes it."""
+        super().__init__(**attributes)
+        self.commands = Later(_COMMANDS)
+
+
+def _nothing() -> None:
+    pass
+
 
 app = typer.Typer(
     name="tandem",
-    cls=Root,
+    cls=Everything,
     help=(
         "Keeps a CRM and a marketing platform telling the same story about the same people.\n\n"
         "Begin with `tandem demo` (no accounts needed), or with `tandem init` and `tandem doctor`.\n\n"
@@ -51,75 +118,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-
-_RUN, _SET_UP, _LOOK, _ACT = "Run", "Set up", "Look", "Act"
-
-_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    _RUN: (run.serve, run.work, run.demo),
-    _SET_UP: (
-        init.init,
-        setup.doctor,
-        connect.connect,
-        connect.disconnect,
-        run.migrate,
-        backups.backup,
-        backups.restore,
-        setup.prune,
-        setup.version,
-    ),
-    _LOOK: (
-        look.status,
-        look.replicas,
-        trust.backfill,
-        trust.plan,
-        contacts.contact,
-        around.timeline,
-        around.companies,
-        around.deals,
-        around.rounds,
-        explain.explain,
-        access.audit,
-        contacts.merges,
-        drift.freshness,
-        scorecard.flow,
-        brief.brief,
-    ),
-    _ACT: (
-        trust.apply,
-        act.replay,
-        act.pause,
-        act.resume,
-        drift.reconcile,
-        contacts.split,
-        undo.undo,
-        privacy.erase,
-        privacy.erasure,
-        privacy.export_person,
-    ),
-}
-for panel, commands in _COMMANDS.items():
-    for command in commands:
-        app.command(rich_help_panel=panel)(command)
-app.add_typer(mapping.app, name="mapping", rich_help_panel=_SET_UP)
-app.add_typer(connect.keys, name="keys", rich_help_panel=_SET_UP)
-app.add_typer(access.user, name="user", rich_help_panel=_SET_UP)
-app.add_typer(access.token, name="token", rich_help_panel=_SET_UP)
-app.add_typer(agreement.app, name="agreement", rich_help_panel=_SET_UP)
-app.add_typer(connector.app, name="connector", rich_help_panel=_SET_UP)
-app.add_typer(look.events, name="events", rich_help_panel=_LOOK)
-app.add_typer(drift.alarms, name="alarms", rich_help_panel=_LOOK)
-app.add_typer(scorecard.app, name="scorecard", rich_help_panel=_LOOK)
-app.add_typer(brakes.app, name="brake", rich_help_panel=_ACT)
-app.add_typer(conflicts.app, name="conflict", rich_help_panel=_ACT)
-app.add_typer(consents.app, name="consent", rich_help_panel=_ACT)
-app.add_typer(leads.app, name="lead", rich_help_panel=_ACT)
-app.add_typer(sla.app, name="sla", rich_help_panel=_LOOK)
-app.add_typer(programmes.app, name="programmes", rich_help_panel=_LOOK)
-app.add_typer(match.app, name="match", rich_help_panel=_ACT)
-app.add_typer(act.dead, name="dead", rich_help_panel=_ACT)
-app.add_typer(drift.field, name="field", rich_help_panel=_ACT)
-app.add_typer(webhooks.app, name="webhooks", rich_help_panel=_SET_UP)
-app.add_typer(privacy.tombstone, name="tombstone", rich_help_panel=_ACT)
+app.callback()(_nothing)
 
 
 def main() -> None:

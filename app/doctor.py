@@ -130,7 +130,7 @@ def _configuration(found: list[Finding], settings: Settings) -> Config:
 def _side(config: ConnectionConfig) -> str | None:
     if config.side is not None:
         return config.side
-    kind = connectors.find().get(config.connector)
+    kind = connectors.named(config.connector)
     return None if kind is None else str(kind.side)
 
 
@@ -393,7 +393,7 @@ def _webhooks(found: list[Finding], settings: Settings, config: Config, *, offli
 
 
 def _takes(config: ConnectionConfig) -> bool:
-    kind = connectors.find().get(config.connector)
+    kind = connectors.named(config.connector)
     return kind is not None and Can.WEBHOOK in kind.can
 
 

@@ -11,19 +11,19 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import httpx
 import orjson
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import RSAKey
 
 from connectors._http import Http, Step, step
 from connectors._oauth_facts import Client, ClientAuth, Grant, Granted, OAuth, said
 from connectors._wording import masked
 from connectors.contract import Limits, NeedsHuman, TryLater
+
+if TYPE_CHECKING:
+    from joserfc.jwk import RSAKey
 
 JWT_SECONDS: Final = 150  # Salesforce takes at most three minutes; less leaves room for clocks that differ
 TIMEOUT: Final = 30.0  # seconds for one call of a token endpoint; ours
@@ -184,6 +184,8 @@ class Authority:
         """A JWT that says for whom we act (RFC 7523 3), good for a moment."""
         if self._key is None:
             raise ValueError("JWT needs private_key")
+        from joserfc import jwt  # loaded by who signs: few accounts do, and it weighs 10 MB with its ciphers
+
         now = int(self._now())
         audience = self.facts.audience if self.facts.audience is not None else self.facts.token_url
         claims = {
@@ -199,6 +201,9 @@ class Authority:
 
 def _key(pem: str) -> RSAKey:
     """A PEM; its line ends may be written as a backslash and an n, as an environment variable has one line."""
+    from joserfc.errors import JoseError
+    from joserfc.jwk import RSAKey
+
     try:
         return RSAKey.import_key(pem.replace("\\n", "\n"))
     except (JoseError, ValueError, TypeError):

@@ -21,8 +21,6 @@ from threading import Lock
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import holidays
-
 MINUTE: Final = 60_000
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
@@ -77,6 +75,8 @@ class Holidays:
 
     def __post_init__(self) -> None:
         """Refuse what would only fail when somebody waits."""
+        import holidays  # loaded with the first calendar that names a country: most processes hold none
+
         known: Mapping[str, list[str]] = holidays.list_supported_countries()
         if self.country not in known:
             raise ValueError(f"no holidays are known for country {self.country!r}; it has two capital letters")
@@ -91,6 +91,8 @@ class Holidays:
 
         Where a country's are not known that far (those by the moon, mostly), the year has the ones that are.
         """
+        import holidays
+
         with _QUIET, warnings.catch_warnings():  # which is for one thread at a time
             warnings.simplefilter("ignore", UserWarning)
             return dict(holidays.country_holidays(self.country, subdiv=self.subdivision, years=[year]))

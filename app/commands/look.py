@@ -99,7 +99,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
 def _side(config: ConnectionConfig) -> str | None:
     if config.side is not None:
         return config.side
-    kind = connectors.find().get(config.connector)
+    kind = connectors.named(config.connector)
     return None if kind is None else str(kind.side)
 
 

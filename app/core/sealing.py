@@ -12,7 +12,6 @@ import re
 from typing import Final
 
 import orjson
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from app.core.errors import ConfigError
@@ -27,6 +26,8 @@ class CannotOpen(Exception):
 
 def new_key() -> str:
     """A fresh key as text."""
+    from cryptography.fernet import Fernet  # loaded by who seals: it weighs 7 MB, and most processes seal nothing
+
     return Fernet.generate_key().decode()
 
 
@@ -35,6 +36,8 @@ class Keys:
 
     def __init__(self, texts: list[str]) -> None:
         """Newest first.  Raises ConfigError where there is none or one makes no sense."""
+        from cryptography.fernet import Fernet, MultiFernet
+
         if not texts:
             raise ConfigError(
                 f"{VARIABLE} is not set, and OAuth tokens are only kept encrypted: `tandem keys new` makes a key; "
@@ -71,6 +74,8 @@ class Keys:
 
     def open(self, whose: str, sealed: str, key_id: str | None = None) -> str:
         """What was sealed.  ``key_id``: of the key that did it, for the message.  Raises CannotOpen."""
+        from cryptography.fernet import InvalidToken
+
         try:
             owner, text = orjson.loads(self._all.decrypt(sealed.encode()))
         except (InvalidToken, ValueError):

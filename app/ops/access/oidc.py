@@ -17,15 +17,12 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import httpx
 import orjson
 import structlog
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 from pydantic import SecretStr
 
 from app.core import clock
@@ -33,6 +30,9 @@ from app.core._settings_login import LOOPBACK, LoginConfig, OidcConfig
 from app.ops.access.permissions import Role
 from connectors import _decoding, _networks
 from connectors.contract import NeedsHuman
+
+if TYPE_CHECKING:
+    from joserfc.jwk import KeySet
 
 log = structlog.get_logger(__name__)
 
@@ -150,6 +150,9 @@ class Provider:
 
     def _claims(self, token: str, nonce: str) -> dict[str, Any]:
         """Everything that 3.1.3.7 asks for."""
+        from joserfc import jwt  # loaded with the first login: most processes see none, and it weighs 10 MB
+        from joserfc.errors import JoseError
+
         try:
             claims = jwt.decode(token, self._key_set(token), algorithms=ALGORITHMS).claims
         except (JoseError, ValueError) as error:
@@ -196,6 +199,8 @@ class Provider:
 
     def _key_set(self, token: str) -> KeySet:
         """The provider's keys; fetched anew where they have no key of the token's id."""
+        from joserfc.jwk import KeySet
+
         with self._lock:
             now = self._now()
             kid = _kid(token)

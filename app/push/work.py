@@ -32,6 +32,7 @@ from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
 from app.core.words import LANES, Waits, Writes
 from app.records import links as pairs
+from app.records.contacts import chunks
 
 w = t.work.c
 s = t.connection_state.c
@@ -315,10 +316,13 @@ def awake(db: Connection, kind: Waits, connection: str, limit: int = 2_000) -> i
     return len(ids)
 
 
-def tried(db: Connection, connection: str, contact_id: int) -> bool:
-    """Whether something was about to be written to this link, and nobody has noted yet what came of it."""
-    query = select(w.attempts).where(w.connection == connection, w.contact_id == contact_id, w.attempts > 0)
-    return db.execute(query).first() is not None
+def tried(db: Connection, connection: str, contacts: Collection[int]) -> set[int]:
+    """Those to whose link something was about to be written, and nobody has noted yet what came of it."""
+    found: set[int] = set()
+    for chunk in chunks(sorted(contacts)):
+        query = select(w.contact_id).where(w.connection == connection, w.contact_id.in_(chunk), w.attempts > 0)
+        found |= set(db.execute(query).scalars())
+    return found
 
 
 def release(db: Connection, holder: str) -> int:

@@ -138,13 +138,13 @@ def write_history(db: Connection, contacts: Iterable[Contact], now: int) -> None
         db.execute(insert(t.history), rows)
 
 
-def said(db: Connection, contact_id: int, fields: Collection[str]) -> dict[str, list[tuple[Any, str]]]:
-    """What a contact said in each of these fields so far, oldest first: (value, source)."""
+def said(db: Connection, contact_id: int, fields: Collection[str]) -> dict[str, list[tuple[Any, str, int]]]:
+    """What a contact said in each of these fields so far, oldest first: value, source, when it was stored (ms)."""
     h = t.history.c
-    query = select(h.field, h.new, h.source).where(h.contact_id == contact_id, h.field.in_(sorted(fields)))
-    found: dict[str, list[tuple[Any, str]]] = {}
+    query = select(h.field, h.new, h.source, h.stored_at).where(h.contact_id == contact_id, h.field.in_(sorted(fields)))
+    found: dict[str, list[tuple[Any, str, int]]] = {}
     for row in db.execute(query.order_by(h.version, h.id)):
-        found.setdefault(row.field, []).append((row.new, row.source))
+        found.setdefault(row.field, []).append((row.new, row.source, row.stored_at))
     return found
 
 

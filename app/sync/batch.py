@@ -94,6 +94,7 @@ class Batch:
     governed: bool = False  # an agreement is in force: it decides over some fields
     told: list[tuple[Contact, dict[str, Any]]] = field(default_factory=list)  # what was said about leads
     temporary: int = 0
+    tried: dict[int, bool] = field(default_factory=dict)  # contact -> was something about to be written to its link
 
     def refuse(self, contact: Contact, name: str, code: str, at: int, event: int | None, value: Value = None) -> None:
         """Remember a claim that was not let in."""

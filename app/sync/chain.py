@@ -273,7 +273,7 @@ def _merge(
 
     if taken_key is not None:
         state.refuse(contact, taken_key, refusals.OTHERS, at, arrival.event, said_by_record[taken_key])
-    echoes = {} if fresh and contact.version == 0 else unnoted.echoes(db, connection, link, contact, claim)
+    echoes = {} if fresh and contact.version == 0 else unnoted.echoes(db, state, connection, link, contact, claim)
     claim, governed = governing.apart(claim) if state.governed else (claim, {})
     verdict = merging.judge(
         contact.facts,

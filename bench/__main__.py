@@ -56,8 +56,20 @@ BENCHES: Final = (
         ("--contacts", "3000"),
         ("--contacts", "20000", "--databases", "sqlite,postgresql"),
     ),
-    Bench("latency", "an edit at one vendor until the other shows it", "bench.sync", ("latency",), ("latency",)),
-    Bench("burst", "1,000 edits over 100 contacts: write calls", "bench.sync", ("burst",), ("burst",)),
+    Bench(
+        "latency",
+        "an edit at one vendor until the other shows it",
+        "bench.sync",
+        ("latency", "--edits", "20", "--vendor-ms", "0,50"),
+        ("latency",),
+    ),
+    Bench(
+        "calls",
+        "write calls for 10,000 edits over 1,000 contacts, a mass update, a trickle",
+        "bench.sync",
+        ("calls", "--people", "200"),
+        ("calls",),
+    ),
     Bench(
         "optout",
         "a withdrawal of consent behind ordinary changes",

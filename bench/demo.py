@@ -16,6 +16,9 @@ from typing import Any
 import httpx
 
 
+AGENT = "tandem-bench"  # whoever edits and looks: not counted, not slowed down
+
+
 @dataclass
 class Demo:
     """A running demo."""
@@ -44,11 +47,19 @@ class Demo:
         answer = self.mailchimp.get(f"/lists/{self.list_id}/members/{digest}")
         return answer.json() if answer.status_code == 200 else None
 
+    def slow(self, seconds: float) -> None:
+        """From now on both vendors let every caller but this client wait so long."""
+        for client in (self.hubspot, self.mailchimp):
+            client.delete("/_sandbox/faults").raise_for_status()
+            if seconds:
+                rule = {"kind": "slow", "delay": seconds, "agent": f"^(?!{AGENT})"}
+                client.post("/_sandbox/faults", json=rule).raise_for_status()
+
     def calls(self, vendor: httpx.Client, since: int = 0) -> list[dict[str, Any]]:
         """Every call that the simulator received since number ``since``, but for those of this client."""
         data = vendor.get("/_sandbox/calls", params={"since": since}).json()
         found = data["calls"] if isinstance(data, dict) else data
-        return [c for c in found if "tandem-bench" not in (c.get("user_agent") or "")]
+        return [c for c in found if AGENT not in (c.get("user_agent") or "")]
 
 
 @contextlib.contextmanager
@@ -65,7 +76,7 @@ def demo(*options: str, env: dict[str, str] | None = None) -> Iterator[Demo]:
         data = json.loads(process.stdout.readline())
         by_name = {c["name"]: c for c in data["connections"]}
         hub, chimp = by_name["hubspot"], by_name["mailchimp"]
-        agent = {"user-agent": "tandem-bench"}
+        agent = {"user-agent": AGENT}
         yield Demo(
             data["api"],
             data["token"],

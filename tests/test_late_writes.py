@@ -105,6 +105,38 @@ def test_a_write_whose_answer_was_lost_is_no_edit(world: World, how: str, first:
     assert town(world) == {"hub": [newer], "chimp": [newer]}
 
 
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("beside", [{}, {"first": "Anna"}])
+def test_what_was_said_for_a_moment_is_taken_back(world: World, beside: dict[str, str], told: bool) -> None:
+    """It landed, nobody noted it, and the contact went back: the record is looked at before it is written to again.
+
+    ``beside``: what else has to be written.  ``told``: whether the vendor tells of what we wrote.
+    """
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    (person,) = hub.records
+    hub.put(person, {"town": "Bonn"})
+    world.deliver("hub")
+    world.fetch.step()
+    chimp.fail_next.append("after")
+    world.push.step()
+    hub.put(person, {"town": "Ulm", **beside})
+    world.deliver("hub")
+    if told:
+        chimp.put(next(iter(chimp.records)), {})
+    else:
+        chimp.events.clear()
+    world.settle()
+    assert town(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}
+    assert [r.fields["first"] for r in chimp.records.values()] == [beside.get("first", "Ann")]
+
+
+def test_saboteur_nobody_doubts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next write ends what could be known of the one before, and its word stays there."""
+    monkeypatch.setattr(unnoted, "doubt", lambda *_: False)
+    with pytest.raises(AssertionError):
+        test_what_was_said_for_a_moment_is_taken_back(world, {"first": "Anna"}, False)
+
+
 def test_saboteur_our_own_word_is_not_recognised(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the old value, coming back, is a double edit that may win."""
     monkeypatch.setattr(unnoted, "echoes", lambda *_: {})

@@ -29,6 +29,7 @@ from app.push.trust import Trust
 from app.push.work import Leased
 from app.records import dead, state
 from app.records import links as pairs
+from app.sync import unnoted
 from app.sync.connection import Connection, Connections
 from connectors._http import until, urgently
 from connectors.contract import (
@@ -66,6 +67,7 @@ class Batch:
     held: dict[int, Writes | Waits] = field(default_factory=dict)  # contacts of whom everything waits, and for what
     withheld: set[int] = field(default_factory=set)  # contacts of whom something is not to be written
     trust: Trust = field(default_factory=Trust)
+    doubts: dict[int, str] = field(default_factory=dict)  # contacts whose records are looked at first, and their ids
     alone: list[tuple[Planned, Done]] = field(default_factory=list)  # objections that landed without the rest
 
 
@@ -185,6 +187,7 @@ class Push:
         connection = batch.connection
         found = gather(db, connection, self._connections, [row.contact_id for row in batch.rows])
         batch.withheld = {i for i, known in found.known.items() if known.withheld}
+        batch.doubts = self._doubts(db, batch, found)
         batch.trust = trust.of(db, connection, self._connections, batch.rows, found)
         stopped = brake.on(db, connection.name) if connection.brake is not None else frozenset()
         self._plan(batch, found, stopped)
@@ -203,12 +206,31 @@ class Push:
             if contact is not None and contact.id not in found.erased:
                 link, waits = found.links.get(contact.id), batch.trust.waits(contact.id)
                 planned = plan(batch.connection, row, contact, link, found.known[contact.id], stopped, waits)
+            if row.contact_id in batch.doubts:
+                if not isinstance(planned, Planned) or not planned.consents:
+                    continue
+                del batch.doubts[row.contact_id]  # an objection waits for nothing
             if planned is None:
                 batch.idle.append(row.contact_id)
             elif isinstance(planned, Held):
                 batch.held[row.contact_id] = planned.kind
             else:
                 batch.planned.append(planned)
+
+    def _doubts(self, db: Db, batch: Batch, found: Gathered) -> dict[int, str]:
+        """Contacts whose records are looked at before anything more is written, with the ids of the records.
+
+        After every try of which nobody knows what came of it, where it may have brought what the contact said for a
+        moment: nothing would ever be written about that again.
+        """
+        doubts = {}
+        for row in batch.rows:
+            contact, link = found.contacts.get(row.contact_id), found.links.get(row.contact_id)
+            if row.attempts % 2 or contact is None or link is None or link.gone_at is not None:
+                continue
+            if contact.id not in found.erased and unnoted.doubt(db, batch.connection, link, contact):
+                doubts[contact.id] = link.remote_id
+        return doubts
 
     def _brake(
         self,
@@ -311,6 +333,7 @@ class Push:
         met = {r.id for p, r in paired if isinstance(r, Done) and p.contact.id not in links}
         there = pairs.of_records(db, connection.name, connection.kind, met, lock=True)
         outcome = Outcome(done=list(batch.idle), held=dict(batch.held), there=there)
+        self._settle.doubtful(connection, batch.doubts, outcome, now)
         for planned, receipt in paired:
             self._count(connection.name, type(receipt).__name__.lower())
             self._settle.one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)

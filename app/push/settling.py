@@ -137,6 +137,12 @@ class Settle:
                 else:
                     out.failed[contact_id] = Retry(delay, str(problem))
 
+    def doubtful(self, connection: Connection, doubts: Mapping[int, str], out: Outcome, now: int) -> None:
+        """Look at these contacts' records, and let their rows wait for that."""
+        for contact_id, remote_id in doubts.items():
+            out.looks.append(_look(connection, Ref(remote_id), f"doubt:{contact_id}:{now}", now))
+            out.failed[contact_id] = Retry(EXISTS_DELAY_MS, "an earlier write may have landed: looking first")
+
     def _left(self, link: Link | None, out: Outcome, now: int) -> None:
         """The record is no more there, as we wanted."""
         if link is not None and link.gone_at is None:
@@ -218,11 +224,21 @@ class Settle:
             # A reading moved the shadow while our call was under way: only a look can say which came first there.
             out.looks.append(_look(connection, Ref(link.remote_id), f"crossed:{link.rev}:{now}", now))
         else:
+            held = _of_the_address(connection, planned, link, held)
             link.shadow = {**_without_former(connection, link.shadow, held), **held}
             kept = {n: v for n, v in (link.altered if link.altered is not None else {}).items() if n not in held}
             link.altered = {**kept, **altered} if kept or altered else None
             link.rev += 1
         out.changed[link.remote_id] = link
+
+
+def _of_the_address(connection: Connection, planned: Planned, link: Link, held: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said, without what was said of an address that the record has no more: it landed after it had moved."""
+    if planned.link is None:
+        return dict(held)
+    before, now = {**planned.link.shadow, **planned.sent}, {**link.shadow, **held}
+    moved = {channel for channel, name in consent.FIELDS.items() if before.get(name) != now.get(name)}
+    return {n: v for n, v in held.items() if n not in {r.name for r in connection.map.consents if r.channel in moved}}
 
 
 def _without_former(connection: Connection, shadow: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:

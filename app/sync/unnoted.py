@@ -8,7 +8,7 @@ what we were about to bring there; so it is an echo, and the newer value is brou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,17 +41,39 @@ def echoes(db: Db, state: Batch, connection: Connection, link: Link, contact: Co
         doubtful = set(changed)
     if not doubtful:
         return {}
-    said = people.said(db, contact.id, doubtful)
+    between = _said(db, connection, link, contact, {name: changed[name] for name in doubtful})
+    return {name: claim[name] for name, values in between.items() if claim[name] in values}
+
+
+def doubt(db: Db, connection: Connection, link: Link, contact: Contact) -> bool:
+    """Whether a write of which nobody noted what came of it may have brought what the contact says no more.
+
+    Only of what nothing would be written about: where the contact has gone back to what the shadow shows.
+    """
+    values = contact.values()
+    same = {}
+    for name in connection.map.out_fields:
+        before = link.shadow.get(name)
+        if connection.map.project(name, values.get(name)) == before:
+            same[name] = before
+    between = _said(db, connection, link, contact, same)
+    return any(word != same[name] for name, words in between.items() for word in words)
+
+
+def _said(
+    db: Db, connection: Connection, link: Link, contact: Contact, shadow: Mapping[str, Any]
+) -> dict[str, list[Any]]:
+    """By field what others said, as the vendor would write it, since its shadow was what it is."""
+    said = people.said(db, contact.id, shadow)
     found = {}
-    for name in doubtful:
+    for name, before in shadow.items():
         words = [
             _Word(connection.map.project(name, value), source, stored_at)
             for value, source, stored_at in said.get(name, ())
         ]
         landed = link.landed.get(name, 0) if link.landed is not None else 0
-        between = _between(words, changed[name], landed)
-        if any(w.value is not MISSING and w.value == claim[name] and w.source != connection.name for w in between):
-            found[name] = claim[name]
+        between = _between(connection.name, words, before, landed)
+        found[name] = [w.value for w in between if w.value is not MISSING and w.source != connection.name]
     return found
 
 
@@ -72,14 +94,17 @@ class _Word:
     stored_at: int
 
 
-def _between(words: Sequence[_Word], before: Any, landed: int) -> Sequence[_Word]:
-    """What was said since the shadow was ``before``; ``landed``: when our last write of the field was noted (ms)."""
+def _between(ours: str, words: Sequence[_Word], before: Any, landed: int) -> Sequence[_Word]:
+    """What was said since the shadow was ``before``; ``landed``: when our last write of the field was noted (ms).
+
+    ``ours``: the connection that was written to.
+    """
     same = [word.value is not MISSING and word.value == before for word in words]
     end = len(words)
     while end and same[end - 1]:
         end -= 1
-    if end < len(words) and words[end].stored_at <= landed:
-        return ()  # what it says again was noted as written: nothing from before that is on its way any more
+    if end < len(words) and (words[end].stored_at <= landed or words[end].source == ours):
+        return ()  # what it says again was noted as written, or seen there: nothing from before that is on its way
     since = max((n for n in range(end) if same[n]), default=-1)
     return words[since + 1 : end]
 

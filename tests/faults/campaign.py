@@ -163,7 +163,9 @@ class Campaign:
             if not bad:
                 return []
             if time.monotonic() > end:
-                self.details += [f"# inside: {line}" for line in stage.inside(sorted({w.name for w in bad})[:3])]
+                some = sorted({w.name for w in bad})[:3]
+                self.details += [f"# inside: {line}" for line in stage.inside(some)]
+                self.details += [f"# outside: {line}" for line in stage.outside(some)]
                 return bad
             time.sleep(LOOK)
 

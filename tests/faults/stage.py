@@ -6,6 +6,7 @@ Nothing here looks into the service or its database: it starts, stops, kills, an
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import mmap
 import multiprocessing
@@ -339,6 +340,11 @@ class Stage:
             FROM pg_stat_activity WHERE datname LIKE 'block%' AND state <> 'idle'""",
             "SELECT 'dead', connection, code, contact_id, reason FROM dead",
             *(
+                f"""SELECT 'event by address', id, connection, action, ref_key, ref_value, occurred_at, received_at,
+                done_at, status, error FROM inbox WHERE ref_value IN ({", ".join(f"'{m}'" for m in _marks(name))})"""
+                for name in names
+            ),
+            *(
                 query.format(contacts=f"(SELECT id FROM contact WHERE facts::text LIKE '%{name}%')")
                 for name in names
                 for query in _ABOUT
@@ -351,6 +357,24 @@ class Stage:
                     found += [" ".join(map(str, row)) for row in db.execute(query)]
                 except psycopg.Error as error:
                     found.append(str(error))
+        return found
+
+    def outside(self, names: Iterable[str]) -> list[str]:
+        """What the simulators noted: deliveries that were given up, and every call about these people."""
+        found = []
+        for side in self.urls:
+            at = self.sandbox(side)
+            said = httpx.get(f"{at}/webhooks", params={"last": 10_000}, timeout=60).json()
+            found += [f"{side} gave up {d}" for d in said["deliveries"] if d["status"] == "failed"]
+            calls = httpx.get(f"{at}/calls", params={"since": 0}, timeout=60).json()["calls"]
+            for name in names:
+                marks = _marks(name)
+                about = [c for c in calls if any(mark in c["path"] or mark in (c.get("query") or "") for mark in marks)]
+                found += [
+                    " ".join(str(c.get(k)) for k in ("time", "method", "path", "status", "fault", "user_agent"))
+                    for c in about[-60:]
+                    if c["write"]
+                ]
         return found
 
     def until(self, true: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
@@ -368,6 +392,12 @@ class Stage:
     def pending(self) -> dict[str, Mapping[str, Any]]:
         """How each simulator's deliveries stand."""
         return {s: httpx.get(f"{self.sandbox(s)}/webhooks", params={"last": 0}).json() for s in self.urls}
+
+
+def _marks(name: str) -> list[str]:
+    """How calls name somebody: an address, or what Mailchimp makes of it."""
+    addresses = [f"{name.lower()}{moved}@example.org" for moved in ("", ".1", ".2", ".3")]
+    return [*addresses, *(hashlib.md5(a.encode(), usedforsecurity=False).hexdigest() for a in addresses)]
 
 
 @contextlib.contextmanager

@@ -136,6 +136,18 @@ def counting(database: Database) -> Iterator[Cost]:
         tally.settle()
 
 
+def total(few: int, many: int, sizes: tuple[int, int]) -> str:
+    """What few and many records cost as one sum over their number: ``3``, ``n``, ``2+4n``; else both as they are."""
+    each, odd = divmod(many - few, sizes[1] - sizes[0])
+    fixed = few - each * sizes[0]
+    if odd:
+        return f"{few}|{many}"
+    slope = {0: "", 1: "n"}.get(each, f"{each}n")
+    if not slope or fixed == 0:
+        return slope if slope else str(fixed)
+    return f"{fixed}+{slope}" if fixed > 0 else f"{slope}{fixed}"
+
+
 @dataclass(frozen=True)
 class Growth:
     """What ``few`` records cost and what ``many`` do, as one sum: a fixed part and a part for each record."""
@@ -144,31 +156,19 @@ class Growth:
     many: Cost
     sizes: tuple[int, int]
 
-    def sum(self, few: int, many: int) -> str:
-        """``3``, ``n``, ``2+4n``; what grows otherwise is told as it is."""
-        if few == many:
-            return str(few)
-        small, large = self.sizes
-        each, odd = divmod(many - few, large - small)
-        fixed = few - each * small
-        if odd or fixed < 0:
-            return f"{few}|{many}"
-        slope = "n" if each == 1 else f"{each}n"
-        return slope if fixed == 0 else f"{fixed}+{slope}"
-
     def parts(self) -> dict[str, str]:
         """By what is done to which table: statements, and after a slash the rows; besides, all statements, commits."""
-        few, many = self.few, self.many
+        few, many, sizes = self.few, self.many, self.sizes
         found = {
-            "all": self.sum(few.statements.total(), many.statements.total()),
-            "commit": self.sum(few.commits, many.commits),
+            "all": total(few.statements.total(), many.statements.total(), sizes),
+            "commit": total(few.commits, many.commits, sizes),
         }
         for name in sorted(many.calls | few.calls):
-            found[name] = self.sum(few.calls[name], many.calls[name])
+            found[name] = total(few.calls[name], many.calls[name], sizes)
             if name in DATED:
                 found[name] += "/any"
             elif not name.startswith(("select ", "clock", "notify")):
-                found[name] += "/" + self.sum(few.rows[name], many.rows[name])
+                found[name] += "/" + total(few.rows[name], many.rows[name], sizes)
         return {name: value for name, value in found.items() if value != "0"}
 
     def told(self, name: str) -> list[str]:

@@ -294,6 +294,8 @@ def objections(db: Connection) -> dict[str, int]:
 
 def still(db: Connection, connection: str, token: str, contacts: Collection[int]) -> frozenset[int]:
     """Those of the contacts whose rows this lease still holds; they are locked until the end of the transaction."""
+    if not contacts:
+        return frozenset()
     query = select(w.contact_id).where(w.connection == connection, w.lease == token, w.contact_id.in_(sorted(contacts)))
     if db.dialect.name == "postgresql":
         query = query.order_by(w.contact_id).with_for_update()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from bench.__main__ import BENCHES, RESULTS
+from docs import _costs
 
 _INTRO: Final = """# Performance
 
@@ -24,7 +25,7 @@ that are missed stand here as well.
 def page() -> str:
     """The whole page."""
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    parts = [_INTRO]
+    parts = [_INTRO, _costs.section()]
     missing = []
     for bench in BENCHES:
         entry = kept.get(bench.name)

@@ -1,7 +1,7 @@
 """Write the pages that the code itself knows: ``python -m docs.generate``, or ``--check`` to compare only.
 
-In: the commands, the connectors, the table of permissions, the grammar of mappings, and what was measured.  Out:
-``docs/cli.md``, ``docs/permissions.md``, ``docs/vendors/README.md``, ``docs/performance.md`` and
+In: the commands, the connectors, the table of permissions, the grammar of mappings, what was measured, and what is
+counted.  Out: ``docs/cli.md``, ``docs/permissions.md``, ``docs/vendors/README.md``, ``docs/performance.md`` and
 ``mappings/schema.json``.  With ``--check`` nothing is written,
 and the exit code is 1 where a page is out of date.
 """

@@ -130,6 +130,24 @@ def test_giving_up_deletes_the_row_unless_it_changed(database: Database) -> None
     assert lease(database)[1] == [2]
 
 
+def test_a_retry_counts_on_and_a_change_begins_anew(database: Database) -> None:
+    """Put off together with others, each row keeps its own count, delay and error."""
+    mark(database, 1, 2, 3)
+    token, _ = lease(database)
+    mark(database, 3)
+    failed = {1: Retry(HOUR, "later"), 2: Retry(2 * HOUR, "much later"), 3: Retry(None, "no")}
+    assert complete(database, token, [], failed) == frozenset()
+    with database.read() as db:
+        rows = {row.contact_id: row for row in db.execute(select(t.work))}
+    assert [(rows[n].attempts, rows[n].error, rows[n].lease) for n in (1, 2, 3)] == [
+        (1, "later", None),
+        (1, "much later", None),
+        (0, "no", None),
+    ]
+    assert abs(rows[2].due_at - rows[1].due_at - HOUR) < HOUR // 2
+    assert [rows[n].first_failed_at is None for n in (1, 2, 3)] == [False, False, True]
+
+
 def test_withdrawals_travel_first(database: Database) -> None:
     """The priority lane is leased before everything else, and a mark never puts a row into a slower lane."""
     mark(database, 1, 2, 3)

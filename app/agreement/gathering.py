@@ -69,8 +69,10 @@ def gather(
     _fields(db, connections, wanted, contacts, found)
     for row in leads.said(db, owner):
         found[owner[row["contact_id"]]].append(_said(row, wanted.first))
+    active = _active(db, owner)
     for contact in owner:
-        found[owner[contact]] += _acts(db, wanted, contact)
+        if contact in active:
+            found[owner[contact]] += _acts(db, wanted, contact)
     if wanted.deals:
         _deals(db, owner, found)
     if wanted.company:
@@ -151,6 +153,14 @@ def _said(row: RowMapping, first: int) -> Happening:
     key = (f"{row['at']:020d}", row["source"], str(row["value"]), str(row["reason"]), str(row["by"]))
     # What was said before there was any agreement is judged by the first one, when it comes into force.
     return Happening(max(row["at"], first), Kind.SAID, key, said=said)
+
+
+def _active(db: Db, contacts: Collection[int]) -> set[int]:
+    """Those of whom any act is known: one question for all of them, before one for each."""
+    found: set[int] = set()
+    for chunk in chunks(sorted(contacts)):
+        found |= set(db.execute(select(g.contact_id).where(g.contact_id.in_(chunk)).distinct()).scalars())
+    return found
 
 
 def _acts(db: Db, wanted: Wanted, contact: int) -> list[Happening]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Text, bindparam, cast, delete, func, literal, select, update
+from sqlalchemy import BigInteger, Connection, RowMapping, Text, bindparam, cast, delete, func, literal, select, update
 
 from app.core import tables as t
 from app.core.clock import to_ms
@@ -295,6 +295,26 @@ def postpone(db: Connection, ids: Collection[int], delay_ms: int, error: str, *,
     if failed:
         values |= {"attempts": i.attempts + 1, "first_failed_at": func.coalesce(i.first_failed_at, NOW)}
     db.execute(update(t.inbox).where(i.id.in_(sorted(ids))).values(**values))
+
+
+_POSTPONE_EACH = (
+    update(t.inbox)
+    .where(i.id == bindparam("b_id"))
+    .values(
+        due_at=NOW + bindparam("b_delay", type_=BigInteger),
+        record=None,
+        error=bindparam("b_error"),
+        attempts=i.attempts + 1,
+        first_failed_at=func.coalesce(i.first_failed_at, NOW),
+    )
+)
+
+
+def postpone_each(db: Connection, delays: Mapping[int, int], error: str) -> None:
+    """Make events due again that failed, each after its own delay (id → ms).  What they carried is dropped."""
+    if delays:
+        rows = [{"b_id": number, "b_delay": delays[number], "b_error": error[:500]} for number in sorted(delays)]
+        db.execute(_POSTPONE_EACH, rows)
 
 
 def overdue(db: Connection, connection: str) -> int | None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     ColumnElement,
     Connection,
     Integer,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     exists,
     func,
     not_,
+    null,
     select,
     true,
     update,
@@ -248,37 +251,46 @@ def complete(
                 .returning(w.contact_id)
             )
             own |= set(db.execute(again).scalars())
-    for contact_id in sorted(failed):
-        retry = failed[contact_id]
-        where = (*mine, w.contact_id == contact_id)
-        if retry.delay_ms is None:
-            # Given up, unless the contact changed meanwhile: then the change deserves its own try.
-            rows = db.execute(delete(t.work).where(*where, w.gen == w.taken).returning(w.contact_id)).all()
-            delay, reset = 0, True
-            if rows:
-                own.add(contact_id)
-                continue
-        else:
-            delay, reset = retry.delay_ms, False
-        changed = db.execute(
-            update(t.work)
-            .where(*where)
-            .values(
-                lease=None,
-                error=retry.error[:500],
-                due_at=NOW + delay,
-                attempts=0 if reset else w.attempts,
-                first_failed_at=None if reset else func.coalesce(w.first_failed_at, NOW),
-            )
-            .returning(w.contact_id)
-        ).all()
-        if changed:
-            own.add(contact_id)
+    own |= _failed(db, connection, token, failed)
     lost = (set(ids) | set(failed) | set(held)) - own
     if lost:
         moment = db.execute(select(NOW)).scalar_one()
         mark(db, connection, dict.fromkeys(lost, moment))
     return frozenset(lost)
+
+
+_AGAIN = (
+    update(t.work)
+    .where(w.connection == bindparam("b_connection"), w.contact_id == bindparam("b_contact"))
+    .values(
+        lease=None,
+        error=bindparam("b_error"),
+        due_at=NOW + bindparam("b_delay", type_=BigInteger),
+        attempts=case((bindparam("b_anew", type_=Boolean), 0), else_=w.attempts),
+        first_failed_at=case((bindparam("b_anew", type_=Boolean), null()), else_=func.coalesce(w.first_failed_at, NOW)),
+    )
+)
+
+
+def _failed(db: Connection, connection: str, token: str, failed: Mapping[int, Retry]) -> set[int]:
+    """Put off or give up what did not get through; the contacts whose lease was still held."""
+    mine = still(db, connection, token, failed)
+    over = sorted(i for i in mine if failed[i].delay_ms is None)
+    gone: set[int] = set()
+    if over:
+        # Given up, unless the contact changed meanwhile: then the change deserves its own try.
+        where = (w.connection == connection, w.lease == token, w.contact_id.in_(over), w.gen == w.taken)
+        gone = set(db.execute(delete(t.work).where(*where).returning(w.contact_id)).scalars())
+    rows = []
+    for contact_id in sorted(mine - gone):
+        delay = failed[contact_id].delay_ms
+        how = {"b_delay": delay if delay is not None else 0, "b_anew": delay is None}
+        rows.append(
+            {"b_connection": connection, "b_contact": contact_id, "b_error": failed[contact_id].error[:500], **how}
+        )
+    if rows:
+        db.execute(_AGAIN, rows)
+    return set(mine)
 
 
 def objections(db: Connection) -> dict[str, int]:
@@ -295,6 +307,8 @@ def objections(db: Connection) -> dict[str, int]:
 
 def still(db: Connection, connection: str, token: str, contacts: Collection[int]) -> frozenset[int]:
     """Those of the contacts whose rows this lease still holds; they are locked until the end of the transaction."""
+    if not contacts:
+        return frozenset()
     query = select(w.contact_id).where(w.connection == connection, w.lease == token, w.contact_id.in_(sorted(contacts)))
     if db.dialect.name == "postgresql":
         query = query.order_by(w.contact_id).with_for_update()

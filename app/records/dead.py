@@ -57,12 +57,11 @@ def write(db: Connection, letters: Iterable[Letter]) -> None:
             "next_step": NEXT_STEP.get(letter.code, NEXT_STEP["refused"]),
             "field": letter.field,
             "attempts": letter.attempts,
-            "at": now_ms(),
         }
         for letter in letters
     ]
-    for row in rows:  # the database's clock is an expression, which a bulk insert cannot carry per row
-        db.execute(insert(t.dead).values(**row))
+    if rows:
+        db.execute(insert(t.dead).values(at=now_ms()), rows)
 
 
 def settle(db: Connection, connection: str, contacts: Iterable[int]) -> None:

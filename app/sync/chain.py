@@ -435,8 +435,11 @@ def _final(marks: Mapping[int, int], final: Mapping[int, int]) -> dict[int, int]
 
 def gone(db: Db, connection: Connection, remote_ids: Iterable[str]) -> int:
     """These records are no more, e.g. merged away: nothing is written to them; the contacts stay."""
+    ids = list(remote_ids)
+    if not ids:
+        return 0
     now: int = db.execute(select(now_ms())).scalar_one()
-    links = pairs.of_records(db, connection.name, connection.kind, list(remote_ids), lock=True)
+    links = pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
     for link in links.values():
         link.gone_at = now
     pairs.save(db, links.values())

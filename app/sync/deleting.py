@@ -25,8 +25,11 @@ def deleted(db: Db, connection: Connection, connections: Connections, remote_ids
     person's record where that connection's ``out`` policy says so.  ``delete`` does there what ``archive`` does, since
     that is the strongest removal that HubSpot and Mailchimp can undo.
     """
+    ids = list(remote_ids)
+    if not ids:  # as in nearly every batch
+        return 0
     now: int = db.execute(select(now_ms())).scalar_one()
-    links = pairs.of_records(db, connection.name, connection.kind, list(remote_ids), lock=True)
+    links = pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
     for link in [link for link in links.values() if link.second_at is not None]:
         pairs.remove(db, link)  # of two records of one person, the one that was too many: nobody was deleted
         del links[link.remote_id]

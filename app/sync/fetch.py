@@ -38,6 +38,7 @@ BATCH = 500  # events taken together
 # A record that an event names but the vendor does not show yet: read-after-write is not promised by any of them, and
 # some send their webhook before they commit.
 MISSING_DELAYS_MS = (2_000, 15_000, 60_000)
+_UNSEEN = "the vendor does not show this record"
 
 
 @dataclass(slots=True)
@@ -271,15 +272,16 @@ class Fetch:
         arrivals: Sequence[Arrival],
         results: Sequence[Result],
     ) -> None:
-        closed: dict[str, list[int]] = defaultdict(list)
+        closed: dict[tuple[str, str | None], list[int]] = defaultdict(list)
         again: list[int] = []
+        erased: list[int] = []
         letters = []
         for arrival, result in zip(arrivals, results, strict=True):
             ids = [row["id"] for row in taken.of[arrival.record.id]]
             if result.end is End.UNSURE:
                 again += ids
             elif result.end is End.REVIEW:
-                closed["dead"] += ids
+                closed[("dead", None)] += ids
                 letters.append(
                     dead.Letter(
                         "sync",
@@ -291,13 +293,14 @@ class Fetch:
                     )
                 )
             elif result.end is End.BLOCKED:
-                inbox.finish(db, ids, "ignored", result.reason)
+                closed[("ignored", result.reason)] += ids
                 if result.code == tombstones.ERASED:
-                    inbox.forget(db, ids)
+                    erased += ids
             else:
-                closed["done" if result.end is not End.STALE else "ignored"] += ids
-        for status, ids in closed.items():
-            inbox.finish(db, ids, status)
+                closed[("done" if result.end is not End.STALE else "ignored", None)] += ids
+        for (status, reason), ids in closed.items():
+            inbox.finish(db, ids, status, reason)
+        inbox.forget(db, erased)
         inbox.postpone(db, again, 0, "read before our last write ended: reading again", failed=False)
         dead.write(db, letters)
 
@@ -313,14 +316,10 @@ class Fetch:
         self._merged_away(db, connection, losers)
         deleting.deleted(db, connection, self._connections, ids - losers)
         inbox.finish(db, [r["id"] for r in deleted], "done", "deleted at the vendor")
-        for row in taken.missing:
-            if row["action"] in {Action.DELETED, Action.ERASED}:
-                continue
-            if row["attempts"] < len(MISSING_DELAYS_MS):
-                delay = MISSING_DELAYS_MS[row["attempts"]]
-                inbox.postpone(db, [row["id"]], delay, "the vendor does not show this record", failed=True)
-            else:
-                inbox.finish(db, [row["id"]], "ignored", "the vendor does not show this record")
+        unseen = [r for r in taken.missing if r["action"] not in {Action.DELETED, Action.ERASED}]
+        again = {r["id"]: MISSING_DELAYS_MS[r["attempts"]] for r in unseen if r["attempts"] < len(MISSING_DELAYS_MS)}
+        inbox.postpone_each(db, again, _UNSEEN)
+        inbox.finish(db, [r["id"] for r in unseen if r["id"] not in again], "ignored", _UNSEEN)
         self._forget(db, connection, taken.missing)
 
     def _forget(self, db: Db, connection: Connection, rows: Sequence[RowMapping]) -> None:
@@ -373,22 +372,22 @@ class Fetch:
             now: int = db.execute(select(now_ms())).scalar_one()
             state.failing(db, connection.name, str(problem))
             after = problem.after if isinstance(problem, TryLater) else None
+            delays: dict[int, int] = {}
+            letters = []
             for row in taken.events:
                 since = row["first_failed_at"] if row["first_failed_at"] is not None else now
                 delay = self._schedule.delay_ms(row["attempts"] + 1, now - since, after)
                 if delay is not None:
-                    inbox.postpone(db, [row["id"]], delay, str(problem), failed=True)
-                else:
-                    inbox.finish(db, [row["id"]], "dead", str(problem))
-                    letter = dead.Letter(
-                        "sync",
-                        connection.name,
-                        "exhausted",
-                        str(problem),
-                        event=row["id"],
-                        attempts=row["attempts"] + 1,
-                    )
-                    dead.write(db, [letter])
+                    delays[row["id"]] = delay
+                    continue
+                tries = row["attempts"] + 1
+                letter = dead.Letter(
+                    "sync", connection.name, "exhausted", str(problem), event=row["id"], attempts=tries
+                )
+                letters.append(letter)
+            inbox.postpone_each(db, delays, str(problem))
+            inbox.finish(db, [r["id"] for r in taken.events if r["id"] not in delays], "dead", str(problem))
+            dead.write(db, letters)
 
 
 def _record(row: RowMapping) -> Record:

@@ -22,11 +22,12 @@ pytest.register_assert_rewrite("tests.conformance", "tests.promise", "tests.worl
 from app import logs  # noqa: E402
 from app.core.db import Database  # noqa: E402
 from app.records.migrate import upgrade  # noqa: E402
-from tests import emptied, lookedat, migrated, postgres  # noqa: E402
+from tests import emptied, lookedat, migrated, postgres, unsynced  # noqa: E402
 
 settings.register_profile("tandem", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tandem")
 lookedat.begin()
+unsynced.begin()
 
 # What whoever runs the tests has set for a Tandem of their own is no business of the tests.
 _OURS = ("TANDEM_TEST_", "TANDEM_SPECS", "TANDEM_DATA")

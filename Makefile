@@ -8,6 +8,7 @@ CASES ?= 10000
 SEED ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONPATH =
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL = help
 .PHONY: help run dev test test-long screenshots test-faults test-faults-saboteurs fuzz check audit sbom secrets bench docs lock migration clean

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,10 +22,12 @@ pytest.register_assert_rewrite("tests.conformance", "tests.promise", "tests.worl
 from app import logs  # noqa: E402
 from app.core.db import Database  # noqa: E402
 from app.records.migrate import upgrade  # noqa: E402
-from tests import emptied, postgres  # noqa: E402
+from tests import emptied, lookedat, migrated, postgres, unsynced  # noqa: E402
 
 settings.register_profile("tandem", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tandem")
+lookedat.begin()
+unsynced.begin()
 
 # What whoever runs the tests has set for a Tandem of their own is no business of the tests.
 _OURS = ("TANDEM_TEST_", "TANDEM_SPECS", "TANDEM_DATA")
@@ -113,17 +114,6 @@ def postgres_url() -> Iterator[str]:
         pytest.skip(str(problem))
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated file to copy: migrating takes thirty times as long as copying does."""
-    file = tmp_path_factory.mktemp("template") / "tandem.db"
-    database = Database(f"sqlite:///{file}")
-    upgrade(database)
-    database.scrub()
-    database.close()
-    return file
-
-
 @pytest.fixture(params=[pytest.param(d, marks=pytest.mark.postgres if d == "postgresql" else ()) for d in DIALECTS])
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """An empty, migrated database: SQLite and PostgreSQL in turn."""
@@ -145,8 +135,7 @@ def fresh(dialect: str, request: pytest.FixtureRequest) -> Iterator[Database]:
         folder: Path = request.getfixturevalue("tmp_path")
         file = folder / "tandem.db"
         file = file if not file.exists() else folder / f"tandem{next(_numbers)}.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), file)
-        made = Database(f"sqlite:///{file}")
+        made = migrated.new(file)
         try:
             yield made
         finally:

@@ -13,7 +13,7 @@ from app.cli import app
 from app.core.db import Database
 from app.ops.access import passwords
 from app.records import accounts
-from app.records.migrate import upgrade
+from tests import migrated
 
 PASSWORD = "correct horse battery staple"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -25,9 +25,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setattr(passwords, "_HASHER", CHEAP)
     monkeypatch.setenv("TANDEM_DATABASE", f"sqlite:///{tmp_path / 'tandem.db'}")
     (tmp_path / "tandem.yml").write_text("connections: []\n", encoding="utf-8")
-    database = Database(f"sqlite:///{tmp_path / 'tandem.db'}")
-    upgrade(database)
-    database.close()
+    migrated.put(tmp_path / "tandem.db")
 
     def command(*words: str, code: int = 0, stdin: str | None = None) -> Result:
         result = CliRunner().invoke(app, list(words), input=stdin)

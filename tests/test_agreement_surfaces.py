@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from app.cli import app
 from app.core import tables as t
 from app.core.db import Database
-from app.records.migrate import upgrade
+from tests import migrated
 from tests.agreed import SHIPPED, put_in_force, shipped
 from tests.apihelp import Api, add, add_contacts
 
@@ -98,8 +98,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TANDEM_DATABASE", url)
     (tmp_path / "tandem.yml").write_text("agreement: agreement.yaml\n")
     (tmp_path / "agreement.yaml").write_text(SHIPPED.read_text(encoding="utf-8"))
-    database = Database(url)
-    upgrade(database)
+    database = migrated.new(tmp_path / "tandem.db")
     usual = {"version": 1, "created_at": 1, "updated_at": 1}
     fact = {"v": "ann@example.org", "s": "hub", "t": 1, "r": "first", "e": None}
     score = {**fact, "v": "72"}

@@ -39,6 +39,7 @@ from app.records import migrate, state
 from sandbox.hubspot import HubSpotSim
 from sandbox.mailchimp import MailchimpSim
 from sandbox.serve import Sandbox
+from tests import migrated
 from tests.apihelp import add, add_contacts, add_events, add_letters, rows_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,10 @@ class Shell:
         usual = {"hubspot": NOWHERE, "mailchimp": f"{NOWHERE}/3.0", "list_id": "abc"}
         (self.here / "tandem.yml").write_text(text.format_map({**usual, **words}), encoding="utf-8")
 
+    def migrate(self) -> None:
+        """What ``tandem migrate`` makes of an SQLite database that is not there yet."""
+        migrated.put(self.here / "tandem.db")
+
     def database(self) -> Database:
         return Database(f"sqlite:///{self.here / 'tandem.db'}")
 
@@ -102,7 +107,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 def store(shell: Shell) -> Iterator[Database]:
     """A configured installation with an up-to-date database."""
     shell.configure()
-    shell("migrate")
+    shell.migrate()
     database = shell.database()
     with database.write() as db:
         state.ensure(db, ["hubspot", "mailchimp"])
@@ -550,7 +555,7 @@ def well(shell: Shell, vendors: Sandbox, monkeypatch: pytest.MonkeyPatch) -> She
     monkeypatch.setenv("TANDEM_HUBSPOT_ACCESS_TOKEN", vendors.hubspot.token)
     monkeypatch.setenv("TANDEM_MAILCHIMP_API_KEY", vendors.mailchimp.key)
     monkeypatch.setattr("app.doctor._reachable", lambda _found, _public: True)  # the public name is nobody's
-    shell("migrate")
+    shell.migrate()
     return shell
 
 
@@ -667,7 +672,7 @@ def test_the_doctor_finds_what_is_wrong(
 def test_the_doctor_offline_asks_nobody(shell: Shell, respx_mock: Any) -> None:
     """No call goes out: one that did would find no route here."""
     shell.configure()
-    shell("migrate")
+    shell.migrate()
     found = shell.json("doctor", "--offline")
     assert not respx_mock.calls
     assert {f["area"] for f in found["findings"]} == {"configuration", "environment", "database", "clock"} | {

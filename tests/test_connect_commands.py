@@ -46,7 +46,7 @@ def typed(shell: Shell, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sh
     login = sandbox.mailchimp_url.removesuffix("/3.0")
     places = {"hubspot": sandbox.hubspot_url, "mailchimp": sandbox.mailchimp_url, "login": login}
     shell.configure(FILE, **places, client=CLIENT, list_id=sandbox.mailchimp.audience.id)
-    shell("migrate")
+    shell.migrate()
     return shell
 
 

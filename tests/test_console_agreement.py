@@ -18,11 +18,10 @@ from app.console import programmes as programme_pages
 from app.console.agreeing import business, hours
 from app.console.scorecard import COMPARED, DIMENSIONS, PERIODS, Span, periods
 from app.console.words import number, share
-from app.core.db import Database
 from app.ops import _scorecards_shown as shown
 from app.ops import advice, briefs, drafts, leads, programmes, sla
 from app.ops._scorecards_shown import RateShown, ScorecardShown
-from app.records.migrate import upgrade
+from tests import migrated
 from tests.agreed import SHIPPED
 from tests.agreedpages import DAYS, Pages, figures, leading, table
 from tests.apihelp import add_contacts
@@ -385,8 +384,7 @@ def test_a_draft_that_cannot_be_used_says_where(acted: tuple[Pages, Store]) -> N
 
 def test_before_anybody_has_signed(tmp_path: Path) -> None:
     """Every page of an empty store says what to do first."""
-    database = Database(f"sqlite:///{tmp_path / 'tandem.db'}")
-    upgrade(database)
+    database = migrated.new(tmp_path / "tandem.db")
     pages = Pages(database, SHIPPED)
     said = {
         "scorecard": "names no target",

@@ -14,11 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.core import tables as t
-from app.core.db import Database
 from app.push.push import Push
-from app.records.migrate import upgrade
 from app.sync import chain
 from connectors.contract import Done, Failed, Side
+from tests import migrated
 from tests.world import World
 
 SIDES = {"hub": Side.CRM, "chimp": Side.MARKETING, "desk": Side.CRM}
@@ -59,8 +58,7 @@ acts = st.one_of(
 def world() -> Iterator[World]:
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # every commit waits for the disk
     with tempfile.TemporaryDirectory(dir=memory) as folder:
-        database = Database(f"sqlite:///{Path(folder)}/w.db")
-        upgrade(database)
+        database = migrated.new(Path(folder) / "w.db")
         try:
             yield World(database, SIDES)
         finally:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +46,7 @@ from connectors.contract import (
     Side,
     TryLater,
 )
+from tests import migrated
 from tests.apihelp import MAPPING, Api, add, add_contacts, token
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,10 +190,9 @@ class Vendor(Connector):
 
 
 @pytest.fixture
-def database(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
+def database(tmp_path: Path) -> Iterator[Database]:
     """A SQLite database as the migrations leave it."""
-    shutil.copy(sqlite_template, tmp_path / "tandem.db")
-    store = Database(f"sqlite:///{tmp_path / 'tandem.db'}")
+    store = migrated.new(tmp_path / "tandem.db")
     yield store
     store.close()
 

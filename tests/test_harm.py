@@ -11,11 +11,9 @@ goes out, without asking the store.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import pkgutil
 import random
-import shutil
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -28,13 +26,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from app.core import tables as t
-from app.core.db import Database
 from app.core.words import OPERATOR, Channel, Entry, Mode, Reason, Status
 from app.records import ledger, tombstones
-from app.records.migrate import upgrade
 from app.sync import consent
 from app.sync.connection import Connections
 from connectors.contract import Action, Order, Record, Side, Verb
+from tests import migrated
 from tests.test_consent_travels import CONSENT
 from tests.world import MAPPING, START, Vendor, World
 
@@ -138,26 +135,13 @@ class Watched(Vendor):
         return super()._one(order)
 
 
-@functools.cache
-def _empty() -> Path:
-    """A migrated database, made once."""
-    path = Path(tempfile.mkdtemp()) / "empty.db"
-    database = Database(f"sqlite:///{path}")
-    upgrade(database)
-    database.scrub()
-    database.close()
-    return path
-
-
 class Harm:
     """A world, what may befall it, and what must hold."""
 
     def __init__(self) -> None:
         memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # every commit waits for the disk
         self._folder = tempfile.TemporaryDirectory(dir=memory)
-        path = Path(self._folder.name) / "w.db"
-        shutil.copy(_empty(), path)
-        self.database = Database(f"sqlite:///{path}")
+        self.database = migrated.new(Path(self._folder.name) / "w.db")
         self.judge = Judge(lambda: any(e.status == "pending" for e in self.w.rows(t.inbox)))
         self.w = World(self.database, SIDES, mapping_text=MAPPING + CONSENT)
         for vendor in self.w.vendors.values():

@@ -18,10 +18,10 @@ from app.core import tables as t
 from app.core.db import Database
 from app.core.words import Channel, Likeness
 from app.records import ledger, proposals
-from app.records.migrate import upgrade
 from app.records.proposals import Decision
 from app.repair import matches, sweep
 from app.sync import consent, identity, uniting
+from tests import migrated
 from tests.test_consent_travels import CONSENT
 from tests.test_identity import ANN, MAPPING, TWO
 from tests.world import World
@@ -70,9 +70,7 @@ RECORDS = st.lists(SAID, min_size=2, max_size=5)
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated database to copy."""
     path = tmp_path_factory.mktemp("laws") / "empty.db"
-    database = Database(f"sqlite:///{path}", pool=1)
-    upgrade(database)
-    database.close()
+    migrated.put(path)
     return path
 
 

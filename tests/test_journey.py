@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,9 @@ import pytest
 
 from app.core.db import Database
 from sandbox.serve import Sandbox
+from tests import crash
 from tests.crash import STATIONS
+from tests.forked import Forked
 
 CONFIG = """
 connections:
@@ -78,9 +79,8 @@ class Journey:
         self.mailchimp = httpx.Client(base_url=sandbox.mailchimp_url, headers={"authorization": f"Bearer {chimp.key}"})
 
     @contextlib.contextmanager
-    def service(self, station: str = "nowhere") -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "tests.crash", str(self.port), station]
-        process = subprocess.Popen(command, env=self.env, cwd=Path(__file__).parents[1])
+    def service(self, station: str = "nowhere") -> Iterator[Forked]:
+        process = Forked(crash.serve, self.port, station, env=self.env)
         try:
             until(lambda: process.poll() is not None or self.listens())
             yield process

@@ -23,9 +23,9 @@ from app.core.db import Database, now_ms
 from app.core.errors import NotFound, NotPossible
 from app.records import leads as rows
 from app.records import scores as counters
-from app.records.migrate import upgrade
 from app.sync.connection import Connections
 from bench.agreement_data import BEGIN
+from tests import migrated
 from tests.agreed import changed, shipped
 from tests.apihelp import Api
 from tests.scoring import Store, invented
@@ -217,8 +217,7 @@ def test_the_next_step_over_http_and_on_the_command_line(
     url = f"sqlite:///{tmp_path / 'cli.db'}"
     monkeypatch.setenv("TANDEM_DATABASE", url)
     (tmp_path / "tandem.yml").write_text("{}\n")
-    here = Database(url)
-    upgrade(here)
+    here = migrated.new(tmp_path / "cli.db")
     with here.write() as db:
         for team in Team:
             acting.sign(db, shipped(), {}, team, "Kim", since=BEGIN)

@@ -26,11 +26,11 @@ from app.core import tables as t
 from app.core.db import Database, now_ms
 from app.records import leads as rows
 from app.records import programmes
-from app.records.migrate import upgrade
 from app.repair import erasing, subject
 from app.repair.prune import DAY_MS, Retention, everything
 from app.sync import uniting
 from connectors.contract import Side
+from tests import migrated
 from tests.agreed import DAY, SHIPPED, act, at, changed, deal, fact, said, shipped, untimed, versions
 from tests.apihelp import Api, add, add_contacts
 from tests.test_agreement_lifecycle import BASE, BOTH, TRIED, examples, happenings
@@ -445,8 +445,7 @@ def test_programmes_on_the_command_line(tmp_path: Path, monkeypatch: pytest.Monk
     url = f"sqlite:///{tmp_path / 'tandem.db'}"
     monkeypatch.setenv("TANDEM_DATABASE", url)
     (tmp_path / "tandem.yml").write_text("{}\n")
-    database = Database(url)
-    upgrade(database)
+    database = migrated.new(tmp_path / "tandem.db")
     add(database, t.programme_member, member(1, out=False, reached=True, began=LONG_AGO, known=LONG_AGO))
     with database.write() as db:
         for team in Team:

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.core.db import Database
 from app.core.words import Channel
 from app.push.plan import _Said
 from app.records import ledger
-from app.records.migrate import upgrade
 from app.sync import consent
 from connectors.contract import Side
+from tests import migrated
 from tests.test_consent_travels import CONSENT
 from tests.test_convergence import act
 from tests.world import MAPPING, World
@@ -71,8 +70,7 @@ def run(plan: list[tuple[Any, ...]]) -> None:
     print(plan)
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
-        database = Database(f"sqlite:///{Path(folder)}/w.db")
-        upgrade(database)
+        database = migrated.new(Path(folder) / "w.db")
         try:
             w = World(database, SIDES, mapping_text=MAPPING + CONSENT)
             w.grant("chimp")

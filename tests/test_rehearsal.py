@@ -151,7 +151,7 @@ def service(shell: Shell, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> 
     """A configured installation whose HubSpot is the simulator."""
     shell.configure(hubspot=sandbox.hubspot_url)
     monkeypatch.setenv("TANDEM_HUBSPOT_ACCESS_TOKEN", sandbox.hubspot.token)
-    shell("migrate")
+    shell.migrate()
     database = shell.database()
     yield database
     database.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from app.console.pages import PAGES
 from app.core import tables as t
 from app.core.db import Database
 from app.records import contacts as people
+from tests import migrated
 from tests.agreed import DAY, SHIPPED
 from tests.agreedpages import Pages
 from tests.apihelp import new_connections
@@ -129,10 +129,10 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[tuple[Shown, Any, Any]]:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shown, Any, Any]]:
     """The store with many, and what everything cost with few and with many."""
     file = tmp_path_factory.mktemp("pages") / "tandem.db"
-    shutil.copy(sqlite_template, file)
+    migrated.put(file)
     made = Shown(file)
     made.fill(1, FEW)
     few = made.asked()

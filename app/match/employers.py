@@ -36,7 +36,7 @@ def company_name(value: Any) -> str:
     return _company(text) if text else ""
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=8_000)
 def _company(text: str) -> str:
     words = meant(text).split()
     while len(words) > 1 and (words[0] == "the" or words[0] in _FORMS_BEFORE):
@@ -65,7 +65,7 @@ def site_of(value: Any) -> str:
     return _site(text.lower()) if text else ""
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=8_000)
 def _site(text: str) -> str:
     host = re.split(r"[/?#:]", _WWW.sub("", text), maxsplit=1)[0].strip(".")
     if "." not in host:

@@ -43,7 +43,7 @@ def _nicknames() -> NickNamer:
     return NickNamer()
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=8_000)
 def _family(name: str) -> frozenset[str]:
     """The names that a name is short for, or that are short for it, and itself (the package's list is English)."""
     names = _nicknames()
@@ -58,7 +58,7 @@ _TWO_NAMES: Final = frozenset({frozenset({"mary", "marie"}), frozenset({"julie",
 """Spelt alike by these rules, and yet two names."""
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=8_000)
 def _spelling(name: str) -> str:
     for was, now in _SPELT:
         name = was.sub(now, name)

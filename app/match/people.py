@@ -61,7 +61,7 @@ def name_of(values: Mapping[str, Any]) -> Name:
     )
 
 
-@lru_cache(maxsize=50_000)  # half of all people bear one of few names
+@lru_cache(maxsize=16_000)  # half of all people bear one of few names
 def _words(text: str) -> tuple[tuple[str, ...], str]:
     """The words of a name without titles and placeholders, and the generation that stood at its end."""
     words, generation = meant(text).split(), ""

@@ -54,7 +54,7 @@ def town_of(value: Any) -> str:
     return _town(text) if text else ""
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=8_000)
 def _town(text: str) -> str:
     folded = meant(text)
     return "" if folded.replace(" ", "") in PLACEHOLDER_PLACES else folded

@@ -17,7 +17,7 @@ from nameparser import HumanName
 
 from app.core.fields import Unfit
 
-_CACHE: Final = 32_768  # raw spellings kept per function: a few MB
+_CACHE: Final = 8_192  # raw spellings kept per function: a few MB
 
 
 @lru_cache(maxsize=_CACHE)

@@ -34,6 +34,8 @@ GIVEN = ("Anna", "Uwe", "Sabine", "Lukas", "Marta", "Tobias", "Ines", "Jonas", "
 TOWNS = ("Ulm", "Bonn", "Kiel", "Jena", "Trier", "Mainz", "Fulda")
 READ_HUB, READ_CHIMP, WRITE_HUB, WRITE_CHIMP = 100, 1000, 100, 200  # records of one call, as the connectors use them
 
+MEMORY_MB, CALLS = 300, 1.1  # bars: of the largest process, and times the least
+
 
 def family(i: int) -> str:
     """A name of its own for each, unlike all others."""
@@ -308,7 +310,16 @@ def bench(people: int) -> dict[str, Any]:
             "most_memory_mb": round(max(run.most.values()) / 1e6),
             "memory_mb": {command: round(most / 1e6) for command, most in run.most.items()},
             "wrong": wrong,
+            "bars": {
+                "drift 0, nobody twice, no consent raised, the plan is what was written": not wrong,
+                f"at most {MEMORY_MB} MB": max(run.most.values()) <= MEMORY_MB * 1e6,
+                f"at most {CALLS} times the least calls": _sum(reads, writes) <= CALLS * _sum(*least.values()),
+            },
         }
+
+
+def _sum(*calls: dict[str, int]) -> int:
+    return sum(n for one in calls for n in one.values())
 
 
 def _least(accounts: Accounts, first: dict[str, dict[str, Any]], records: int) -> dict[str, dict[str, int]]:

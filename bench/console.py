@@ -263,9 +263,10 @@ def main(contacts: int, runs: int) -> int:
         print(
             json.dumps(
                 {
-                    "contacts": contacts, "runs": runs, "bar_ms": BAR_MS, "worst_p95": worst, "worst_cpu_p95": cpu,
+                    "contacts": contacts, "runs": runs, "worst_p95": worst, "worst_cpu_p95": cpu,
                     "pages": found,
-                    "filled_seconds": round(many.filled, 1), "kept": worst <= BAR_MS,
+                    "filled_seconds": round(many.filled, 1),
+                    "bars": {f"p95 of each page at most {BAR_MS:.0f} ms": worst <= BAR_MS},
                 },
                 indent=2,
             )

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 
-
 AGENT = "tandem-bench"  # whoever edits and looks: not counted, not slowed down
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from bench.demo import demo
 
+P99 = 5.0  # seconds, the bar
+
 
 def measure(people: int, optouts: int) -> dict[str, Any]:
     """Change everybody's city in batches, then opt some out while that is still on its way."""
@@ -61,15 +63,18 @@ def measure(people: int, optouts: int) -> dict[str, Any]:
         gone = {email for email in began if _left(d.member(email))}
         lags = sorted(landed[email] - began[email] for email in gone & set(landed))
         moved = sum(1 for c in both[: 200 * 5 : 5] if _city(d, c) is not None)
+    p99 = round(lags[int(0.99 * (len(lags) - 1))], 2) if lags else None
+    missing = len(set(began) - gone)
     return {
         "what": "withdrawal at HubSpot until unsubscribed at Mailchimp, ordinary changes queued ahead",
         "queued_ahead": len(both),
         "optouts": optouts,
-        "not_landed": len(set(began) - gone),
+        "not_landed": missing,
         "landed_by_another_call": len(gone - set(landed)),
         "p50_seconds": round(lags[len(lags) // 2], 2) if lags else None,
-        "p99_seconds": round(lags[int(0.99 * (len(lags) - 1))], 2) if lags else None,
+        "p99_seconds": p99,
         "ordinary_sample_seen": moved,
+        "bars": {f"p99 at most {P99} s": p99 is not None and p99 <= P99, "all landed": missing == 0},
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ from app.sync.batch import Arrival
 from app.sync.connection import Connection, Connections
 from app.sync.fetch import BATCH
 from bench.match import People, databases
+from bench.profile import looked_at
 from connectors.contract import Kind, Record, Side
 from connectors.hubspot import HubSpot
 from connectors.mailchimp import Mailchimp
@@ -120,6 +122,9 @@ def measure(kind: str, many: int) -> dict[str, Any]:
             least = floor(full, empty)
             moved = [{**f, "city": f"New {n % 97}", "jobtitle": "Head of Sales"} for n, f in enumerate(fields)]
             changed = absorbed(full, known, moved, BEGAN + timedelta(days=2))
+            others = [{**f, "email": f"other{n}@example.com"} for n, f in enumerate(fields)]
+            with looked_at(os.getpid()) as looking:
+                absorbed(full, known, others, BEGAN + timedelta(days=3))
         finally:
             full.close()
             empty.close()
@@ -134,6 +139,7 @@ def measure(kind: str, many: int) -> dict[str, Any]:
             f"{BARS['contacts_per_second']} contacts a second": rate >= BARS["contacts_per_second"],
             f"{BARS['share_of_floor']:.0%} of the floor": least / new >= BARS["share_of_floor"],
         },
+        "profile": looking.shares,
     }
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import psutil
 from app.core.db import Database
 from app.records.migrate import upgrade
 from bench.ack import HERE, SECRET, deliveries, free_port
+from bench.profile import MANY
 
 BARS = {"seconds": 1.5, "idle_mb": 150}
 PATIENCE = 60.0
@@ -53,6 +55,24 @@ def started(command: list[str], port: int, env: dict[str, str], idle: float) -> 
     finally:
         process.terminate()
         process.wait(30)
+
+
+def imports(env: dict[str, str]) -> dict[str, float]:
+    """Percent of the time of importing the service by package; most of the start is that."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import app.commands.run, app.main"],
+        env={**os.environ, **env},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    took: Counter[str] = Counter()
+    for line in done.stderr.splitlines():
+        parts = line.removeprefix("import time:").split("|")
+        if len(parts) == 3 and parts[0].strip().isdigit():
+            took[parts[2].strip().partition(".")[0]] += int(parts[0])
+    total = sum(took.values())
+    return {name: round(100 * us / total, 1) for name, us in took.most_common(MANY)}
 
 
 def signed(port: int) -> tuple[bytes, dict[str, str]]:
@@ -99,6 +119,7 @@ def measure(rounds: int, idle: float) -> dict[str, Any]:
             if nth:  # the first one compiled the modules
                 found["bare"].append(once)
                 found["tandem"].append(ours)
+        importing = imports(env)
     seconds = {name: statistics.median(s for s, _ in of) for name, of in found.items()}
     idle_mb = statistics.median(m for _, m in found["tandem"])
     return {
@@ -111,6 +132,7 @@ def measure(rounds: int, idle: float) -> dict[str, Any]:
             f"at most {BARS['seconds']} s": seconds["tandem"] <= BARS["seconds"],
             f"at most {BARS['idle_mb']} MB idle": idle_mb <= BARS["idle_mb"],
         },
+        "profile": importing,
     }
 
 

@@ -25,7 +25,7 @@ that are missed stand here as well.
 def page() -> str:
     """The whole page."""
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    parts = [_INTRO, _costs.section()]
+    parts = [_INTRO, "\n".join(_summary(kept)), _costs.section()]
     missing = []
     for bench in BENCHES:
         entry = kept.get(bench.name)
@@ -38,8 +38,24 @@ def page() -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
+def _summary(kept: Mapping[str, Any]) -> Iterator[str]:
+    """Every bar, and whether it was reached."""
+    yield "## What was meant, and what was reached"
+    yield ""
+    yield "| bench | bar | |"
+    yield "|---|---|---|"
+    for bench in BENCHES:
+        for path, value in _flat(kept.get(bench.name, {}).get("found")):
+            if "bars" in path:
+                words = _words([p for p in path if p != "bars"])
+                yield f"| [{bench.name}](#{bench.name}) | {words} | {'reached' if value else '**not reached**'} |"
+
+
 def _section(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## {name}: {entry['about']}"
+    yield f"## {name}"
+    yield ""
+    about = entry["about"]
+    yield f"{about[0].upper()}{about[1:]}."
     yield ""
     where = f"{entry['cores']} cores, {entry['memory_gb']} GB, Python {entry['python']}, {entry['system']}"
     when = f"{entry['at'][:10]}, {entry['seconds']} s, load before {entry['load_before']}"
@@ -47,9 +63,14 @@ def _section(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
     if "failed" in entry:
         yield ""
         yield f"**It failed: {entry['failed']}.**"
-    bars, figures = [], []
+    bars, figures, profiles = [], [], dict[str, list[str]]()
     for path, value in _flat(entry.get("found")):
-        (bars if "bars" in path or path[-1].startswith("bar") else figures).append((path, value))
+        if "profile" in path:
+            at = path.index("profile")
+            shown = f"{path[-1]} {value} %" if path[at + 1 :] else str(value)
+            profiles.setdefault(_words(path[:at]), []).append(shown)
+        else:
+            (bars if "bars" in path else figures).append((path, value))
     if figures:
         yield ""
         yield "| figure | value |"
@@ -65,6 +86,9 @@ def _section(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
                 else _shown(value)
             )
             yield f"- {_words([p for p in path if p != 'bars'])}: {said}"
+    for whose, shares in profiles.items():
+        yield ""
+        yield f"Where the processor time goes{f' ({whose})' if whose else ''}: {', '.join(shares)}."
 
 
 def _flat(found: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -91,4 +115,6 @@ def _shown(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, list):
         return ", ".join(map(_shown, value)) if value else "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return "–" if value is None else str(value).replace("|", "\\|")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as bench
+from bench import profile
 from docs import _performance
 
 
@@ -63,7 +64,7 @@ def test_the_page_says_what_was_and_what_was_not_reached(tmp_path: Path, monkeyp
     }
     found = {
         "bench": "x",
-        "sqlite": {"rate_per_second": 12345, "bars": {"fast": False, "small": True}},
+        "sqlite": {"rate_per_second": 12345, "bars": {"fast": False, "small": True}, "profile": {"app.entry": 60.5}},
         "ratios": [1, 2],
     }
     out.write_text(json.dumps({"start": {**entry, **bench.machine(), "found": found}}))
@@ -73,7 +74,22 @@ def test_the_page_says_what_was_and_what_was_not_reached(tmp_path: Path, monkeyp
     assert "| ratios | 1, 2 |" in page
     assert "- sqlite · fast: **not reached**" in page
     assert "- sqlite · small: reached" in page
+    assert "| [start](#start) | sqlite · fast | **not reached** |" in page
+    assert "Where the processor time goes (sqlite): app.entry 60.5 %." in page
     assert "Not measured yet" in page
+
+
+def test_samples_are_counted_by_package() -> None:
+    """The innermost frame counts; what is ours by its room."""
+    stacks = (
+        "main (uvicorn/main.py:1);accept (app/entry/inbox.py:7) 3\n"
+        "main (uvicorn/main.py:1);receive (connectors/hubspot.py:9) 2\n"
+        "main (uvicorn/main.py:1) 4\n"
+        "main (uvicorn/main.py:1);join (threading.py:30) 1\n"
+        "no samples here\n"
+    )
+    assert profile.shares(stacks) == {"uvicorn": 40.0, "app.entry": 30.0, "connectors.hubspot": 20.0, "Python": 10.0}
+    assert profile.shares("") == {}
 
 
 def test_every_bench_exists() -> None:

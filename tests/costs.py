@@ -143,6 +143,9 @@ def changes(database: Database) -> dict[str, Growth]:
             hub.remove(f"hub{n + 1}")
         it.keep(deleted__read=it.fetched(), deleted__written=it.steps(world.push.step))
         it.fetched()
+        told = (Event(Kind.CONTACT, Action.CHANGED, Ref(f"unseen{n}"), f"unseen{n}", MOMENT) for n in numbers)
+        world.deliver("hub", list(told))
+        it.keep(never_shown__read=it.steps(world.fetch.step))
         it.keep(idle__read=it.steps(world.fetch.step), idle__written=it.steps(world.push.step))
     assert not chimp.records
     return it.growth()

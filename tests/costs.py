@@ -10,13 +10,13 @@ import asyncio
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 import psycopg
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from app.core import tables as t
 from app.core.clock import now
@@ -24,7 +24,7 @@ from app.core.db import Database
 from app.core.words import Brake, Likeness, Limit, Writes
 from app.entry.commit import GroupCommit
 from app.entry.inbox import Arrived
-from app.records import surveys, tombstones
+from app.records import leads, surveys, tombstones
 from app.records.migrate import upgrade
 from app.sync import summarising
 from connectors.contract import Action, Delivery, Doing, Event, Kind, Limits, Ref, Side, TryLater
@@ -143,6 +143,9 @@ def changes(database: Database) -> dict[str, Growth]:
             hub.remove(f"hub{n + 1}")
         it.keep(deleted__read=it.fetched(), deleted__written=it.steps(world.push.step))
         it.fetched()
+        told = (Event(Kind.CONTACT, Action.CHANGED, Ref(f"unseen{n}"), f"unseen{n}", MOMENT) for n in numbers)
+        world.deliver("hub", list(told))
+        it.keep(never_shown__read=it.steps(world.fetch.step))
         it.keep(idle__read=it.steps(world.fetch.step), idle__written=it.steps(world.push.step))
     assert not chimp.records
     return it.growth()
@@ -186,7 +189,22 @@ def judged(database: Database) -> dict[str, Growth]:
         it.keep(another_score__read=it.fetched(), another_score__judged=it.steps(world.leads.step))
         it.steps(world.push.step)
         it.fetched()
+        _called(database, [row.contact_id for row in world.rows(t.lead)][-len(numbers) :])
+        it.keep(a_call__judged=it.steps(world.leads.step))
+        it.steps(world.push.step)
+        it.fetched()
     return it.growth()
+
+
+def _called(database: Database, people: Sequence[int]) -> None:
+    """Somebody called each of these leads."""
+    act = {"connection": "hub", "who_key": "id", "kind": "call", "human": 1, "at": 1, "received_at": 1}
+    with database.write() as db:
+        db.execute(
+            insert(t.engagement),
+            [{**act, "remote_id": f"call{n}", "who": f"of {n}", "contact_id": n} for n in people],
+        )
+        leads.mark(db, people)
 
 
 def acts(database: Database) -> dict[str, Growth]:

@@ -20,7 +20,9 @@ from app.core.db import Database
 from tests.watch import READS_OR_WRITES, shape
 
 _WRITES: Final = re.compile(r"\b(INSERT) INTO (\w+)|(?<!FOR )\b(UPDATE) (?!SET\b)(\w+)|\b(DELETE) FROM (\w+)", re.I)
-DATED: Final = frozenset({"insert score"})  # counters of days: how many rows they are depends on the days
+DATED: Final = frozenset(
+    {"insert score", "delete score"}
+)  # counters of days: how many rows they are is a matter of days
 _READS: Final = re.compile(r"\bFROM (?!unnest\b|json_each\b|statement_timestamp\b)(\w+)", re.I)
 
 

@@ -186,11 +186,13 @@ def dearer(database: Database, scenarios: Iterable[Callable[[Told], None]] = LEA
     return found
 
 
+@pytest.mark.heavy
 def test_a_vendor_gets_the_least_calls(database: Database) -> None:
     """Many changes of one record are one write, many records one batch, and nothing new is no write."""
     assert dearer(database) == {}
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_write_for_each_record_is_seen(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteur: links are leased one by one."""
     real = work.lease
@@ -198,12 +200,14 @@ def test_a_write_for_each_record_is_seen(database: Database, monkeypatch: pytest
     assert dearer(database, [mass_update])["mass_update"][0]["chimp write"] == PEOPLE
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_read_for_each_record_is_seen(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteur: records are read back one by one."""
     monkeypatch.setattr(fetch, "chunks", lambda values, _size: [[value] for value in values])
     assert dearer(database, [mass_update])["mass_update"][0]["hub read"] == PEOPLE
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_write_that_says_nothing_new_is_seen(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteur: the push sends whatever is mapped, whether or not it differs from what stands there."""
     real = plan.differences

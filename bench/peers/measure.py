@@ -1,0 +1,181 @@
+"""The scenario, the same for all: edits at HubSpot have to land at Mailchimp.  In: a receiver.  Out: figures.
+
+Single edits one after the other, then a burst, then a burst in the middle of which the receiver is killed and started
+again.  What landed is read from the Mailchimp simulator's own notes, so that looking costs neither side much.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.peers.check import Verdict, Write, judge
+from bench.peers.receivers import Receiver
+from bench.peers.vendors import Vendors
+
+QUIET: Final = 10.0  # seconds without a write, with nothing under way, after which no more is expected
+LIMIT: Final = 420.0  # seconds after which a burst is judged as it is
+LANDS: Final = 30.0  # seconds for a single edit
+MIDDLE: Final = 0.25  # of the changes that landed before the kill
+REST: Final = 0.1  # seconds between single edits
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What was edited: town by address, when the first edit began, and how many writes there were before."""
+
+    towns: Mapping[str, str]
+    began: float
+    written: int
+
+
+class Course:
+    """One receiver's way through all of it."""
+
+    def __init__(self, vendors: Vendors, receiver: Receiver) -> None:
+        """``receiver`` runs."""
+        self._vendors = vendors
+        self._receiver = receiver
+        self._people = {email: id_ for email, (id_, _) in vendors.contacts().items()}
+        self._round = 0
+
+    def warm_up(self, changes: int) -> None:
+        """A burst that nobody looks at."""
+        self._settle(self._edit(changes))
+
+    def single(self, edits: int) -> dict[str, Any]:
+        """One edit at a time, the next once it landed."""
+        took = []
+        for n in range(edits):
+            one = self._edit(1, first=n)
+            (email, town), end = next(iter(one.towns.items())), time.monotonic() + LANDS
+            landed = None
+            while landed is None and time.monotonic() < end:
+                time.sleep(0.005)
+                new = self._vendors.writes(one.written)
+                landed = next((w.time for w in new if w.email == email and w.town == town), None)
+            if landed is not None:
+                took.append(landed - one.began)
+            time.sleep(REST)
+        self._settle(None)
+        return {"edits": edits, "not_landed": edits - len(took), **percentiles(took, "ms")}
+
+    def burst(self, changes: int) -> dict[str, Any]:
+        """Many edits at once."""
+        self._vendors.calls()
+        self._receiver.most = 0.0
+        known = self._deliveries_so_far()
+        with self._weighed():
+            edits = self._edit(changes)
+            verdict = self._settle(edits)
+        calls = self._vendors.calls()
+        answers = [
+            d["finished"] - d["queued"]
+            for d in self._vendors.deliveries()["deliveries"]
+            if d["id"] > known and d["status"] == "delivered"
+        ]
+        return {
+            "changes": changes,
+            **_speed(verdict, edits),
+            **{f"calls_{name}": n for name, n in calls.items()},
+            "calls_of_one_change": round(sum(calls.values()) / changes, 3),
+            **{f"answer_{k}": v for k, v in percentiles(answers, "ms").items()},
+            "memory_mb": round(self._receiver.most),
+        }
+
+    def killed(self, changes: int) -> dict[str, Any]:
+        """Many edits at once; SIGKILL once a part of them landed, and a new start at once."""
+        edits = self._edit(changes)
+        end = time.monotonic() + LIMIT
+        landed = 0
+        while landed < MIDDLE * changes and time.monotonic() < end:
+            time.sleep(0.002)
+            landed = len({w.email for w in self._vendors.writes(edits.written)} & set(edits.towns))
+        self._receiver.kill()
+        before = len({w.email for w in self._vendors.writes(edits.written)} & set(edits.towns))
+        down = time.monotonic()
+        self._receiver.start()
+        back = time.monotonic() - down
+        verdict = self._settle(edits)
+        return {
+            "changes": changes,
+            "landed_before_the_kill": before,
+            "back_after_seconds": round(back, 1),
+            **_speed(verdict, edits),
+        }
+
+    def _edit(self, changes: int, first: int = 0) -> Edits:
+        """Give as many contacts, from number ``first`` on, a town that no one had before."""
+        self._round += 1
+        emails = sorted(self._people)
+        chosen = [emails[(first + i) % len(emails)] for i in range(changes)]
+        towns = {email: f"Town {self._round}.{i}" for i, email in enumerate(chosen)}
+        written = len(self._vendors.writes())
+        began = time.time()
+        self._vendors.edit({self._people[email]: town for email, town in towns.items()})
+        return Edits(towns, began, written)
+
+    def _settle(self, edits: Edits | None) -> Verdict:
+        """Wait until everything landed or no more is expected; then judge."""
+        if edits is None:
+            edits = Edits({}, time.time(), len(self._vendors.writes()))
+        missing = set(edits.towns)
+        seen, quiet_since, end = edits.written, time.monotonic(), time.monotonic() + LIMIT
+        while time.monotonic() < end:
+            new = self._vendors.writes(seen)
+            seen += len(new)
+            missing -= {w.email for w in new if edits.towns.get(w.email) == w.town}
+            under_way = self._vendors.deliveries()["pending"] > 0 or self._receiver.busy()
+            if new or under_way:
+                quiet_since = time.monotonic()
+            # Once all is there, what comes twice still has to come: a shorter while, for nothing is waited for.
+            if time.monotonic() - quiet_since > (QUIET if missing else QUIET / 4):
+                break
+            time.sleep(0.1)
+        wanted = {email: town for email, (_, town) in self._vendors.contacts().items()}
+        writes: list[Write] = self._vendors.writes(edits.written)
+        return judge(wanted, self._vendors.towns(), dict.fromkeys(edits.towns, 1), writes)
+
+    def _deliveries_so_far(self) -> int:
+        return max((d["id"] for d in self._vendors.deliveries()["deliveries"]), default=0)
+
+    @contextmanager
+    def _weighed(self) -> Iterator[None]:
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(0.2):
+                self._receiver.weigh()
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+            self._receiver.weigh()
+
+
+def percentiles(seconds: list[float], unit: str) -> dict[str, float | None]:
+    """The median and the 95th of a hundred, in milliseconds."""
+    ordered = sorted(seconds)
+    return {
+        f"p{p}_{unit}": round(1000 * ordered[int(p / 100 * (len(ordered) - 1))], 1) if ordered else None
+        for p in (50, 95)
+    }
+
+
+def _speed(verdict: Verdict, edits: Edits) -> dict[str, Any]:
+    seconds = None if verdict.landed_at is None else verdict.landed_at - edits.began
+    return {
+        "seconds": None if seconds is None else round(seconds, 2),
+        "per_second": None if seconds is None else round(len(edits.towns) / seconds, 1),
+        "lost": verdict.lost,
+        "doubled": verdict.doubled,
+        "unasked": verdict.unasked,
+    }

@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +116,8 @@ def measure(kinds: list[type[Receiver]], changes: int, edits: int, rounds: int, 
             except (TimeoutError, RuntimeError) as error:
                 found[kind.name] = {"failed": str(error)}
             took = round(time.monotonic() - began)
-            print(f"{latency} ms, {kind.name}: {took} s, load before {load:.1f}: {json.dumps(found[kind.name])}",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            said = json.dumps(found[kind.name])
+            print(f"{latency} ms, {kind.name}: {took} s, load before {load:.1f}: {said}", file=sys.stderr, flush=True)
         base = found.get(Tandem.name, {})
         if "burst" in base:
             for name, of in found.items():
@@ -136,19 +138,26 @@ def main() -> int:
     parser.add_argument("--edits", type=int, default=40, help="one after the other (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="bursts (default: %(default)s)")
     parser.add_argument("--latency-ms", default="50", metavar="MS", help="of both vendors, with commas (default: 50)")
-    parser.add_argument("--quick", action="store_true", help="200 changes, 10 edits, one round")
+    parser.add_argument("--quick", action="store_true", help="400 changes, 10 edits, one round")
     arguments = parser.parse_args()
     wanted = arguments.only.split(",")
     if unknown := set(wanted) - set(names):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     if arguments.quick:
-        arguments.changes, arguments.edits, arguments.rounds = 200, 10, 1
+        arguments.changes, arguments.edits, arguments.rounds = 400, 10, 1
     kinds = [kind for kind in RECEIVERS if kind.name in wanted]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended on the way out
     latencies = [int(text) for text in arguments.latency_ms.split(",")]
     found = measure(kinds, arguments.changes, arguments.edits, arguments.rounds, latencies)
     print(json.dumps(found, indent=2))
-    return 1 if any("failed" in of for one in found.values() if isinstance(one, dict) for of in one.values()
-                    if isinstance(of, dict)) else 0  # fmt: skip
+    return int(any("failed" in of for _, of in _each(found)))
+
+
+def _each(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What was found of whom, with every latency."""
+    for name, one in found.items():
+        if name.startswith("vendors "):
+            yield from one.items()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import httpx
 from fastapi import FastAPI, HTTPException, Request
 
 CONNECTIONS = 10  # Mailchimp's limit for one account
+KEPT = 2.0  # seconds that an idle connection is kept: shorter than a server does, or a call meets one that just closed
 
 
 @asynccontextmanager
@@ -29,12 +30,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     one_minute = httpx.Timeout(60)
     async with (
         httpx.AsyncClient(
-            base_url=os.environ["PEER_HUBSPOT_URL"], headers={"authorization": f"Bearer {token}"}, timeout=one_minute
+            base_url=os.environ["PEER_HUBSPOT_URL"],
+            headers={"authorization": f"Bearer {token}"},
+            limits=httpx.Limits(max_connections=100, keepalive_expiry=KEPT),
+            timeout=one_minute,
         ) as hubspot,
         httpx.AsyncClient(
             base_url=os.environ["PEER_MAILCHIMP_URL"],
             headers={"authorization": f"Bearer {key}"},
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=KEPT),
             timeout=one_minute,
         ) as mailchimp,
     ):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.peers.check import Verdict, Write, judge
+from bench.peers.check import Verdict, judge
 from bench.peers.receivers import Receiver
 from bench.peers.vendors import Vendors
 
@@ -22,6 +22,7 @@ LIMIT: Final = 420.0  # seconds after which a burst is judged as it is
 LANDS: Final = 30.0  # seconds for a single edit
 MIDDLE: Final = 0.25  # of the changes that landed before the kill
 REST: Final = 0.1  # seconds between single edits
+LOOK: Final = 0.02  # seconds between two looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,24 @@ class Edits:
     towns: Mapping[str, str]
     began: float
     written: int
+
+
+class Progress:
+    """What of some edits landed so far; each write is fetched once."""
+
+    def __init__(self, vendors: Vendors, edits: Edits) -> None:
+        """Nothing yet."""
+        self._vendors = vendors
+        self._edits = edits
+        self._seen = edits.written
+        self.missing = set(edits.towns)
+
+    def look(self) -> int:
+        """How many writes are new; ``missing`` is then what did not land yet."""
+        new = self._vendors.writes(self._seen)
+        self._seen += len(new)
+        self.missing -= {w.email for w in new if self._edits.towns.get(w.email) == w.town}
+        return len(new)
 
 
 class Course:
@@ -52,13 +71,14 @@ class Course:
         took = []
         for n in range(edits):
             one = self._edit(1, first=n)
-            (email, town), end = next(iter(one.towns.items())), time.monotonic() + LANDS
-            landed = None
-            while landed is None and time.monotonic() < end:
-                time.sleep(0.005)
-                new = self._vendors.writes(one.written)
-                landed = next((w.time for w in new if w.email == email and w.town == town), None)
-            if landed is not None:
+            progress, end = Progress(self._vendors, one), time.monotonic() + LANDS
+            while progress.missing and time.monotonic() < end:
+                time.sleep(LOOK)
+                progress.look()
+            if not progress.missing:
+                # When it landed is what the simulator noted, not when it was seen.
+                town = next(iter(one.towns.values()))
+                landed = next(w.time for w in self._vendors.writes(one.written) if w.town == town)
                 took.append(landed - one.began)
             time.sleep(REST)
         self._settle(None)
@@ -90,13 +110,13 @@ class Course:
     def killed(self, changes: int) -> dict[str, Any]:
         """Many edits at once; SIGKILL once a part of them landed, and a new start at once."""
         edits = self._edit(changes)
-        end = time.monotonic() + LIMIT
-        landed = 0
-        while landed < MIDDLE * changes and time.monotonic() < end:
-            time.sleep(0.002)
-            landed = len({w.email for w in self._vendors.writes(edits.written)} & set(edits.towns))
+        progress, end = Progress(self._vendors, edits), time.monotonic() + LIMIT
+        while len(progress.missing) > (1 - MIDDLE) * changes and time.monotonic() < end:
+            time.sleep(LOOK / 4)
+            progress.look()
         self._receiver.kill()
-        before = len({w.email for w in self._vendors.writes(edits.written)} & set(edits.towns))
+        progress.look()
+        before = changes - len(progress.missing)
         down = time.monotonic()
         self._receiver.start()
         back = time.monotonic() - down
@@ -114,7 +134,7 @@ class Course:
         emails = sorted(self._people)
         chosen = [emails[(first + i) % len(emails)] for i in range(changes)]
         towns = {email: f"Town {self._round}.{i}" for i, email in enumerate(chosen)}
-        written = len(self._vendors.writes())
+        written = self._vendors.written()
         began = time.time()
         self._vendors.edit({self._people[email]: town for email, town in towns.items()})
         return Edits(towns, began, written)
@@ -122,23 +142,19 @@ class Course:
     def _settle(self, edits: Edits | None) -> Verdict:
         """Wait until everything landed or no more is expected; then judge."""
         if edits is None:
-            edits = Edits({}, time.time(), len(self._vendors.writes()))
-        missing = set(edits.towns)
-        seen, quiet_since, end = edits.written, time.monotonic(), time.monotonic() + LIMIT
+            edits = Edits({}, time.time(), self._vendors.written())
+        progress = Progress(self._vendors, edits)
+        quiet_since, end = time.monotonic(), time.monotonic() + LIMIT
         while time.monotonic() < end:
-            new = self._vendors.writes(seen)
-            seen += len(new)
-            missing -= {w.email for w in new if edits.towns.get(w.email) == w.town}
-            under_way = self._vendors.deliveries()["pending"] > 0 or self._receiver.busy()
-            if new or under_way:
+            if progress.look() or self._vendors.deliveries(0)["pending"] > 0 or self._receiver.busy():
                 quiet_since = time.monotonic()
             # Once all is there, what comes twice still has to come: a shorter while, for nothing is waited for.
-            if time.monotonic() - quiet_since > (QUIET if missing else QUIET / 4):
+            if time.monotonic() - quiet_since > (QUIET if progress.missing else QUIET / 4):
                 break
             time.sleep(0.1)
         wanted = {email: town for email, (_, town) in self._vendors.contacts().items()}
-        writes: list[Write] = self._vendors.writes(edits.written)
-        return judge(wanted, self._vendors.towns(), dict.fromkeys(edits.towns, 1), writes)
+        times = dict.fromkeys(edits.towns, 1)
+        return judge(wanted, self._vendors.towns(), times, self._vendors.writes(edits.written))
 
     def _deliveries_so_far(self) -> int:
         return max((d["id"] for d in self._vendors.deliveries()["deliveries"]), default=0)

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -57,7 +58,7 @@ class NotedMailchimp(MailchimpSim):
 
     async def _noted(self, request: Request) -> Response:
         since = int(request.query_params.get("since", "0"))
-        return Json({"writes": self.writes[since:]})
+        return Json({"writes": self.writes[since:], "total": len(self.writes)})
 
 
 def mail(n: int) -> str:
@@ -97,6 +98,7 @@ def main() -> None:
     hubspot, mailchimp = HubSpotSim(retry_span=RETRY_SPAN), NotedMailchimp(retry_span=RETRY_SPAN)
     fill(hubspot, mailchimp, arguments.people)
     sandbox = Sandbox(hubspot, mailchimp)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # a receiver that is killed hangs up: expected here
     line = json.dumps(opened(sandbox)).encode() + b"\n"
 
     async def serve() -> None:
@@ -168,9 +170,13 @@ class Vendors:
         found = self.chimp.get("/_sandbox/writes", params={"since": since}).json()["writes"]
         return [Write(*one) for one in found]
 
-    def deliveries(self) -> dict[str, Any]:
+    def written(self) -> int:
+        """How many writes there were so far."""
+        return int(self.chimp.get("/_sandbox/writes", params={"since": sys.maxsize}).json()["total"])
+
+    def deliveries(self, last: int = 10_000) -> dict[str, Any]:
         """How HubSpot's webhooks fare: ``pending``, ``failed`` …, and the last deliveries."""
-        found: dict[str, Any] = self.hub.get("/_sandbox/webhooks", params={"last": 10_000}).json()
+        found: dict[str, Any] = self.hub.get("/_sandbox/webhooks", params={"last": last}).json()
         return found
 
     def calls(self) -> dict[str, int]:

@@ -37,6 +37,18 @@ RETRY_SPAN: Final = 1440.0  # HubSpot's 24 hours of tries in 24 minutes: its min
 PATIENCE: Final = 60.0
 
 
+class ForgetfulHubSpot(HubSpotSim):
+    """HubSpot that can be told to try no delivery again, so that one measurement does not reach into the next."""
+
+    def routes(self) -> list[BaseRoute]:
+        """With one more."""
+        return [*super().routes(), Route("/_sandbox/forget", self._forget, methods=["POST"])]
+
+    async def _forget(self, _request: Request) -> Response:
+        self.webhooks.forget()
+        return Response(status_code=204)
+
+
 class NotedMailchimp(MailchimpSim):
     """Mailchimp that notes every write to a member."""
 
@@ -95,7 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=1000)
     arguments = parser.parse_args()
-    hubspot, mailchimp = HubSpotSim(retry_span=RETRY_SPAN), NotedMailchimp(retry_span=RETRY_SPAN)
+    hubspot, mailchimp = ForgetfulHubSpot(retry_span=RETRY_SPAN), NotedMailchimp(retry_span=RETRY_SPAN)
     fill(hubspot, mailchimp, arguments.people)
     sandbox = Sandbox(hubspot, mailchimp)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # a receiver that is killed hangs up: expected here
@@ -178,6 +190,10 @@ class Vendors:
         """How HubSpot's webhooks fare: ``pending``, ``failed`` …, and the last deliveries."""
         found: dict[str, Any] = self.hub.get("/_sandbox/webhooks", params={"last": last}).json()
         return found
+
+    def forget(self) -> None:
+        """Try no delivery again."""
+        self.hub.post("/_sandbox/forget").raise_for_status()
 
     def calls(self) -> dict[str, int]:
         """Calls since the last time, by vendor, but for the bench's own."""

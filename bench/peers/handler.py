@@ -20,7 +20,7 @@ from urllib.parse import quote
 import httpx
 from fastapi import FastAPI, HTTPException, Request
 
-CONNECTIONS = 10  # Mailchimp's limit for one account
+AT_ONCE = 10  # Mailchimp's limit for one account; HubSpot is asked no faster than Mailchimp takes it
 KEPT = 2.0  # seconds that an idle connection is kept: shorter than a server does, or a call meets one that just closed
 
 
@@ -32,17 +32,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         httpx.AsyncClient(
             base_url=os.environ["PEER_HUBSPOT_URL"],
             headers={"authorization": f"Bearer {token}"},
-            limits=httpx.Limits(max_connections=100, keepalive_expiry=KEPT),
+            limits=httpx.Limits(keepalive_expiry=KEPT),
             timeout=one_minute,
         ) as hubspot,
         httpx.AsyncClient(
             base_url=os.environ["PEER_MAILCHIMP_URL"],
             headers={"authorization": f"Bearer {key}"},
-            limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=KEPT),
+            limits=httpx.Limits(keepalive_expiry=KEPT),
             timeout=one_minute,
         ) as mailchimp,
     ):
         app.state.hubspot, app.state.mailchimp = hubspot, mailchimp
+        # Not the client's own limit of connections: what waits for one in its pool costs it time with every answer.
+        app.state.looking, app.state.writing = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         yield
 
 
@@ -65,12 +67,14 @@ async def hook(request: Request) -> None:
 async def carry(contact_id: int) -> None:
     """One contact, from HubSpot to Mailchimp."""
     path = f"/crm/v3/objects/contacts/{contact_id}"
-    found = await app.state.hubspot.get(path, params={"properties": "email,firstname,lastname,city"})
+    async with app.state.looking:
+        found = await app.state.hubspot.get(path, params={"properties": "email,firstname,lastname,city"})
     found.raise_for_status()
     known = found.json()["properties"]
     fields = {"FNAME": known["firstname"], "LNAME": known["lastname"], "CITY": known["city"]}
-    put = await app.state.mailchimp.put(
-        f"/lists/{os.environ['PEER_MAILCHIMP_LIST']}/members/{quote(known['email'])}",
-        json={"email_address": known["email"], "status_if_new": "subscribed", "merge_fields": fields},
-    )
+    async with app.state.writing:
+        put = await app.state.mailchimp.put(
+            f"/lists/{os.environ['PEER_MAILCHIMP_LIST']}/members/{quote(known['email'])}",
+            json={"email_address": known["email"], "status_if_new": "subscribed", "merge_fields": fields},
+        )
     put.raise_for_status()

@@ -5,6 +5,12 @@
 # The versions are the newest ones that run on Node 20.19.
 set -eu
 
+# What is compiled while installing needs node's headers; where they are beside node, none have to be fetched.
+prefix=$(dirname "$(dirname "$(command -v node)")")
+if [ -e "$prefix/include/node/node.h" ]; then
+    export npm_config_nodedir="$prefix"
+fi
+
 folder=${TANDEM_BENCH_PEERS:-$HOME/.cache/tandem-bench-peers}
 [ $# -gt 0 ] || set -- nodered n8n
 

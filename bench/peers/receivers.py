@@ -354,7 +354,7 @@ class N8n(_Installed):
             check=False,
             cwd=self.directory,
         )
-        if done.returncode:
+        if done.returncode or "GOT ERROR" in done.stdout + done.stderr:  # n8n tells some errors and ends with 0
             raise RuntimeError(f"n8n {words[0]}: {done.stdout[-1000:]} {done.stderr[-1000:]}")
 
 

@@ -144,14 +144,17 @@ class Course:
             edits = Edits({}, time.time(), self._vendors.written())
         progress = Progress(self._vendors, edits)
         quiet_since, end = time.monotonic(), time.monotonic() + LIMIT
-        whole = False
+        whole_since: float | None = None
         while time.monotonic() < end:
-            if edits.towns and not progress.missing and not whole:
-                whole, end = True, min(end, time.monotonic() + LATE)
-            if progress.look() or self._vendors.deliveries(0)["pending"] > 0 or self._receiver.busy():
+            busy = self._receiver.busy()
+            if progress.look() or busy or self._vendors.deliveries(0)["pending"] > 0:
                 quiet_since = time.monotonic()
+            if edits.towns and not progress.missing and whole_since is None:
+                whole_since = time.monotonic()
             # Once all is there, what comes twice still has to come: a shorter while, for nothing is waited for.
             if time.monotonic() - quiet_since > (QUIET if progress.missing else QUIET / 4):
+                break
+            if whole_since is not None and time.monotonic() - whole_since > LATE and not busy:
                 break
             time.sleep(0.1)
         self._told = self._vendors.deliveries()["deliveries"]

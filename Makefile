@@ -12,7 +12,7 @@ export PYTHONPATH =
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
-.PHONY: help run dev test test-long screenshots test-faults test-faults-saboteurs fuzz check audit sbom secrets bench docs lock migration clean
+.PHONY: help run dev test test-long screenshots test-faults test-faults-saboteurs fuzz check audit sbom secrets bench bench-peers-install docs lock migration clean
 
 help: ## Say what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ secrets: $(VENV)/dev ## Look for secrets in all files that git knows
 
 bench: $(VENV)/dev ## Measure all, each with a baseline of the same run; full=1 takes hours and fills docs/performance.md
 	"$(BIN)/python" -m bench $(if $(full),--full)
+
+bench-peers-install: ## Install what `python -m bench.peers` compares with, out of the project (npm; n8n is large)
+	sh bench/peers/install.sh
 
 screenshots: $(VENV)/dev ## Write the pictures of the console anew; needs Chromium
 	TANDEM_TEST_SCREENSHOTS=1 "$(BIN)/python" -m pytest -q tests/test_console_browser.py tests/test_console_agreement_browser.py -k accessible

@@ -106,6 +106,14 @@ BENCHES: Final = (
         ("--people", "20000"),
         60,
     ),
+    Bench(
+        "peers",
+        "beside a FastAPI handler, Node-RED and n8n: who is how fast, who loses what",
+        "bench.peers",
+        ("--quick",),
+        ("--latency-ms", "0,50,200"),
+        90,
+    ),
 )
 
 

@@ -18,7 +18,8 @@ Every bench measures its baseline in the same run, so that a ratio holds on othe
 other work at the same time spoils the figures: the load before each run is told. Bars are what we mean to reach; those
 that are missed stand here as well.
 
-`python -m bench --list` says what there is, `python -m bench --only ack` measures one anew.
+`python -m bench --list` says what there is, `python -m bench --only ack` measures one anew. What `peers` compares, and
+how: [performance-peers.md](performance-peers.md).
 """
 
 

@@ -41,6 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is heavy is slow with PostgreSQL: the way through the engine is run there by others, too.
 
     Of the API's tests one in three runs there, always the same ones: it is thin over functions with tests of their own.
+    What is given more time than usual comes first: begun last, it would leave the other cores idle.
     """
     for item in items:
         if "postgresql" not in item.name:
@@ -48,6 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         thin = item.path.name.startswith("test_api_") and crc32(item.nodeid.encode()) % 3
         if thin or item.get_closest_marker("heavy") is not None:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 class Network(Exception):

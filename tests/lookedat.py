@@ -1,10 +1,14 @@
-"""What FastAPI finds out about an endpoint, Typer about a command and httpx about whom to trust: once a process.
+"""What libraries find out about endpoints, commands, statements and whom to trust: once for each test process.
 
 The API is built anew for each test that asks it: a hundred endpoints, each a function inside of a function that knows
 the test's database.  What FastAPI makes of their signatures is the same each time, and is nine tenths of the cost.  It
 is remembered by the code of the endpoint; what the code is bound to is that of the test.  The command line is built
 anew for each command that a test types; it is bound to nothing.  The authorities that sign certificates are read anew
 for each client, of which nearly all speak plain HTTP to this machine.
+
+SQLAlchemy keeps the text of each statement that it has seen for each engine, and each test has engines of its own: to
+write the texts anew takes longer than the statements of most tests do.  Here all engines of one kind of database share
+them, and with them the dialect that wrote them.
 """
 
 from __future__ import annotations
@@ -23,13 +27,22 @@ from fastapi.dependencies.models import Dependant
 from fastapi.security.base import SecurityBase
 from httpx import create_ssl_context
 from httpx._transports import default
+from sqlalchemy import Connection, Dialect, event
+from sqlalchemy.util import LRUCache
 from typer import testing
 from typer.main import get_command
+
+from app.core.db import Database
 
 _PLAIN = (type(None), bool, int, float, str)  # a default that says nothing about the test
 _LISTS = ("path_params", "query_params", "header_params", "cookie_params", "body_params", "dependencies")
 _asked, _returned, _field = utils.get_dependant, routing.get_typed_return_annotation, routing.create_model_field
 
+_begin_store = Database.__init__
+_TEXTS = 4_000  # statements whose text is kept; the whole suite has fewer
+
+_dialects: dict[str, Dialect] = {}  # by its name; of an engine that has asked its database what it can do
+_texts: LRUCache[Any, Any] = LRUCache(_TEXTS)
 _dependants: dict[Any, tuple[CodeType, Dependant | None]] = {}  # the code is held, so that its id stays its own
 _returns: dict[int, tuple[CodeType, Any]] = {}
 _fields: dict[Any, Any] = {}
@@ -42,6 +55,21 @@ def begin() -> None:
     routing.create_model_field = _model_field  # type: ignore[attr-defined]
     testing._get_command = functools.cache(get_command)  # type: ignore[attr-defined]
     default.create_ssl_context = _trusted
+    Database.__init__ = _store  # type: ignore[method-assign]
+
+
+def _store(self: Database, url: str, **how: Any) -> None:
+    _begin_store(self, url, **how)
+    for engine in {self._writer, self._reader}:
+        engine._compiled_cache = _texts
+        if engine.name in _dialects:
+            engine.dialect = _dialects[engine.name]
+        else:
+            event.listen(engine, "engine_connect", _connected)
+
+
+def _connected(connection: Connection) -> None:
+    _dialects.setdefault(connection.dialect.name, connection.dialect)
 
 
 def _trusted(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:

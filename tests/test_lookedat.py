@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from fastapi.dependencies.models import Dependant
+from sqlalchemy import literal, select
 
+from app.core import tables as t
 from tests import lookedat
 from tests.apihelp import Api, add_contacts, new_database
 
@@ -61,6 +63,21 @@ def test_something_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(lookedat, "_returned", asked.append)
         Api(database)("GET", "/nowhere")
         assert asked == []
+
+
+def test_a_statement_is_written_once_for_all_databases_of_a_kind(tmp_path: Path) -> None:
+    """The second database finds its text, and has its own rows."""
+    found = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for database in new_database(folder):
+            add_contacts(database, *({} for _ in range(number)))
+            with database.read() as db:
+                found.append(len(db.execute(select(t.contact.c.id, literal("nobody else asks this"))).all()))
+            written = [key for key in lookedat._texts if "nobody else asks this" in str(lookedat._texts[key].params)]
+            assert len(written) == 1
+    assert found == [1, 2]
 
 
 def test_certificates_are_checked_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,6 +282,8 @@ class World:
         vendor = self.vendors[name]
         if events is None:
             events, vendor.events = vendor.events, []
+        if not events:
+            return
         with self.database.write() as db:
             now = db.execute(select(now_ms())).scalar_one()
             inbox.store_events(db, [inbox.event_row(name, e, now, None) for e in events])

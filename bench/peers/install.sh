@@ -22,7 +22,8 @@ for peer in "$@"; do
     esac
     mkdir -p "$folder/$peer"
     cd "$folder/$peer"
-    [ -e package.json ] || echo '{"private": true}' > package.json
+    # n8n takes its spreadsheet reader from elsewhere than the registry; the one there does for a flow that reads none.
+    echo '{"private": true, "overrides": {"xlsx": "0.18.5"}}' > package.json
     echo "$package into $folder/$peer" >&2
     npm install --no-audit --no-fund --omit=dev "$package"
 done

@@ -186,3 +186,30 @@ def test_a_record_that_nobody_wrote_to_is_no_echo(database: Database) -> None:
     chimp.put(None, {"mail": "ann@x.org", "town": "Ulm"})
     world.settle()
     assert town(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}, "marketing wins the town where both say something"
+
+
+def test_an_edit_just_before_our_write_is_read_though_the_record_is_newer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading that began before our write ended shows an edit that nobody has seen: it is not the past, it is news."""
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    (person,) = hub.records
+    hub.put(person, {"first": "Anna"})
+    world.deliver("hub")
+    world.fetch.step()
+    chimp.put(next(iter(chimp.records)), {"town": "Bonn"})
+    world.deliver("chimp")
+    read = chimp.read
+
+    def slow(kind: Any, refs: Any) -> Any:
+        found = read(kind, refs)
+        world.push.step()  # what it answers is on its way while our write lands
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(chimp, "read", slow)
+        world.fetch.step()
+    chimp.events.clear()  # it tells nobody of what we wrote
+    world.settle()
+    assert town(world) == {"hub": ["Bonn"], "chimp": ["Bonn"]}
+    assert [r.fields["first"] for r in chimp.records.values()] == ["Anna"]

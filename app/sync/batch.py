@@ -110,11 +110,12 @@ def unused(arrival: Arrival, link: Link, modified: int | None, claim: Claim) -> 
     """Why a record's values cannot be used as they were read; None where they can."""
     if link.gone_at is not None and arrival.read_at <= link.gone_at:
         return Result(End.UNSURE, reason="read before the vendor said that it is deleted")
+    if link.written_at >= arrival.read_at:
+        # The reading began before our own last write ended: it may show what stood there before.  Asked before the
+        # modified time, which is that of our write now: what somebody edited just before it was read by nobody yet.
+        return Result(End.UNSURE, reason="read before our last write ended")
     if link.modified is not None and modified is not None and modified < link.modified:
         return Result(End.STALE, reason="older than what is known of the record")
-    if link.written_at >= arrival.read_at:
-        # The reading began before our own last write ended: it may show what stood there before.
-        return Result(End.UNSURE, reason="read before our last write ended")
     if arrival.carried and modified == link.modified and any(link.shadow.get(n) != claim[n] for n in claim):
         return Result(End.UNSURE, reason="same modified time, other values")
     return None

@@ -165,7 +165,7 @@ class Campaign:
             if time.monotonic() > end:
                 some = sorted({w.name for w in bad})[:3]
                 self.details += [f"# inside: {line}" for line in stage.inside(some)]
-                self.details += [f"# outside: {line}" for line in stage.outside(some)]
+                self.details += [f"# outside: {line}" for line in stage.noted(some)]
                 return bad
             time.sleep(LOOK)
 

@@ -359,7 +359,7 @@ class Stage:
                     found.append(str(error))
         return found
 
-    def outside(self, names: Iterable[str]) -> list[str]:
+    def noted(self, names: Iterable[str]) -> list[str]:
         """What the simulators noted: deliveries that were given up, and every call about these people."""
         found = []
         for side in self.urls:

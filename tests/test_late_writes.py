@@ -191,7 +191,7 @@ def test_a_record_that_nobody_wrote_to_is_no_echo(database: Database) -> None:
 def test_an_edit_just_before_our_write_is_read_though_the_record_is_newer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reading that began before our write ended shows an edit that nobody has seen: it is not the past, it is news."""
+    """A reading that began before our write ended shows an edit that nobody has seen: that is news."""
     hub, chimp = world.vendors["hub"], world.vendors["chimp"]
     (person,) = hub.records
     hub.put(person, {"first": "Anna"})

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from joserfc import jwt
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import select
 
@@ -254,7 +255,7 @@ def test_the_checks_are_what_refuses(
     assert check in sign_in(house.browser(), there).text
 
     def careless(_: Any, token: str, _nonce: str) -> dict[str, Any]:
-        return dict(oidc.jwt.decode(token, there.key, algorithms=["RS256"]).claims)
+        return dict(jwt.decode(token, there.key, algorithms=["RS256"]).claims)
 
     monkeypatch.setattr(oidc.Provider, "_claims", careless)
     assert sign_in(house.browser(), there).status_code == 303

@@ -9,6 +9,7 @@ from sqlalchemy import update
 
 from app.core import tables as t
 from app.core.db import Database
+from app.entry import inbox
 from app.push import work
 from app.push.push import Batch
 from app.sync import unnoted
@@ -128,6 +129,39 @@ def test_what_was_said_for_a_moment_is_taken_back(world: World, beside: dict[str
     world.settle()
     assert town(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}
     assert [r.fields["first"] for r in chimp.records.values()] == [beside.get("first", "Ann")]
+
+
+def slow_look(world: World) -> dict[str, Any]:
+    """Rows are due, again and again, before the look is processed."""
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    (person,) = hub.records
+    hub.put(person, {"town": "Bonn"})
+    world.deliver("hub")
+    world.fetch.step()
+    chimp.fail_next.append("after")
+    world.push.step()
+    hub.put(person, {"town": "Ulm", "first": "Anna"})
+    world.deliver("hub")
+    world.fetch.step()
+    chimp.events.clear()
+    for _ in range(4):
+        with world.database.write() as db:
+            db.execute(update(t.work).values(due_at=0))
+            db.execute(update(t.connection_state).values(next_at=0))
+        world.push.step()
+    world.settle()
+    return town(world)
+
+
+def test_a_write_waits_for_the_look_that_it_asked_for(world: World) -> None:
+    """However often it comes to its turn before."""
+    assert slow_look(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}
+
+
+def test_saboteur_a_look_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write that is noted in between makes our own word an edit of theirs."""
+    monkeypatch.setattr(inbox, "waits", lambda *_: False)
+    assert slow_look(world) == {"hub": ["Bonn"], "chimp": ["Bonn"]}
 
 
 def test_saboteur_nobody_doubts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

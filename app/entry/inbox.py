@@ -260,6 +260,12 @@ def waiting(db: Connection, names: Sequence[str]) -> list[str]:
     return list(found)
 
 
+def waits(db: Connection, connection: str, dedupe: str) -> bool:
+    """Whether an event without a time of its own, stored under this key, was not processed yet."""
+    query = select(i.id).where(i.connection == connection, i.dedupe == dedupe, i.status == "pending")
+    return db.execute(query).first() is not None
+
+
 def finish(db: Connection, ids: Collection[int], status: str, error: str | None = None) -> None:
     """Close events: done, ignored or dead.  What they carried is dropped; a replay reads the record again."""
     if ids:

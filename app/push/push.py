@@ -33,11 +33,14 @@ from app.sync import unnoted
 from app.sync.connection import Connection, Connections
 from connectors._http import until, urgently
 from connectors.contract import (
+    Action,
     Can,
     Done,
+    Event,
     Failed,
     NeedsHuman,
     Receipt,
+    Ref,
     Refused,
     TryLater,
 )
@@ -67,7 +70,7 @@ class Batch:
     held: dict[int, Writes | Waits] = field(default_factory=dict)  # contacts of whom everything waits, and for what
     withheld: set[int] = field(default_factory=set)  # contacts of whom something is not to be written
     trust: Trust = field(default_factory=Trust)
-    doubts: dict[int, str] = field(default_factory=dict)  # contacts whose records are looked at first, and their ids
+    doubts: dict[int, Event | None] = field(default_factory=dict)  # contacts whose records are looked at first
     alone: list[tuple[Planned, Done]] = field(default_factory=list)  # objections that landed without the rest
 
 
@@ -217,19 +220,25 @@ class Push:
             else:
                 batch.planned.append(planned)
 
-    def _doubts(self, db: Db, batch: Batch, found: Gathered) -> dict[int, str]:
-        """Contacts whose records are looked at before anything more is written, with the ids of the records.
+    def _doubts(self, db: Db, batch: Batch, found: Gathered) -> dict[int, Event | None]:
+        """Contacts whose records are looked at before anything more is written, with the look; None: it is under way.
 
         After every try of which nobody knows what came of it, where it may have brought what the contact said for a
-        moment: nothing would ever be written about that again.
+        moment: nothing would ever be written about that again.  Every second try is a look, and the next one waits for
+        it: a write that is noted ends what is known of the one before.
         """
-        doubts = {}
+        doubts: dict[int, Event | None] = {}
         for row in batch.rows:
             contact, link = found.contacts.get(row.contact_id), found.links.get(row.contact_id)
-            if row.attempts % 2 or contact is None or link is None or link.gone_at is not None:
+            if row.attempts < 2 or contact is None or link is None or link.gone_at is not None:
                 continue
-            if contact.id not in found.erased and unnoted.doubt(db, batch.connection, link, contact):
-                doubts[contact.id] = link.remote_id
+            if contact.id in found.erased or not unnoted.doubt(db, batch.connection, link, contact):
+                continue
+            why = f"look:doubt:{contact.id}:{row.since}:{row.attempts // 2}"
+            if row.attempts % 2 == 0:
+                doubts[contact.id] = Event(batch.connection.kind, Action.CHANGED, Ref(link.remote_id), why, None)
+            elif inbox.waits(db, batch.connection.name, why):
+                doubts[contact.id] = None
         return doubts
 
     def _brake(
@@ -333,7 +342,7 @@ class Push:
         met = {r.id for p, r in paired if isinstance(r, Done) and p.contact.id not in links}
         there = pairs.of_records(db, connection.name, connection.kind, met, lock=True)
         outcome = Outcome(done=list(batch.idle), held=dict(batch.held), there=there)
-        self._settle.doubtful(connection, batch.doubts, outcome, now)
+        self._settle.doubtful(batch.doubts, outcome)
         for planned, receipt in paired:
             self._count(connection.name, type(receipt).__name__.lower())
             self._settle.one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)

@@ -137,10 +137,11 @@ class Settle:
                 else:
                     out.failed[contact_id] = Retry(delay, str(problem))
 
-    def doubtful(self, connection: Connection, doubts: Mapping[int, str], out: Outcome, now: int) -> None:
+    def doubtful(self, doubts: Mapping[int, Event | None], out: Outcome) -> None:
         """Look at these contacts' records, and let their rows wait for that."""
-        for contact_id, remote_id in doubts.items():
-            out.looks.append(_look(connection, Ref(remote_id), f"doubt:{contact_id}:{now}", now))
+        for contact_id, look in doubts.items():
+            if look is not None:
+                out.looks.append(look)
             out.failed[contact_id] = Retry(EXISTS_DELAY_MS, "an earlier write may have landed: looking first")
 
     def _left(self, link: Link | None, out: Outcome, now: int) -> None:

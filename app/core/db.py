@@ -40,8 +40,8 @@ T = TypeVar("T")
 BUSY_MS = 30_000  # how long SQLite waits for another process's write
 # A connection of SQLite forgets its pages as soon as another one has written (https://www.sqlite.org/wal.html): only
 # the one that writes profits from many, and there are some twenty that read.
-WRITER_CACHE_KIB = 32_000
-READER_CACHE_KIB = 4_000
+WRITER_CACHE_KIB = 20_000
+READER_CACHE_KIB = 1_500
 TRIES = 6  # a transaction that lost a race is tried this often in a fresh transaction
 # PostgreSQL error codes worth a fresh transaction: serialization_failure, deadlock_detected
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).

@@ -103,7 +103,7 @@ BENCHES: Final = (
         "from nothing to in step, between two accounts that half agree",
         "bench.backfill",
         ("--people", "500"),
-        ("--people", "20000"),
+        ("--people", "100000"),
         60,
     ),
     Bench(

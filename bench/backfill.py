@@ -71,6 +71,11 @@ class Accounts:
         self.first = people * 4 // 10  # the first of those at Mailchimp; up to ``people`` they are in both
         self.at = {"hubspot": 0, "mailchimp": 0}
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.hub.close()
+        self.chimp.close()
+
     def fill(self) -> None:
         """N + N records."""
         rows = []
@@ -239,8 +244,12 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def bench(people: int) -> dict[str, Any]:
     """The whole of it."""
-    with tempfile.TemporaryDirectory(prefix="tandem-bench-") as made, _sandbox() as said:
-        accounts, run = Accounts(said, people), Runner(Path(made), said)
+    with (
+        tempfile.TemporaryDirectory(prefix="tandem-bench-") as made,
+        _sandbox() as said,
+        contextlib.closing(Accounts(said, people)) as accounts,
+    ):
+        run = Runner(Path(made), said)
         accounts.fill()
         records = len(accounts.at_hub()) + len(accounts.at_chimp())
         before = {m["email_address"]: m["status"] for m in accounts.at_chimp()}
@@ -396,7 +405,7 @@ def _sandbox() -> Iterator[dict[str, Any]]:
         yield json.loads(process.stdout.readline())
     finally:
         process.terminate()
-        process.wait(30)
+        process.communicate(timeout=30)  # which closes both pipes
 
 
 def main() -> None:

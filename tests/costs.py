@@ -158,6 +158,7 @@ def _unanswered(it: Batches, numbers: Iterable[int]) -> None:
     def silent(*_: Any) -> Any:
         raise TryLater("no answer")
 
+    before = {n: hub.records[f"hub{n + 1}"].fields["town"] for n in numbers}
     for n in numbers:
         it.put("hub", n, {"town": word(n + 9_000)})
     it.world.deliver("hub")
@@ -165,8 +166,15 @@ def _unanswered(it: Batches, numbers: Iterable[int]) -> None:
     it.keep(no_answer__read=it.steps(it.world.fetch.step, once=True))
     hub.read = real  # type: ignore[method-assign]
     it.steps(it.world.fetch.step)
-    chimp.fail_next = ["before"]
+    chimp.fail_next = ["after"]
     it.keep(no_answer__written=it.steps(it.world.push.step, once=True))
+    for n in numbers:  # it says again what it said before: nobody knows whether the other word has arrived
+        it.put("hub", n, {"town": before[n]})
+    it.world.deliver("hub")
+    it.steps(it.world.fetch.step, once=True)
+    it.keep(in_doubt__asked=it.steps(it.world.push.step, once=True))
+    it.keep(in_doubt__waits=it.steps(it.world.push.step, once=True))
+    it.fetched()
     it.steps(it.world.push.step)
     it.fetched()
 

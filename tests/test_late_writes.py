@@ -162,13 +162,13 @@ def test_a_write_waits_for_the_look_that_it_asked_for(world: World) -> None:
 
 def test_saboteur_a_look_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The write that is noted in between makes our own word an edit of theirs."""
-    monkeypatch.setattr(inbox, "waits", lambda *_: False)
+    monkeypatch.setattr(inbox, "unread", lambda *_: frozenset())
     assert slow_look(world) == {"hub": ["Bonn"], "chimp": ["Bonn"]}
 
 
 def test_saboteur_nobody_doubts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next write ends what could be known of the one before, and its word stays there."""
-    monkeypatch.setattr(unnoted, "doubt", lambda *_: False)
+    monkeypatch.setattr(unnoted, "doubts", lambda *_: frozenset())
     with pytest.raises(AssertionError):
         test_what_was_said_for_a_moment_is_taken_back(world, {"first": "Anna"}, False)
 

@@ -260,10 +260,13 @@ def waiting(db: Connection, names: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def waits(db: Connection, connection: str, dedupe: str) -> bool:
-    """Whether an event without a time of its own, stored under this key, was not processed yet."""
-    query = select(i.id).where(i.connection == connection, i.dedupe == dedupe, i.status == "pending")
-    return db.execute(query).first() is not None
+def unread(db: Connection, connection: str, dedupes: Collection[str]) -> frozenset[str]:
+    """Those of the events without a time of their own, stored under these keys, that were not processed yet."""
+    found: set[str] = set()
+    for chunk in chunks(sorted(dedupes)):
+        query = select(i.dedupe).where(i.connection == connection, i.dedupe.in_(chunk), i.status == "pending")
+        found |= set(db.execute(query).scalars())
+    return frozenset(found)
 
 
 def finish(db: Connection, ids: Collection[int], status: str, error: str | None = None) -> None:

@@ -227,18 +227,26 @@ class Push:
         moment: nothing would ever be written about that again.  Every second try is a look, and the next one waits for
         it: a write that is noted ends what is known of the one before.
         """
+        retried = [row for row in batch.rows if row.attempts > 1 and row.contact_id not in found.erased]
+        suspects = [
+            (link, contact)
+            for row in retried
+            if (contact := found.contacts.get(row.contact_id)) is not None
+            if (link := found.links.get(row.contact_id)) is not None and link.gone_at is None
+        ]
+        if not suspects:
+            return {}
+        doubted = unnoted.doubts(db, batch.connection, suspects)
+        looks = {row: _look(row) for row in retried if row.contact_id in doubted}
+        under_way = inbox.unread(db, batch.connection.name, [why for row, why in looks.items() if row.attempts % 2])
+        kind = batch.connection.kind
         doubts: dict[int, Event | None] = {}
-        for row in batch.rows:
-            contact, link = found.contacts.get(row.contact_id), found.links.get(row.contact_id)
-            if row.attempts < 2 or contact is None or link is None or link.gone_at is not None:
-                continue
-            if contact.id in found.erased or not unnoted.doubt(db, batch.connection, link, contact):
-                continue
-            why = f"look:doubt:{contact.id}:{row.since}:{row.attempts // 2}"
+        for row, why in looks.items():
             if row.attempts % 2 == 0:
-                doubts[contact.id] = Event(batch.connection.kind, Action.CHANGED, Ref(link.remote_id), why, None)
-            elif inbox.waits(db, batch.connection.name, why):
-                doubts[contact.id] = None
+                remote = found.links[row.contact_id].remote_id
+                doubts[row.contact_id] = Event(kind, Action.CHANGED, Ref(remote), why, None)
+            elif why in under_way:
+                doubts[row.contact_id] = None
         return doubts
 
     def _brake(
@@ -384,6 +392,11 @@ class Push:
         for planned in (*landed, *(alone for alone, _ in batch.alone)):
             if planned.withdrawn:
                 self._withdrawn(connection.name, max(0, now - max(planned.withdrawn)) / 1000)
+
+
+def _look(row: Leased) -> str:
+    """The key of the look that a doubt of this try asks for, or that it waits for."""
+    return f"look:doubt:{row.contact_id}:{row.since}:{row.attempts // 2}"
 
 
 def _first_tries(planned: Collection[Planned]) -> Counter[Writes]:

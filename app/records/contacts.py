@@ -138,13 +138,17 @@ def write_history(db: Connection, contacts: Iterable[Contact], now: int) -> None
         db.execute(insert(t.history), rows)
 
 
-def said(db: Connection, contact_id: int, fields: Collection[str]) -> dict[str, list[tuple[Any, str, int]]]:
-    """What a contact said in each of these fields so far, oldest first: value, source, when it was stored (ms)."""
+def said(
+    db: Connection, contacts: Collection[int], fields: Collection[str]
+) -> dict[int, dict[str, list[tuple[Any, str, int]]]]:
+    """What contacts said in each of these fields so far, oldest first: value, source, when it was stored (ms)."""
     h = t.history.c
-    query = select(h.field, h.new, h.source, h.stored_at).where(h.contact_id == contact_id, h.field.in_(sorted(fields)))
-    found: dict[str, list[tuple[Any, str, int]]] = {}
-    for row in db.execute(query.order_by(h.version, h.id)):
-        found.setdefault(row.field, []).append((row.new, row.source, row.stored_at))
+    found: dict[int, dict[str, list[tuple[Any, str, int]]]] = {}
+    for chunk in chunks(sorted(contacts)):
+        query = select(h.contact_id, h.field, h.new, h.source, h.stored_at)
+        query = query.where(h.contact_id.in_(chunk), h.field.in_(sorted(fields)))
+        for row in db.execute(query.order_by(h.contact_id, h.version, h.id)):
+            found.setdefault(row.contact_id, {}).setdefault(row.field, []).append((row.new, row.source, row.stored_at))
     return found
 
 

@@ -41,30 +41,39 @@ def echoes(db: Db, state: Batch, connection: Connection, link: Link, contact: Co
         doubtful = set(changed)
     if not doubtful:
         return {}
-    between = _said(db, connection, link, contact, {name: changed[name] for name in doubtful})
+    said = people.said(db, [contact.id], doubtful).get(contact.id, {})
+    between = _others(connection, link, {name: changed[name] for name in doubtful}, said)
     return {name: claim[name] for name, values in between.items() if claim[name] in values}
 
 
-def doubt(db: Db, connection: Connection, link: Link, contact: Contact) -> bool:
-    """Whether a write of which nobody noted what came of it may have brought what the contact says no more.
+def doubts(db: Db, connection: Connection, asked: Sequence[tuple[Link, Contact]]) -> frozenset[int]:
+    """The contacts of whom a write that nobody noted may have brought what they say no more.
 
     Only of what nothing would be written about: where the contact has gone back to what the shadow shows.
     """
-    values = contact.values()
-    same = {}
-    for name in connection.map.out_fields:
-        before = link.shadow.get(name)
-        if connection.map.project(name, values.get(name)) == before:
-            same[name] = before
-    between = _said(db, connection, link, contact, same)
-    return any(word != same[name] for name, words in between.items() for word in words)
+    same: dict[int, dict[str, Any]] = {}
+    for link, contact in asked:
+        values = contact.values()
+        for name in connection.map.out_fields:
+            before = link.shadow.get(name)
+            if connection.map.project(name, values.get(name)) == before:
+                same.setdefault(contact.id, {})[name] = before
+    said = people.said(db, same, {name for fields in same.values() for name in fields})
+    return frozenset(
+        contact.id
+        for link, contact in asked
+        if any(
+            word != same[contact.id][name]
+            for name, words in _others(connection, link, same.get(contact.id, {}), said.get(contact.id, {})).items()
+            for word in words
+        )
+    )
 
 
-def _said(
-    db: Db, connection: Connection, link: Link, contact: Contact, shadow: Mapping[str, Any]
+def _others(
+    connection: Connection, link: Link, shadow: Mapping[str, Any], said: Mapping[str, Sequence[tuple[Any, str, int]]]
 ) -> dict[str, list[Any]]:
     """By field what others said, as the vendor would write it, since its shadow was what it is."""
-    said = people.said(db, contact.id, shadow)
     found = {}
     for name, before in shadow.items():
         words = [

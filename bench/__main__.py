@@ -99,6 +99,14 @@ BENCHES: Final = (
         90,
     ),
     Bench(
+        "reading",
+        "the first reading of two accounts of several sizes",
+        "bench.reading",
+        ("--records", "2000,10000"),
+        ("--records", "10000,100000,1000000"),
+        120,
+    ),
+    Bench(
         "backfill",
         "from nothing to in step, between two accounts that half agree",
         "bench.backfill",

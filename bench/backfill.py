@@ -246,7 +246,7 @@ def bench(people: int) -> dict[str, Any]:
     """The whole of it."""
     with (
         tempfile.TemporaryDirectory(prefix="tandem-bench-") as made,
-        _sandbox() as said,
+        sandbox() as said,
         contextlib.closing(Accounts(said, people)) as accounts,
     ):
         run = Runner(Path(made), said)
@@ -396,7 +396,8 @@ def _wrong(
 
 
 @contextlib.contextmanager
-def _sandbox() -> Iterator[dict[str, Any]]:
+def sandbox() -> Iterator[dict[str, Any]]:
+    """The simulated vendors with nobody in them; where they are, and what opens them."""
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox", "--empty", "--watch-parent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -9,10 +9,11 @@ from sqlalchemy.exc import OperationalError
 from app.core import tables as t
 from app.core.db import Database
 from app.core.words import LANES
+from app.entry import inbox
 from app.push import work
 from app.push.work import Retry
 from app.records import state
-from connectors.contract import Side
+from connectors.contract import Action, Event, Kind, Record, Ref, Side
 from tests.conftest import DIALECTS
 from tests.world import World
 
@@ -210,6 +211,59 @@ def test_the_connection_that_waited_longest_comes_next(database: Database) -> No
         state.pause(db, "b", "test")
         assert work.pick(db, ["a", "b", "c"]) == "c"
         assert work.pick(db, ["a", "b"]) is None
+
+
+def arrive(database: Database, name: str, events: int, lane: int = 1) -> None:
+    """As many events of as many records wait to be read."""
+    with database.write() as db:
+        found = [Event(Kind.CONTACT, Action.CHANGED, Ref(str(n)), f"{lane}:{n}", None) for n in range(events)]
+        inbox.store_events(db, [{**inbox.event_row(name, e, 1, None), "lane": lane} for e in found])
+
+
+@pytest.mark.parametrize(
+    ("source", "events", "paused", "lane", "old", "picked"),
+    [
+        pytest.param("hub", inbox.BEHIND, False, 1, False, None, id="the rest of a burst is read first"),
+        pytest.param("hub", inbox.BEHIND - 1, False, 1, False, "chimp", id="few events"),
+        pytest.param("hub", inbox.BEHIND, False, 1, True, "chimp", id="not longer than so long"),
+        pytest.param("hub", inbox.BEHIND, True, 1, False, "chimp", id="nobody reads a paused one"),
+        pytest.param("hub", inbox.BEHIND, False, 0, False, "chimp", id="a withdrawal waits for nothing"),
+        pytest.param("chimp", inbox.BEHIND, False, 1, False, "chimp", id="its own events, such as echoes"),
+        pytest.param("left", inbox.BEHIND, False, 1, False, "chimp", id="nobody reads one that is not configured"),
+    ],
+)
+def test_a_burst_is_gathered(
+    database: Database, source: str, events: int, paused: bool, lane: int, old: bool, picked: str | None
+) -> None:
+    """While much waits to be read elsewhere, what is read next may change the same contacts again."""
+    with database.write() as db:
+        state.ensure(db, ["hub", "chimp", "left"])
+        if paused:
+            state.pause(db, source, "test")
+    arrive(database, source, events)
+    mark(database, 1, lane=lane)
+    with database.write() as db:
+        if old:
+            db.execute(update(t.work).values(due_at=w.due_at - work.GATHER_MOST_MS))
+        assert work.pick(db, ["chimp"], LANES, ["hub", "chimp"]) == picked
+
+
+def test_one_reading_answers_all_that_names_the_record(database: Database) -> None:
+    """Also those events that are further behind than a batch is long; those of other records wait for their turn."""
+    with database.write() as db:
+        state.ensure(db, ["hub"])
+        for turn in range(3):
+            events = [Event(Kind.CONTACT, Action.CHANGED, Ref(str(n)), f"{turn}:{n}", None) for n in range(4)]
+            inbox.store_events(db, [inbox.event_row("hub", e, turn, None) for e in events])
+        whole = Record(Kind.CONTACT, "0", {"a": 1}, modified=None)
+        carried = Event(Kind.CONTACT, Action.CHANGED, Ref("0"), "carried", None, record=whole)
+        inbox.store_events(db, [inbox.event_row("hub", carried, 9, None)])
+        found = inbox.pending(db, "hub", 2)
+        assert [(row["ref_value"], row["received_at"]) for row in found] == [
+            *(("0", 0), ("1", 0)),
+            *(("0", 1), ("1", 1), ("0", 2), ("1", 2)),
+        ]
+        assert [row["ref_value"] for row in inbox.pending(db, "hub", 100)] == [*("0123" * 3), "0"]
 
 
 def test_a_dead_workers_rows_are_given_back(database: Database) -> None:

@@ -12,7 +12,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, RowMapping, Text, bindparam, cast, delete, func, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    RowMapping,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from app.core import tables as t
 from app.core.clock import to_ms
@@ -24,6 +39,8 @@ from connectors.contract import Delivery, Event, Record
 
 NOW = now_ms()
 i = t.inbox.c
+FURTHER = 5_000  # due events among which those are looked for that name records again which are read just now
+BEHIND = 100  # due events of a connection from which on reading it is behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,40 +230,68 @@ def _parked(one: Arrived, delivery_id: int, received: int) -> dict[str, Any]:
     }
 
 
-_PENDING = (
-    select(
-        i.id,
-        i.delivery,
-        i.kind,
-        i.action,
-        i.ref_key,
-        i.ref_value,
-        i.losers,
-        i.record,
-        i.occurred_at,
-        i.received_at,
-        i.attempts,
-        i.first_failed_at,
-    )
-    .where(
-        i.connection == bindparam("b_connection"),
-        i.status == "pending",
-        i.lane == bindparam("b_lane"),
-        i.due_at <= NOW,
-    )
+def _due(connection: ColumnElement[str], lane: ColumnElement[int]) -> tuple[ColumnElement[bool], ...]:
+    return i.connection == connection, i.status == "pending", i.lane == lane, i.due_at <= NOW
+
+
+_DUE = _due(bindparam("b_connection"), bindparam("b_lane"))
+_ROW = select(
+    i.id,
+    i.delivery,
+    i.kind,
+    i.action,
+    i.ref_key,
+    i.ref_value,
+    i.losers,
+    i.record,
+    i.occurred_at,
+    i.received_at,
+    i.attempts,
+    i.first_failed_at,
+)
+_PENDING = _ROW.where(*_DUE).order_by(i.due_at, i.id).limit(bindparam("b_limit"))
+
+
+_FURTHER = (
+    select(i.id, i.kind, i.ref_key, i.ref_value)
+    .where(*_DUE, i.record.is_(None))
     .order_by(i.due_at, i.id)
-    .limit(bindparam("b_limit"))
+    .limit(FURTHER)
 )
 
 
 def pending(db: Connection, connection: str, limit: int) -> Sequence[RowMapping]:
-    """The oldest due events of a connection: those of the first lane that has some, so that they wait for no others."""
+    """The oldest due events of a connection: those of the first lane that has some, so that they wait for no others.
+
+    Where there are more than ``limit``: also those of the next ``FURTHER`` that only name the same records again.  One
+    reading answers all of them.
+    """
     for lane in LANES:
-        said = {"b_connection": connection, "b_lane": lane, "b_limit": limit}
-        rows = db.execute(_PENDING, said).mappings().all()
-        if rows:
-            return rows
+        said = {"b_connection": connection, "b_lane": lane}
+        rows = db.execute(_PENDING, {**said, "b_limit": limit}).mappings().all()
+        if not rows:
+            continue
+        return rows if len(rows) < limit else [*rows, *_same(db, rows, db.execute(_FURTHER, said).all())]
     return []
+
+
+def _same(
+    db: Connection, rows: Sequence[RowMapping], further: Sequence[Row[Any, Any, Any, Any]]
+) -> Sequence[RowMapping]:
+    """Those of the further events that name the records of these rows, which they are not themselves."""
+    taken, refs = {row["id"] for row in rows}, {(row["kind"], row["ref_key"], row["ref_value"]) for row in rows}
+    ids = [row.id for row in further if row.id not in taken and tuple(row[1:]) in refs]
+    found: list[RowMapping] = []
+    for chunk in chunks(ids):
+        found += db.execute(_ROW.where(i.id.in_(chunk)).order_by(i.due_at, i.id)).mappings()
+    return found
+
+
+def behind(connection: ColumnElement[str], among: Collection[str]) -> ColumnElement[bool]:
+    """Whether much waits to be read at another of these connections, none of them paused.  ``connection``: a name."""
+    o = t.connection_state.alias().c
+    much = select(i.id).where(*_due(o.name, literal(LANES[-1]))).limit(1).offset(BEHIND - 1).scalar_subquery()
+    return exists().where(o.name.in_(sorted(among)), o.name != connection, o.paused == 0, much.is_not(None))
 
 
 def waiting(db: Connection, names: Sequence[str]) -> list[str]:

@@ -123,11 +123,11 @@ class Push:
         alone = self._database.dialect == "sqlite"  # it has one writer at a time
         if alone:
             with self._database.read() as db:
-                if work.pick(db, writable, lanes) is None:  # look before taking the write lock
+                if work.pick(db, writable, lanes, self._connections) is None:  # look before taking the write lock
                     return 0
         ends = clock.monotonic() + self._lease_ms / 1000
         with self._database.write() as db:
-            name = work.pick(db, writable, lanes)
+            name = work.pick(db, writable, lanes, self._connections)
             if name is None:
                 return 0
             take = self._lease if alone else self._take

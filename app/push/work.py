@@ -26,6 +26,7 @@ from sqlalchemy import (
     func,
     not_,
     null,
+    or_,
     select,
     true,
     update,
@@ -34,6 +35,7 @@ from sqlalchemy import (
 from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
 from app.core.words import LANES, Waits, Writes
+from app.entry import inbox
 from app.records import links as pairs
 from app.records.contacts import chunks
 
@@ -41,6 +43,7 @@ w = t.work.c
 s = t.connection_state.c
 NOW = now_ms()
 FAR: Final = 2**62  # when a row that waits for a person is due
+GATHER_MOST_MS: Final = 10_000  # for which a link waits that the rest of a burst is read
 LET: Final = "+"  # before the kind in ``held``: let through by a person
 
 
@@ -126,16 +129,26 @@ def let(db: Connection, connection: str, contacts: Collection[int], kind: Writes
     )
 
 
-def pick(db: Connection, names: Collection[str], lanes: Sequence[int] = LANES) -> str | None:
+def pick(
+    db: Connection, names: Collection[str], lanes: Sequence[int] = LANES, among: Collection[str] = ()
+) -> str | None:
     """The connection that waited longest among those with due work, not paused and not pacing itself; or None.
 
-    Work of the first lane goes before all other work and does not wait for the pace.  The connection's row is not
-    locked: several workers may lease from one connection at a time, each other rows.
+    Work of the first lane goes before all other work and does not wait for the pace.  Other work waits, for
+    ``GATHER_MOST_MS`` at most, while reading another connection of ``among`` is behind: what is read next may change
+    the same contacts again, and a burst is to end as few calls.  The connection's row is not locked: several workers
+    may lease from one connection at a time, each other rows.
     """
     for lane in lanes:
-        due = exists().where(w.connection == s.name, w.lane == lane, w.due_at <= NOW)
+        urgent = lane == LANES[0]
+        due, long = (
+            exists().where(w.connection == s.name, w.lane == lane, w.due_at <= NOW - waited)
+            for waited in (0, GATHER_MOST_MS)
+        )
         query = select(s.name).where(s.name.in_(sorted(names)), s.paused == 0, due).order_by(s.next_at).limit(1)
-        name: str | None = db.execute(query if lane == LANES[0] else query.where(s.next_at <= NOW)).scalar()
+        if not urgent:
+            query = query.where(s.next_at <= NOW, or_(not_(inbox.behind(s.name, among)), long))
+        name: str | None = db.execute(query).scalar()
         if name is not None:
             return name
     return None

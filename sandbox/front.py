@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -138,6 +138,8 @@ class Front:
             else:
                 call["fault"] = fault.kind
                 await self._strike(fault, scope, receive, self._seen(send, call, path))
+        except ClientDisconnect:
+            pass  # who called was gone before all of the request had come: nobody is to be answered
         finally:
             self._in_flight -= 1
 

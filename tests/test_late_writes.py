@@ -14,7 +14,8 @@ from app.push import work
 from app.push.push import Batch
 from app.sync import unnoted
 from connectors.contract import Side
-from tests.world import World
+from tests.test_consent_travels import CONSENT
+from tests.world import MAPPING, World
 
 SIDES = {"hub": Side.CRM, "chimp": Side.MARKETING}
 
@@ -147,10 +148,7 @@ def slow_look(world: World) -> dict[str, Any]:
     world.fetch.step()
     chimp.events.clear()
     for _ in range(4):
-        with world.database.write() as db:
-            db.execute(update(t.work).values(due_at=0))
-            db.execute(update(t.connection_state).values(next_at=0))
-        world.push.step()
+        again(world)
     world.settle()
     return town(world)
 
@@ -160,9 +158,74 @@ def test_a_write_waits_for_the_look_that_it_asked_for(world: World) -> None:
     assert slow_look(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}
 
 
+def again(world: World) -> None:
+    """All that waits for a retry is tried now."""
+    with world.database.write() as db:
+        db.execute(update(t.work).values(due_at=0))
+        db.execute(update(t.connection_state).values(next_at=0))
+    world.push.step()
+
+
+def test_a_look_is_waited_for_though_an_older_change_turns_up(world: World) -> None:
+    """What a row waits for does not depend on when its oldest change happened."""
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    person = landed_without_answer(world)
+    hub.put(person, {"town": "Ulm"})
+    world.deliver("hub")
+    world.fetch.step()
+    chimp.events.clear()
+    again(world)  # asks for a look
+    with world.database.write() as db:
+        db.execute(update(t.work).values(since=t.work.c.since - 1_000))
+    again(world)
+    world.settle()
+    assert town(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}
+
+
+def test_a_look_is_asked_for_though_who_was_to_ask_died(world: World) -> None:
+    """The try after that asks for it."""
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    person = landed_without_answer(world)
+    hub.put(person, {"town": "Ulm"})
+    world.deliver("hub")
+    world.fetch.step()
+    chimp.events.clear()
+    with world.database.write() as db:
+        db.execute(update(t.work).values(due_at=0))
+        assert world.push._lease(db, world.connections["chimp"]).doubts  # and nothing comes of it
+    again(world)
+    world.settle()
+    assert town(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}
+
+
+@pytest.mark.parametrize("at_first", ["Ulm", None])
+def test_an_objection_ends_no_doubt(database: Database, at_first: str | None) -> None:
+    """It is said at once; what an earlier write may have brought is looked for all the same."""
+    world = World(database, SIDES, mapping_text=MAPPING + CONSENT)
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    hub.put(None, {"mail": "ann@x.org", "first": "Ann", "town": at_first, "mailing": "yes"})
+    world.deliver("hub")
+    world.grant("chimp")
+    world.settle()
+    chimp.put(next(iter(chimp.records)), {"town": at_first})
+    world.deliver("chimp")
+    world.settle()
+    person = landed_without_answer(world)
+    hub.put(person, {"town": at_first, "mailing": "no"})
+    world.deliver("hub")
+    world.fetch.step()
+    chimp.events.clear()
+    again(world)
+    assert [r.fields["mailing"] for r in chimp.records.values()] == ["no"]
+    assert town(world)["chimp"] == ["Bonn"]
+    world.settle()
+    assert town(world) == {"hub": [at_first], "chimp": [at_first]}
+
+
 def test_saboteur_a_look_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The write that is noted in between makes our own word an edit of theirs."""
-    monkeypatch.setattr(inbox, "unread", lambda *_: frozenset())
+    real = inbox.statuses
+    monkeypatch.setattr(inbox, "statuses", lambda *asked: dict.fromkeys(real(*asked), "done"))
     assert slow_look(world) == {"hub": ["Bonn"], "chimp": ["Bonn"]}
 
 

@@ -305,13 +305,13 @@ def waiting(db: Connection, names: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def unread(db: Connection, connection: str, dedupes: Collection[str]) -> frozenset[str]:
-    """Those of the events without a time of their own, stored under these keys, that were not processed yet."""
-    found: set[str] = set()
+def statuses(db: Connection, connection: str, dedupes: Collection[str]) -> dict[str, str]:
+    """What became of the events without a time of their own that were stored under these keys."""
+    found: dict[str, str] = {}
     for chunk in chunks(sorted(dedupes)):
-        query = select(i.dedupe).where(i.connection == connection, i.dedupe.in_(chunk), i.status == "pending")
-        found |= set(db.execute(query).scalars())
-    return frozenset(found)
+        query = select(i.dedupe, i.status).where(i.connection == connection, i.dedupe.in_(chunk))
+        found |= {row.dedupe: row.status for row in db.execute(query)}
+    return found
 
 
 def finish(db: Connection, ids: Collection[int], status: str, error: str | None = None) -> None:

@@ -209,10 +209,8 @@ class Push:
             if contact is not None and contact.id not in found.erased:
                 link, waits = found.links.get(contact.id), batch.trust.waits(contact.id)
                 planned = plan(batch.connection, row, contact, link, found.known[contact.id], stopped, waits)
-            if row.contact_id in batch.doubts:
-                if not isinstance(planned, Planned) or not planned.consents:
-                    continue
-                del batch.doubts[row.contact_id]  # an objection waits for nothing
+            if row.contact_id in batch.doubts and not (isinstance(planned, Planned) and planned.consents):
+                continue  # an objection waits for nothing, and ends no doubt
             if planned is None:
                 batch.idle.append(row.contact_id)
             elif isinstance(planned, Held):
@@ -224,8 +222,8 @@ class Push:
         """Contacts whose records are looked at before anything more is written, with the look; None: it is under way.
 
         After every try of which nobody knows what came of it, where it may have brought what the contact said for a
-        moment: nothing would ever be written about that again.  Every second try is a look, and the next one waits for
-        it: a write that is noted ends what is known of the one before.
+        moment: nothing would ever be written about that again.  The next try asks for a look, and the one after it
+        waits for it: a write that is noted ends what is known of the one before.
         """
         retried = [row for row in batch.rows if row.attempts > 1 and row.contact_id not in found.erased]
         suspects = [
@@ -237,16 +235,15 @@ class Push:
         if not suspects:
             return {}
         doubted = unnoted.doubts(db, batch.connection, suspects)
-        looks = {row: _look(row) for row in retried if row.contact_id in doubted}
-        under_way = inbox.unread(db, batch.connection.name, [why for row, why in looks.items() if row.attempts % 2])
-        kind = batch.connection.kind
+        looks = {row.contact_id: _look(row) for row in retried if row.contact_id in doubted}
+        became = inbox.statuses(db, batch.connection.name, looks.values())
         doubts: dict[int, Event | None] = {}
-        for row, why in looks.items():
-            if row.attempts % 2 == 0:
-                remote = found.links[row.contact_id].remote_id
-                doubts[row.contact_id] = Event(kind, Action.CHANGED, Ref(remote), why, None)
-            elif why in under_way:
-                doubts[row.contact_id] = None
+        for contact_id, why in looks.items():
+            if why not in became:  # also where the one that was to ask for it died before
+                remote = found.links[contact_id].remote_id
+                doubts[contact_id] = Event(batch.connection.kind, Action.CHANGED, Ref(remote), why, None)
+            elif became[why] == "pending":
+                doubts[contact_id] = None
         return doubts
 
     def _brake(
@@ -350,7 +347,6 @@ class Push:
         met = {r.id for p, r in paired if isinstance(r, Done) and p.contact.id not in links}
         there = pairs.of_records(db, connection.name, connection.kind, met, lock=True)
         outcome = Outcome(done=list(batch.idle), held=dict(batch.held), there=there)
-        self._settle.doubtful(batch.doubts, outcome)
         for planned, receipt in paired:
             self._count(connection.name, type(receipt).__name__.lower())
             self._settle.one(db, connection, planned, receipt, links.get(planned.contact.id), outcome, now, mine)
@@ -359,6 +355,7 @@ class Push:
             if link is not None:
                 late = alone.contact.id not in mine
                 self._settle.landed_at(connection, alone, done, link, outcome, now, late=late)
+        self._settle.doubtful(batch.doubts, outcome)
         pairs.create(db, outcome.created.values(), now)
         pairs.save(db, outcome.changed.values())
         lost = work.complete(
@@ -395,8 +392,11 @@ class Push:
 
 
 def _look(row: Leased) -> str:
-    """The key of the look that a doubt of this try asks for, or that it waits for."""
-    return f"look:doubt:{row.contact_id}:{row.since}:{row.attempts // 2}"
+    """The key of the look that a doubt of this try asks for, or that it waits for: one for every two tries.
+
+    Not by ``since``, which becomes another one when an older change turns up.
+    """
+    return f"look:doubt:{row.contact_id}:{row.first_failed_at}:{row.attempts // 2}"
 
 
 def _first_tries(planned: Collection[Planned]) -> Counter[Writes]:

@@ -138,11 +138,14 @@ class Settle:
                     out.failed[contact_id] = Retry(delay, str(problem))
 
     def doubtful(self, doubts: Mapping[int, Event | None], out: Outcome) -> None:
-        """Look at these contacts' records, and let their rows wait for that."""
+        """Look at these contacts' records, and let their rows wait for that, whatever else was written to them."""
         for contact_id, look in doubts.items():
             if look is not None:
                 out.looks.append(look)
-            out.failed[contact_id] = Retry(EXISTS_DELAY_MS, "an earlier write may have landed: looking first")
+            if contact_id in out.done:
+                out.done.remove(contact_id)
+            out.held.pop(contact_id, None)
+            out.failed.setdefault(contact_id, Retry(EXISTS_DELAY_MS, "an earlier write may have landed: looking first"))
 
     def _left(self, link: Link | None, out: Outcome, now: int) -> None:
         """The record is no more there, as we wanted."""

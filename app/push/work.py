@@ -180,7 +180,10 @@ def lease(
 
 
 def _take(db: Connection, connection: str, lane: int, token: str, limit: int, ttl_ms: int) -> list[Leased]:
-    """Lease due rows of one lane, those first that are due longest."""
+    """Lease due rows of one lane, those first that are due longest.
+
+    Of a try of which nobody noted what came of it this is the first that is heard: it failed.
+    """
     query = (
         select(w.contact_id)
         .where(w.connection == connection, w.lane == lane, w.due_at <= NOW)
@@ -193,7 +196,13 @@ def _take(db: Connection, connection: str, lane: int, token: str, limit: int, tt
     statement = (
         update(t.work)
         .where(w.connection == connection, w.contact_id.in_(select(chosen.c.contact_id)))
-        .values(lease=token, taken=w.gen, due_at=NOW + ttl_ms, attempts=w.attempts + 1)
+        .values(
+            lease=token,
+            taken=w.gen,
+            due_at=NOW + ttl_ms,
+            attempts=w.attempts + 1,
+            first_failed_at=case((w.attempts > 0, func.coalesce(w.first_failed_at, NOW)), else_=w.first_failed_at),
+        )
         .returning(w.contact_id, w.attempts, w.since, w.first_failed_at, w.held)
     )
     return [Leased(r.contact_id, r.attempts, r.since, r.first_failed_at, _let(r.held)) for r in db.execute(statement)]

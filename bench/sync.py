@@ -86,7 +86,10 @@ def _hub_city(d: Demo, contact_id: str) -> str | None:
 def calls(people: int, quiet: float) -> dict[str, Any]:
     """The three manners, one after the other, on one demo."""
     with demo("--people", str(people * 2)) as d:
-        both = [c for c in d.contacts() if d.member(c["properties"]["email"]) is not None][:people]
+        # Some of the demo's people are to make trouble: who has unsubscribed is written to by a call of their own, and
+        # an address that Mailchimp keeps from being mailed is refused.
+        both = [c for c in d.contacts() if (d.member(c["properties"]["email"]) or {}).get("status") == "subscribed"]
+        both = both[:people]
         found: dict[str, Any] = {
             "bench": "calls",
             "what": "write calls at the other side for edits at HubSpot, against the least that is possible",

@@ -10,7 +10,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    Select,
     and_,
     bindparam,
     case,
@@ -140,18 +142,22 @@ def pick(
     may lease from one connection at a time, each other rows.
     """
     for lane in lanes:
-        urgent = lane == LANES[0]
-        due, long = (
-            exists().where(w.connection == s.name, w.lane == lane, w.due_at <= NOW - waited)
-            for waited in (0, GATHER_MOST_MS)
-        )
-        query = select(s.name).where(s.name.in_(sorted(names)), s.paused == 0, due).order_by(s.next_at).limit(1)
-        if not urgent:
-            query = query.where(s.next_at <= NOW, or_(not_(inbox.behind(s.name, among)), long))
-        name: str | None = db.execute(query).scalar()
+        name: str | None = db.execute(_picking(lane, tuple(sorted(names)), tuple(sorted(among)))).scalar()
         if name is not None:
             return name
     return None
+
+
+@lru_cache(maxsize=64)  # the question is asked far more often than the connections change
+def _picking(lane: int, names: tuple[str, ...], among: tuple[str, ...]) -> Select[Any]:
+    due, long = (
+        exists().where(w.connection == s.name, w.lane == lane, w.due_at <= NOW - waited)
+        for waited in (0, GATHER_MOST_MS)
+    )
+    query = select(s.name).where(s.name.in_(names), s.paused == 0, due).order_by(s.next_at).limit(1)
+    if lane == LANES[0]:
+        return query
+    return query.where(s.next_at <= NOW, or_(not_(inbox.behind(s.name, among)), long))
 
 
 def alone(db: Connection, connection: str) -> None:

@@ -3,6 +3,8 @@
 ``tandem serve`` with HubSpot and Mailchimp configured, on a migrated SQLite store, gets one signed delivery again and
 again until it acknowledges it.  The baseline of the same run is a bare Starlette route under uvicorn, started the same
 way.  Starts take turns; the median counts.  Modules are compiled before the first start, as an installation does it.
+What the container image holds beyond its base (``python:slim``) is counted from what is installed here: the packages
+that its lock names, with their compiled modules, and our own.
 ``python -m bench.start [--rounds 5] [--idle 10]``
 """
 
@@ -11,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,8 @@ from bench.profile import MANY
 
 BARS = {"seconds": 1.5, "idle_mb": 150}
 PATIENCE = 60.0
+ROOT = Path(__file__).parent.parent
+OURS = ("app", "connectors", "mappings", "migrations", "sandbox")  # what the Dockerfile copies
 
 
 def started(command: list[str], port: int, env: dict[str, str], idle: float) -> tuple[float, float]:
@@ -73,6 +79,32 @@ def imports(env: dict[str, str]) -> dict[str, float]:
             took[parts[2].strip().partition(".")[0]] += int(parts[0])
     total = sum(took.values())
     return {name: round(100 * us / total, 1) for name, us in took.most_common(MANY)}
+
+
+def image_mb() -> dict[str, float]:
+    """MB that the image adds to its base, ours and that of the packages which ``requirements/postgres.txt`` locks."""
+    ours = sum(
+        _weight(file) for folder in OURS for file in (ROOT / folder).rglob("*") if "__pycache__" not in file.parts
+    )
+    names = re.findall(
+        r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", (ROOT / "requirements/postgres.txt").read_text(), re.MULTILINE
+    )
+    theirs = 0
+    for name in names:
+        try:
+            files = metadata.distribution(name).files
+        except metadata.PackageNotFoundError:
+            continue  # one that this platform does without
+        places = {Path(str(file.locate())) for file in (files if files is not None else ())}
+        theirs += sum(_weight(place) for place in places if place.suffix != ".pyc")
+    return {"ours": round(ours / 1e6, 1), "packages": round(theirs / 1e6, 1)}
+
+
+def _weight(file: Path) -> int:
+    """Bytes of a file, with those of the module that is compiled from it: about as many."""
+    if not file.is_file():
+        return 0
+    return file.stat().st_size * (2 if file.suffix == ".py" else 1)
 
 
 def signed(port: int) -> tuple[bytes, dict[str, str]]:
@@ -128,6 +160,7 @@ def measure(rounds: int, idle: float) -> dict[str, Any]:
         "bare_seconds": round(seconds["bare"], 2),
         "ratio": round(seconds["tandem"] / seconds["bare"], 1),
         "idle_mb": round(idle_mb),
+        "image_mb_beyond_its_base": image_mb(),
         "bars": {
             f"at most {BARS['seconds']} s": seconds["tandem"] <= BARS["seconds"],
             f"at most {BARS['idle_mb']} MB idle": idle_mb <= BARS["idle_mb"],

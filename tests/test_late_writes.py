@@ -198,6 +198,34 @@ def test_a_look_is_asked_for_though_who_was_to_ask_died(world: World) -> None:
     assert town(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}
 
 
+@pytest.mark.parametrize("soon", [True, False])
+def test_what_a_reading_crossed_is_no_edit(world: World, soon: bool) -> None:
+    """The write landed and was answered, but a reading had moved the shadow meanwhile, and the contact went back.
+
+    ``soon``: the row has its turn again before the record was looked at.
+    """
+    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
+    (person,) = hub.records
+    hub.put(person, {"town": "Bonn"})
+    world.deliver("hub")
+    world.fetch.step()
+    with world.database.write() as db:
+        batch = world.push._lease(db, world.connections["chimp"])
+    chimp.put(next(iter(chimp.records)), {"job": "Head"})
+    world.deliver("chimp")
+    world.fetch.step()
+    hub.put(person, {"town": "Ulm", "last": "Lee"})
+    world.deliver("hub")
+    world.fetch.step()
+    woken(world, batch)
+    chimp.events.clear()
+    for _ in range(3 if soon else 0):
+        again(world)
+    world.settle()
+    assert town(world) == {"hub": ["Ulm"], "chimp": ["Ulm"]}
+    assert [(r.fields["job"], r.fields["last"]) for r in chimp.records.values()] == [("Head", "Lee")]
+
+
 @pytest.mark.parametrize("at_first", ["Ulm", None])
 def test_an_objection_ends_no_doubt(database: Database, at_first: str | None) -> None:
     """It is said at once; what an earlier write may have brought is looked for all the same."""

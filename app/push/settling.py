@@ -87,8 +87,10 @@ class Settle:
                 out.looks.append(_look(connection, Ref(survivor), f"merged:{contact_id}:{now}", now))
                 out.done.append(contact_id)
             case Done():
-                self.landed_at(connection, planned, receipt, link, out, now, late=contact_id not in mine)
-                if planned.held is not None:
+                noted = self.landed_at(connection, planned, receipt, link, out, now, late=contact_id not in mine)
+                if not noted:
+                    out.failed[contact_id] = Retry(EXISTS_DELAY_MS, "a reading crossed the write: looking first")
+                elif planned.held is not None:
                     out.held[contact_id] = planned.held
                 else:
                     out.done.append(contact_id)
@@ -200,8 +202,8 @@ class Settle:
         now: int,
         *,
         late: bool,
-    ) -> None:
-        """Move the shadow to what the vendor holds now.
+    ) -> bool:
+        """Move the shadow to what the vendor holds now; False where only a look can say what that is.
 
         ``late``: the lease was lost, so that another worker may have written something newer before this landed.  What
         landed is then believed to stand there all the same: it is ours and no edit of theirs, and since the link is
@@ -218,22 +220,24 @@ class Settle:
             else:
                 # The vendor answered with a record that belongs to another contact: look at it, a person may decide.
                 out.looks.append(_look(connection, Ref(receipt.id), f"taken:{planned.contact.id}:{now}", now))
-            return
+            return True
         moved_meanwhile = planned.link is None or planned.link.rev != link.rev
         link.written_at = now
-        link.landed = {**(link.landed if link.landed is not None else {}), **dict.fromkeys(planned.sent, now)}
         if modified is not None:
             link.modified = modified if link.modified is None else max(modified, link.modified)
-        if moved_meanwhile and not late:
-            # A reading moved the shadow while our call was under way: only a look can say which came first there.
-            out.looks.append(_look(connection, Ref(link.remote_id), f"crossed:{link.rev}:{now}", now))
-        else:
-            held = _of_the_address(connection, planned, link, held)
-            link.shadow = {**_without_former(connection, link.shadow, held), **held}
-            kept = {n: v for n, v in (link.altered if link.altered is not None else {}).items() if n not in held}
-            link.altered = {**kept, **altered} if kept or altered else None
-            link.rev += 1
         out.changed[link.remote_id] = link
+        if moved_meanwhile and not late:
+            # A reading moved the shadow while our call was under way: only a look can say which came first there.  What
+            # we said is not noted until then: coming back, it is no edit, though the contact may say another thing now.
+            out.looks.append(_look(connection, Ref(link.remote_id), f"crossed:{link.rev}:{now}", now))
+            return False
+        link.landed = {**(link.landed if link.landed is not None else {}), **dict.fromkeys(planned.sent, now)}
+        held = _of_the_address(connection, planned, link, held)
+        link.shadow = {**_without_former(connection, link.shadow, held), **held}
+        kept = {n: v for n, v in (link.altered if link.altered is not None else {}).items() if n not in held}
+        link.altered = {**kept, **altered} if kept or altered else None
+        link.rev += 1
+        return True
 
 
 def _of_the_address(connection: Connection, planned: Planned, link: Link, held: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,24 @@ how: [performance-peers.md](performance-peers.md).
 """
 
 
+_WHY: Final = {
+    "ack": (
+        "A bare route only answers. Ours checks a signature, splits and reads the body, names its events and commits "
+        "them, in Python and under the one lock of its interpreter; the HTTP server alone takes as long as all of the "
+        "bare route. More doors share the work only as more processes: replicas on PostgreSQL."
+    ),
+    "pipeline": (
+        "The floor only hands rows to the driver. Before that ours compares each record with up to twelve people, "
+        "merges every field by its rule and writes down why; no package stands out, so less Python is the only way to more."
+    ),
+    "reading": (
+        "What a record costs is what `pipeline` shows, once more with the page it came in, and one thread at a time "
+        "holds the interpreter. The vendor answered at once and waited for us."
+    ),
+}
+"""Why a bar was missed; shown where one was, above the profile of the same run."""
+
+
 def page() -> str:
     """The whole page."""
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
@@ -87,6 +105,9 @@ def _section(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
                 else _shown(value)
             )
             yield f"- {_words([p for p in path if p != 'bars'])}: {said}"
+    if name in _WHY and not all(value for _, value in bars if isinstance(value, bool)):
+        yield ""
+        yield _WHY[name]
     for whose, shares in profiles.items():
         yield ""
         yield f"Where the processor time goes{f' ({whose})' if whose else ''}: {', '.join(shares)}."

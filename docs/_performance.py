@@ -31,7 +31,7 @@ _WHY: Final = {
     ),
     "pipeline": (
         "The floor only hands rows to the driver. Before that ours compares each record with up to twelve people, "
-        "merges every field by its rule and writes down why; no package stands out, so less Python is the only way to more."
+        "merges every field by its rule and writes down why; no package stands out. Only less Python would be faster."
     ),
     "reading": (
         "What a record costs is what `pipeline` shows, once more with the page it came in, and one thread at a time "

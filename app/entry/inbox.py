@@ -250,11 +250,10 @@ _ROW = select(
     i.first_failed_at,
 )
 _PENDING = _ROW.where(*_DUE).order_by(i.due_at, i.id).limit(bindparam("b_limit"))
-
-
 _FURTHER = (
-    select(i.id, i.kind, i.ref_key, i.ref_value)
-    .where(*_DUE, i.record.is_(None))
+    # Those that carry their record are left out of what was found, not of what is looked through: so that is bounded.
+    select(i.id, i.kind, i.ref_key, i.ref_value, i.record.is_(None).label("bare"))
+    .where(*_DUE)
     .order_by(i.due_at, i.id)
     .limit(FURTHER)
 )
@@ -276,11 +275,11 @@ def pending(db: Connection, connection: str, limit: int) -> Sequence[RowMapping]
 
 
 def _same(
-    db: Connection, rows: Sequence[RowMapping], further: Sequence[Row[Any, Any, Any, Any]]
+    db: Connection, rows: Sequence[RowMapping], further: Sequence[Row[Any, Any, Any, Any, bool]]
 ) -> Sequence[RowMapping]:
     """Those of the further events that name the records of these rows, which they are not themselves."""
     taken, refs = {row["id"] for row in rows}, {(row["kind"], row["ref_key"], row["ref_value"]) for row in rows}
-    ids = [row.id for row in further if row.id not in taken and tuple(row[1:]) in refs]
+    ids = [row.id for row in further if row.bare and row.id not in taken and tuple(row[1:4]) in refs]
     found: list[RowMapping] = []
     for chunk in chunks(ids):
         found += db.execute(_ROW.where(i.id.in_(chunk)).order_by(i.due_at, i.id)).mappings()

@@ -39,8 +39,8 @@ run: $(VENV)/run ## Show Tandem between two simulated vendors, at http://127.0.0
 
 dev: $(VENV)/dev ## Install all that developing needs
 
-test: $(VENV)/dev ## Run the tests, on SQLite and PostgreSQL
-	"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow"
+test: $(VENV)/dev ## Run the tests, on SQLite and PostgreSQL; property tests draw the same examples each time
+	TANDEM_TEST_DRAWS=same "$(BIN)/python" -m pytest -q -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-long: $(VENV)/dev ## Run the tests that take long, too
 	"$(BIN)/python" -m pytest -q -n $(WORKERS) --dist worksteal --timeout 3600

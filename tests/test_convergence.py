@@ -94,7 +94,7 @@ def lowered(people: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What each says, with what only differs by the vendor's own spelling made equal: case, blanks, cut-off names."""
     return {
         mail.lower(): {
-            f: (None if v in {None, ""} else v.lower() if f == "mail" else v[:12] if f == "firm" else v)
+            f: (None if v in {None, "", "unknown"} else v.lower() if f == "mail" else v[:12] if f == "firm" else v)
             for f, v in person.items()
         }
         for mail, person in people.items()

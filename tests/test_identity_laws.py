@@ -225,7 +225,9 @@ def still_written_to(lived: Life) -> list[str]:
     for group in lived.groups():
         if not any(lived.records[n].objects for n in group):
             continue
-        mails = sorted(lived.records[n].fields(n)["mail"] for n in group)
+        # Those that records have now: to an address that all of them have left nobody can write.
+        there = [lived.w.vendors[where].records.get(remote) for where, remote in (lived.remote[n] for n in group)]
+        mails = sorted({str(record.fields["mail"]) for record in there if record is not None})
         with lived.w.database.read() as db:
             lines = ledger.of_addresses(db, mails)
         for mail in mails:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import signal
 from collections.abc import Callable, Iterator
@@ -46,7 +47,11 @@ def told() -> Iterator[Callable[[], None]]:
         signals.put(number)
 
     def wait() -> None:
-        signals.get()
+        while True:
+            # Where another thread was interrupted, nothing wakes this one, which alone runs what a signal leads to.
+            with contextlib.suppress(queue.Empty):
+                signals.get(timeout=1)
+                return
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -139,14 +139,18 @@ def test_what_was_said_for_a_moment_is_taken_back(world: World, beside: dict[str
     assert [r.fields["first"] for r in chimp.records.values()] == [beside.get("first", "Ann")]
 
 
-def slow_look(world: World) -> dict[str, Any]:
-    """Rows are due, again and again, before the look is processed."""
-    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
-    person = landed_without_answer(world)
-    hub.put(person, {"town": "Ulm", "first": "Anna"})
+def went_back(world: World, **fields: Any) -> None:
+    """Bonn has landed at the other side without a note, and the contact says these; nothing there tells of it."""
+    hub = world.vendors["hub"]
+    hub.put(landed_without_answer(world), fields)
     world.deliver("hub")
     world.fetch.step()
-    chimp.events.clear()
+    world.vendors["chimp"].events.clear()
+
+
+def slow_look(world: World) -> dict[str, Any]:
+    """Rows are due, again and again, before the look is processed."""
+    went_back(world, town="Ulm", first="Anna")
     for _ in range(4):
         again(world)
     world.settle()
@@ -168,12 +172,7 @@ def again(world: World) -> None:
 
 def test_a_look_is_waited_for_though_an_older_change_turns_up(world: World) -> None:
     """What a row waits for does not depend on when its oldest change happened."""
-    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
-    person = landed_without_answer(world)
-    hub.put(person, {"town": "Ulm"})
-    world.deliver("hub")
-    world.fetch.step()
-    chimp.events.clear()
+    went_back(world, town="Ulm")
     again(world)  # asks for a look
     with world.database.write() as db:
         db.execute(update(t.work).values(since=t.work.c.since - 1_000))
@@ -184,12 +183,7 @@ def test_a_look_is_waited_for_though_an_older_change_turns_up(world: World) -> N
 
 def test_a_look_is_asked_for_though_who_was_to_ask_died(world: World) -> None:
     """The try after that asks for it."""
-    hub, chimp = world.vendors["hub"], world.vendors["chimp"]
-    person = landed_without_answer(world)
-    hub.put(person, {"town": "Ulm"})
-    world.deliver("hub")
-    world.fetch.step()
-    chimp.events.clear()
+    went_back(world, town="Ulm")
     with world.database.write() as db:
         db.execute(update(t.work).values(due_at=0))
         assert world.push._lease(db, world.connections["chimp"]).doubts  # and nothing comes of it
@@ -238,11 +232,7 @@ def test_an_objection_ends_no_doubt(database: Database, at_first: str | None) ->
     chimp.put(next(iter(chimp.records)), {"town": at_first})
     world.deliver("chimp")
     world.settle()
-    person = landed_without_answer(world)
-    hub.put(person, {"town": at_first, "mailing": "no"})
-    world.deliver("hub")
-    world.fetch.step()
-    chimp.events.clear()
+    went_back(world, town=at_first, mailing="no")
     again(world)
     assert [r.fields["mailing"] for r in chimp.records.values()] == ["no"]
     assert town(world)["chimp"] == ["Bonn"]

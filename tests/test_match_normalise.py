@@ -10,6 +10,7 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from app.core.fields import Unfit
 from app.match import reach
 from app.match.employers import company_name, site_of
 from app.match.fold import fold, said
@@ -17,6 +18,7 @@ from app.match.normalise import evidence
 from app.match.people import Birth, Name, birth_of, name_of
 from app.match.places import postcode_of, street_of, town_of
 from app.match.reach import Phone, email_of, is_plain, is_shared, phone_of
+from app.sync._transforms_texts import lower_email
 
 
 @pytest.mark.parametrize(
@@ -300,6 +302,20 @@ def test_an_address_is_read_as_the_library_reads_it(text: str) -> None:
     if email is not None and not email.masked:
         assert email.valid == (found is not None)
         assert found is None or (email.local, email.domain) == found
+
+
+@given(_ADDRESSES.flatmap(lambda a: st.sampled_from([a, a.upper(), a.title()])))
+@example("ann@b.com\N{KELVIN SIGN}")
+@example("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}nfo@b.com")
+def test_an_address_is_mapped_as_the_library_writes_it(text: str) -> None:
+    """In any spelling: the short way of the transform is one of the library's, too."""
+    try:
+        mapped = lower_email(text)
+    except Unfit:
+        mapped = None
+    found = library_says(text)
+    whole = found is not None and "." in found[1]
+    assert mapped == ("@".join(found).lower() if found is not None and whole else None)
 
 
 def test_usual_addresses_do_not_ask_the_library() -> None:

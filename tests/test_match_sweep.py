@@ -167,12 +167,14 @@ def test_no_chain_leads_to_a_stranger(database: Database) -> None:
     assert between["contradiction"] == "two generations of one name: junior and senior"
 
 
-def test_an_over_full_key_alone_leads_to_nobody() -> None:
-    """Of those who share only what a crowd has chance would say who is looked at."""
+def test_what_a_crowd_has_leads_to_nobody_by_itself() -> None:
+    """Of those who share nothing else chance would say who is looked at."""
     crowd = list(range(200, 200 - keys.BLOCK - 1, -1))
-    assert identity.nearest({1: crowd}, [1], crowds=False) == []
-    assert identity.nearest({1: crowd, 2: [160, 5]}, [1, 2], crowds=False) == [160, 5]
-    assert len(identity.nearest({1: crowd[:-1]}, [1], crowds=False)) == identity.CANDIDATES
+    assert identity.nearest({1: crowd}, [1]) == []
+    assert identity.nearest({1: crowd, 2: [160, 5]}, [1, 2]) == [160, 5]
+    assert set(identity.nearest({1: crowd, 2: crowd}, [1, 2])) < set(crowd)
+    assert identity.nearest({1: crowd[:16]}, [1]) == []
+    assert identity.nearest({1: crowd[:15]}, [1]) == crowd[: identity.CANDIDATES]
 
 
 def test_what_this_process_has_not_seen_is_read(database: Database) -> None:

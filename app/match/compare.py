@@ -164,11 +164,10 @@ def _email(a: Email, b: Email) -> tuple[str, str]:
 
 def _mistyped(a: Email, b: Email) -> bool:
     """Is one address the other with a slip?  Numbers tell namesakes apart: of those only one digit may differ."""
-    numbers = [_LETTERS.sub("", e.local) for e in (a, b)]
-    if OSA.distance(*numbers, score_cutoff=1) > 1:
-        return False
     most = 2 if min(len(a.local), len(b.local)) >= TELLING else 1
-    return OSA.distance(a.text, b.text, score_cutoff=most) <= most
+    if OSA.distance(a.text, b.text, score_cutoff=most) > most:  # nearly all end here
+        return False
+    return OSA.distance(*(_LETTERS.sub("", e.local) for e in (a, b)), score_cutoff=1) <= 1
 
 
 def _phone(a: Phone, b: Phone) -> tuple[str, str]:

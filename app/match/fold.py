@@ -12,8 +12,11 @@ from app.match.lists import PLACEHOLDER_SPELLINGS, PLACEHOLDERS
 LONGEST: Final = 200
 """Characters of a value that are looked at: names and streets are shorter, and comparing costs the square of it."""
 
-_DROPPED: Final = re.compile(r"['`´’.]")
-_BREAKS: Final = re.compile(r"[^a-z0-9]+")
+_DROPPED: Final = "'`."  # O'Neil, St. Anne
+_FOLDED: Final = {
+    code: None if chr(code) in _DROPPED else chr(code).lower() if chr(code).isalnum() else " " for code in range(128)
+}
+_JOINED: Final = {code: None if to == " " else to for code, to in _FOLDED.items()}
 _ALIKE: Final = re.compile(r"(.)\1*")
 
 
@@ -27,8 +30,16 @@ def fold(text: str) -> str:
 
     Folding twice changes nothing.
     """
-    plain = text if text.isascii() else anyascii(text)
-    return _BREAKS.sub(" ", _DROPPED.sub("", plain.lower())).strip()
+    return " ".join(_plain(text).translate(_FOLDED).split())
+
+
+def joined(text: str) -> str:
+    """The folded text without its blanks."""
+    return _plain(text).translate(_JOINED)
+
+
+def _plain(text: str) -> str:
+    return text if text.isascii() else anyascii(text)
 
 
 def is_placeholder(text: str) -> bool:
@@ -41,11 +52,11 @@ def meant(text: str) -> str:
     if text.strip().lower() in PLACEHOLDER_SPELLINGS:
         return ""
     folded = fold(text)
-    joined = folded.replace(" ", "")
-    if not joined or joined in PLACEHOLDERS:
+    letters = folded.replace(" ", "")
+    if not letters or letters in PLACEHOLDERS:
         return ""
     # the first three tell nearly always that not all are alike
-    alike = len(joined) > 2 and joined[0] == joined[1] == joined[2] and _ALIKE.fullmatch(joined) is not None
+    alike = len(letters) > 2 and letters[0] == letters[1] == letters[2] and _ALIKE.fullmatch(letters) is not None
     return "" if alike else folded
 
 

@@ -12,7 +12,7 @@ import phonenumbers
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from phonenumbers.phonemetadata import PhoneMetadata
 
-from app.match.fold import fold, text_of
+from app.match.fold import fold, joined, text_of
 from app.match.lists import DOTS_IGNORED, PLACEHOLDER_LOCALS, PLUS_IGNORED, ROLE_LOCALS, ROLE_STEMS, SAME_PROVIDER
 
 
@@ -43,7 +43,6 @@ class Phone:
 
 _MASK: Final = re.compile(r"[*•x]{3,}|\*+")
 _SURE_MASK: Final = re.compile(r"[*•]")  # "maxxx@" may be somebody
-_SEPARATOR: Final = re.compile(r"[._-]+")
 _NOT_A_DIGIT: Final = re.compile(r"[^0-9]")
 _PLACEHOLDER_DIGITS: Final = re.compile(r"(\d)\1{5,}$|0{6}|1{7}|0123456|1234567|9876543")
 SHORTEST_PHONE: Final = 7
@@ -106,7 +105,7 @@ def is_masked(value: str) -> bool:
 
 def is_placeholder(value: str) -> bool:
     """Whether the address was made up to fill a field ("test@", "noemail@")."""
-    return fold(value.strip().lower().rpartition("@")[0]).replace(" ", "") in PLACEHOLDER_LOCALS
+    return joined(value.strip().lower().rpartition("@")[0]) in PLACEHOLDER_LOCALS
 
 
 def _mailbox(local: str, domain: str) -> str:
@@ -119,7 +118,7 @@ def _mailbox(local: str, domain: str) -> str:
 
 def is_shared(email: Email) -> bool:
     """Whether this is the mailbox of a function rather than of a person."""
-    words = fold(_SEPARATOR.sub(" ", email.local.partition("+")[0])).split()
+    words = fold(email.local.partition("+")[0].replace(".", " ")).split()
     return bool(words) and ("".join(words) in ROLE_LOCALS or words[0].rstrip("0123456789") in ROLE_STEMS)
 
 

@@ -154,7 +154,7 @@ def look(db: Db, known: Known, batch: Batch, weights: Weights | None) -> list[Pr
     near, crowds = {}, {}
     for number in batch.rows:
         keyed = batch.keyed[number]
-        near[number] = identity.nearest(under, keyed.values(), crowds=False)
+        near[number] = identity.nearest(under, keyed.values())
         crowds[number] = {name: len(under.get(key, ())) for name, key in keyed.items()}
         for key in keyed.values():
             under.setdefault(key, []).insert(0, number)

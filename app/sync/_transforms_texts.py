@@ -16,6 +16,7 @@ from email_validator import EmailNotValidError, validate_email
 from nameparser import HumanName
 
 from app.core.fields import Unfit
+from app.match.reach import is_plain
 
 _CACHE: Final = 8_192  # raw spellings kept per function: a few MB
 
@@ -27,6 +28,9 @@ def lower_email(text: str) -> str:
     RFC 5321 lets a local part depend on case; no large provider does, and people type it both ways.  Domains that
     RFC 6761 reserves are refused, except ".test"; whether mail can be delivered is not asked here.
     """
+    # Lower case alone would let a foreign letter become a plain one: the Kelvin sign is a "k" in lower case.
+    if text.isascii() and is_plain(plain := text.lower()):
+        return plain
     try:
         address = validate_email(text, check_deliverability=False, test_environment=True).normalized.lower()
     except EmailNotValidError:

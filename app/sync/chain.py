@@ -289,7 +289,8 @@ def _merge(
     )
     told, differs = governing.words(connection, contact, governed, {**link.shadow, **echoes}, at, arrival.event)
     state.told += [(contact, line) for line in told]
-    old_address = {c: consent.address(contact.values(), c) for c in Channel}
+    were = contact.values()
+    old_address = {c: consent.address(were, c) for c in Channel}
     since = arrival.since if arrival.since is not None else at
     shadow = {**verdict.shadow, **governed}
     values = {name: fact.value for name, fact in verdict.facts.items()}

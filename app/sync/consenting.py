@@ -39,9 +39,10 @@ def written(
         if rule.theirs in fields and rule.name in shadow and rule.claim(fields) is None:
             wrote = True
             del shadow[rule.name]
+    were = contact.values()
     for claimed in connection.map.read_consent(fields):
         ours, theirs = consent.address(values, claimed.channel), consent.address(claim, claimed.channel)
-        renamed = ours != consent.address(contact.values(), claimed.channel)
+        renamed = ours != consent.address(were, claimed.channel)
         known = shadow.get(claimed.name) == claimed.status and not renamed
         shadow[claimed.name] = str(claimed.status)
         if known:
@@ -110,8 +111,9 @@ def carried(
 ) -> bool:
     """An objection follows the person to a new address; a consent does not, and the old address keeps what it had."""
     wrote = False
+    values = contact.values()
     for channel, old in before.items():
-        new = consent.address(contact.values(), channel)
+        new = consent.address(values, channel)
         if old is None or new is None or old == new:
             continue
         entries = [e for e in state.ledger[old] if e.channel == channel]
@@ -134,9 +136,10 @@ def followed(state: Batch, connections: Connections) -> None:
 
 def mark(state: Batch, connections: Connections, contact: Contact, since: int) -> None:
     """Let every connection that keeps consent compare; a withdrawal in the lane that travels first."""
+    values = contact.values()
     for other in connections.values():
         for rule in other.map.consents:
-            address = consent.address(contact.values(), rule.channel)
+            address = consent.address(values, rule.channel)
             if address is None:
                 continue
             entries = [e for e in state.ledger[address] if e.channel == rule.channel]

@@ -1,7 +1,7 @@
 """Measure everything, one after the other: ``make bench``, or ``python -m bench [--full] [--only NAME …] [--list]``.
 
 Each bench is a command of its own that prints JSON; here they are run in turn on a machine that should have nothing
-else to do, and what they print is kept in ``bench/results.json`` with the machine, the commit and the load before.
+else to do, and what they print is kept in ``bench/results.json`` with the machine, its speed and the load before.
 ``docs/performance.md`` is made of that file by ``make docs``.  ``--only`` measures these anew and keeps the others.
 """
 
@@ -151,10 +151,25 @@ def machine() -> dict[str, Any]:
     }
 
 
+def loop_ms() -> float:
+    """The milliseconds that a million additions take in Python, the best of five: how fast the machine is just now.
+
+    What a virtual core gives differs by a factor of two from day to day; seconds compare where these are alike.
+    """
+
+    def one() -> float:
+        began, total = time.perf_counter(), 0
+        for n in range(1_000_000):
+            total += n & 3
+        return time.perf_counter() - began
+
+    return round(1000 * min(one() for _ in range(5)), 1)
+
+
 def run(bench: Bench, *, full: bool) -> dict[str, Any]:
     """Run one; what it found, how long it took, and the load before."""
     command = bench.command(full=full)
-    load = os.getloadavg()[0]
+    load, speed = os.getloadavg()[0], loop_ms()
     began = time.monotonic()
     entry: dict[str, Any] = {
         "about": bench.about,
@@ -177,7 +192,8 @@ def run(bench: Bench, *, full: bool) -> dict[str, Any]:
         entry["found"] = said(done.stdout)
         if done.returncode or entry["found"] is None:
             entry["failed"] = f"ended with {done.returncode}"
-    return {**entry, "seconds": round(time.monotonic() - began)}
+    seconds = round(time.monotonic() - began)
+    return {**entry, "seconds": seconds, "loop_ms": [speed, loop_ms()]}
 
 
 def main() -> int:

@@ -33,7 +33,7 @@ from app.core.settings import (
     environment,
     load_config,
 )
-from app.core.words import LANES, Mode, Waits
+from app.core.words import LANES, Mode, Station, Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
 from app.ops import sinks, tracing
@@ -113,8 +113,9 @@ class Tandem:
         self.clients, self.access = accounts.clients, accounts.access
         self.metrics.calling(self.clients)
         self.wake = Wake()
+        self.database.heard = self.wake
         self.listener = Listener(self.database, self.wake)
-        self.writer = GroupCommit(self.database, self.wake, trace=self.trace)
+        self.writer = GroupCommit(self.database, trace=self.trace)
         self.door = Door(
             {c.name: c.connector for c in self.connections.values()},
             self.writer,
@@ -146,12 +147,8 @@ class Tandem:
             count=self.metrics.receipt,
             trace=self.trace,
         )
-        self.poll = Poll(
-            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
-        )
-        self.rounds = Rounds(
-            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
-        )
+        self.poll = Poll(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
+        self.rounds = Rounds(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
         self.summarise = Summarise(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
         self.refilter = Refilter(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
         self.timeline = Timeline(self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule)
@@ -159,7 +156,7 @@ class Tandem:
         self.replay = Replay(self.database, self.connections)
         self.undo = Undo(self.database, self.connections)
         self.reconcile = Reconcile(
-            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule, wake=self.wake
+            self.database, self.connections, self.worker_id, lease_ms=lease_ms, schedule=schedule
         )
         self.leads = Leads(self.database, self.connections, self.worker_id, lease_ms=lease_ms)
         self.watch = Watch(self.database, self.connections, self.metrics.recorder, door=public, access=self.access)
@@ -187,22 +184,22 @@ class Tandem:
             self.database,
             self.worker_id,
             {
-                "fetch": (self.fetch.step, settings.workers),
-                "push": (self.push.step, settings.workers),
-                "withdrawals": (partial(self.push.step, LANES[:1]), 1),
-                "poll": (self.poll.step, max(1, min(len(self.connections), POLLS))),
-                "rounds": (self.rounds.step, max(1, min(len(self.connections), POLLS))),
-                "timeline": (self.timeline.step, 1),
-                "summarise": (self.summarise.step, 1),
-                "refilter": (self.refilter.step, 1),
-                "replay": (self.replay.step, 1),
-                "reconcile": (self.reconcile.step, 1),
-                "leads": (self.leads.step, 1),
-                "watch": (self.watch.step, 1),
-                "alarms": (self.telling.step, 1),
-                "undo": (self.undo.step, 1),
-                "erase": (self.erase.step, 1),
-                "prune": (self.prune.step, 1),
+                Station.FETCH: (self.fetch.step, settings.workers),
+                Station.PUSH: (self.push.step, settings.workers),
+                Station.WITHDRAWALS: (partial(self.push.step, LANES[:1]), 1),
+                Station.POLL: (self.poll.step, max(1, min(len(self.connections), POLLS))),
+                Station.ROUNDS: (self.rounds.step, max(1, min(len(self.connections), POLLS))),
+                Station.TIMELINE: (self.timeline.step, 1),
+                Station.SUMMARISE: (self.summarise.step, 1),
+                Station.REFILTER: (self.refilter.step, 1),
+                Station.REPLAY: (self.replay.step, 1),
+                Station.RECONCILE: (self.reconcile.step, 1),
+                Station.LEADS: (self.leads.step, 1),
+                Station.WATCH: (self.watch.step, 1),
+                Station.ALARMS: (self.telling.step, 1),
+                Station.UNDO: (self.undo.step, 1),
+                Station.ERASE: (self.erase.step, 1),
+                Station.PRUNE: (self.prune.step, 1),
             },
             self.wake,
             lease_ms=lease_ms,

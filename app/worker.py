@@ -1,18 +1,20 @@
 """The workers: threads that step the stations until they are told to stop.
 
-Each station has its own threads, never the door's event loop.  A thread with nothing to do waits for a wake-up from
-this process (the door stored something, a reading marked something) or for its poll, which slows down while idle.
+Each station has its own threads, never the door's event loop.  A thread with nothing to do waits to be woken, since
+something was stored for its station (``app.core.db.ring``), or for its poll, which slows down while idle.  Only whose
+work it is is woken: all threads, at each step of any other, would look for nothing most of the time.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
 from app.core import clock, leases
 from app.core.db import Database
+from app.core.words import Station
 from app.push import work
 
 log = structlog.get_logger(__name__)
@@ -27,15 +29,15 @@ SILENT_MS = int(6 * BEAT * 1000)  # a worker that missed this many of them is ta
 STOP_SECONDS = 30.0
 
 
-class Wake:
-    """A wake-up call for every thread that waits on it."""
+class Call:
+    """The wake-up call of one station."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._calls = 0
 
     def __call__(self) -> None:
-        """Wake all."""
+        """Wake all threads that wait on it."""
         with self._condition:
             self._calls += 1
             self._condition.notify_all()
@@ -51,6 +53,23 @@ class Wake:
             return self._calls != seen or self._condition.wait(seconds)
 
 
+class Wake:
+    """The wake-up calls of all stations."""
+
+    def __init__(self) -> None:
+        self._calls = {station: Call() for station in Station}
+
+    def __call__(self, stations: Collection[str] = tuple(Station)) -> None:
+        """Wake the threads of these stations; of those that there are no more or not yet, nobody."""
+        for station in stations:
+            if station in self._calls:
+                self._calls[Station(station)]()
+
+    def of(self, station: Station) -> Call:
+        """The call of one."""
+        return self._calls[station]
+
+
 class Workers:
     """All worker threads of this process."""
 
@@ -58,7 +77,7 @@ class Workers:
         self,
         database: Database,
         worker: str,
-        stations: dict[str, tuple[Callable[[], int], int]],
+        stations: Mapping[Station, tuple[Callable[[], int], int]],
         wake: Wake,
         *,
         lease_ms: int,
@@ -108,10 +127,10 @@ class Workers:
             work.release(db, self._worker)
             leases.sign_off(db, self._worker)
 
-    def _run(self, name: str, step: Callable[[], int]) -> None:
-        idle = IDLE_LEAST
+    def _run(self, name: Station, step: Callable[[], int]) -> None:
+        idle, call = IDLE_LEAST, self._wake.of(name)
         while not self._stop.is_set():
-            seen = self._wake.calls
+            seen = call.calls
             try:
                 did = step()
             except Exception as error:  # noqa: BLE001 - the database may be away; the thread must live to see it return
@@ -121,9 +140,8 @@ class Workers:
                 continue
             if did:
                 idle = IDLE_LEAST
-                self._wake()
                 continue
-            called = self._wake.wait(seen, idle)
+            called = call.wait(seen, idle)
             idle = IDLE_LEAST if called else min(IDLE_MOST, idle * 2)
 
     def _beat(self) -> None:

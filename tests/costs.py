@@ -255,7 +255,7 @@ def acknowledged(database: Database) -> dict[str, Growth]:
 
 
 async def _arrive(database: Database, numbers: Iterable[int]) -> None:
-    door = GroupCommit(database, lambda: None)
+    door = GroupCommit(database)
     waiting = []
     for n in numbers:
         event = Event(Kind.CONTACT, Action.CHANGED, Ref(f"r{n}"), f"e{n}", MOMENT)

@@ -29,6 +29,7 @@ from app.core.db import Database, now_ms
 from app.core.duties import Duty
 from app.core.flights import Landed
 from app.core.sealing import Keys
+from app.core.words import Station
 from app.push import work
 from app.records.access import Access
 from app.worker import Wake, Workers
@@ -67,7 +68,7 @@ def serve(database: Database, name: str) -> None:
         return held.step()
 
     worker.BEAT = 0.2
-    workers = Workers(database, name, {"station": (step, 1)}, Wake(), lease_ms=LEASE_MS)
+    workers = Workers(database, name, {Station.FETCH: (step, 1)}, Wake(), lease_ms=LEASE_MS)
     print("ready", flush=True)
     workers.start()
     sys.stdin.read()

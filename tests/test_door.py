@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import func, select, text
 
 from app.core import tables as t
 from app.core.db import Database
+from app.core.words import Station
 from app.entry import inbox
 from app.entry.commit import GroupCommit
 from app.entry.door import Door
@@ -78,12 +80,14 @@ class AtTheDoor:
         with database.write() as db:
             state.ensure(db, ["echo"])
         self.woken = 0
-        self.writer = GroupCommit(database, self._wake)
+        database.heard = self._wake
+        self.writer = GroupCommit(database)
         http: Any = None
         connectors = {"echo": Echo({}, http), "silent": Silent({}, http)}
         self.door = Door(connectors, self.writer, lambda: now, **options)
 
-    def _wake(self) -> None:
+    def _wake(self, stations: Collection[str]) -> None:
+        assert set(stations) == {Station.FETCH}
         self.woken += 1
 
     def call(self, *requests: tuple[str, str, bytes], headers: dict[str, str] | None = None) -> list[httpx.Response]:
@@ -216,7 +220,7 @@ def test_the_public_url_is_what_vendors_signed(database: Database) -> None:
             return Received()
 
     http: Any = None
-    writer = GroupCommit(database, lambda: None)
+    writer = GroupCommit(database)
     for public, url in [
         ("https://t.example.com/", "https://t.example.com/webhooks/echo?a=%20b"),
         (None, "http://door/webhooks/echo?a=%20b"),

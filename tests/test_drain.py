@@ -23,6 +23,7 @@ from sqlalchemy import func, select
 from app.core import leases
 from app.core import tables as t
 from app.core.db import Database
+from app.core.words import Station
 from app.push import work
 from app.worker import Wake, Workers
 from bench.ack import SECRET, deliveries
@@ -229,7 +230,7 @@ def test_a_vendor_that_never_answers_holds_nothing(
         never.wait()
         return 0
 
-    workers = Workers(database, me, {"push": (step, 1)}, Wake(), lease_ms=600_000)
+    workers = Workers(database, me, {Station.PUSH: (step, 1)}, Wake(), lease_ms=600_000)
     workers.start()
     assert held.wait(60)
     workers.stop(seconds=0)

@@ -12,7 +12,6 @@ from app.core import tables as t
 from app.core.db import Database
 from app.entry import inbox
 from app.push import work
-from app.records import state
 from app.sync import fetch
 from connectors.contract import Action, Event, Kind, Order, Ref, Side, TryLater
 from tests.world import START, World
@@ -54,7 +53,8 @@ def test_events_of_all_are_taken_in_turn(database: Database, monkeypatch: pytest
 def test_a_fixed_order_starves(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saboteur: taken in the order of their names, the first one's backlog holds up the others."""
     monkeypatch.setattr(fetch, "BATCH", 5)
-    monkeypatch.setattr(state, "in_turn", lambda _db, names: sorted(names))
+    real = inbox.waiting
+    monkeypatch.setattr(inbox, "waiting", lambda db, names: sorted(real(db, names)))
     world = World(database, THREE)
     told(world, "a", MANY)
     told(world, "b", 1)

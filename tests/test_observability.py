@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 
 from app.core import tables as t
 from app.core.db import Database
+from app.core.words import Station
 from app.ops.metrics import Metrics
 from app.worker import Wake, Workers
 from connectors._http import Http
@@ -272,7 +273,7 @@ def test_a_station_that_fails_is_counted(database: Database) -> None:
         stopped[0]()
         raise RuntimeError("somebody@example.com")
 
-    workers = Workers(database, "w", {"fetch": (step, 1)}, Wake(), lease_ms=60_000, failed=metrics.failed)
+    workers = Workers(database, "w", {Station.FETCH: (step, 1)}, Wake(), lease_ms=60_000, failed=metrics.failed)
     stopped.append(workers._stop.set)
     workers._run("fetch", step)
     text = generate_latest(metrics.registry).decode()

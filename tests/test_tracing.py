@@ -57,7 +57,7 @@ def delivered(world: World, name: str, trace: Trace) -> None:
     """What happened at a vendor arrives as one delivery, through the door's own writer."""
     vendor = world.vendors[name]
     events, vendor.events = tuple(vendor.events), []
-    writer = GroupCommit(world.database, lambda: None, trace=trace)
+    writer = GroupCommit(world.database, trace=trace)
 
     async def store() -> None:
         writer.start()

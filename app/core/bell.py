@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import structlog
 
 from app.core.db import CHANNEL, Database
+from app.core.words import Station
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +26,9 @@ _ALIVE: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 20, "keepalives_in
 
 
 class Listener:
-    """Calls ``wake`` when another process rings.  Does nothing on SQLite."""
+    """Calls ``wake`` when another process rings, with the stations it rang for.  Does nothing on SQLite."""
 
-    def __init__(self, database: Database, wake: Callable[[], None]) -> None:
+    def __init__(self, database: Database, wake: Callable[[Collection[str]], None]) -> None:
         self._database = database
         self._wake = wake
         self._stop = threading.Event()
@@ -56,7 +57,7 @@ class Listener:
                 with psycopg.connect(where, autocommit=True, connect_timeout=10, **_ALIVE) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
                     self.hears.set()
-                    self._wake()  # for whatever was said while nobody listened
+                    self._wake(tuple(Station))  # for whatever was said while nobody listened
                     back = _BACK_LEAST
                     self._listen(connection)
             except psycopg.Error as error:
@@ -68,6 +69,7 @@ class Listener:
 
     def _listen(self, connection: Any) -> None:
         while not self._stop.is_set():
-            rung = [n for n in connection.notifies(timeout=_LISTEN, stop_after=1) if n.payload != self._database.sender]
-            if rung:
-                self._wake()
+            for notice in connection.notifies(timeout=_LISTEN, stop_after=1):
+                sender, *stations = notice.payload.split(" ")
+                if sender != self._database.sender:
+                    self._wake(stations)

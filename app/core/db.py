@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import orjson
 from sqlalchemy import BigInteger, Connection, Engine, Table, bindparam, create_engine, event, func, select
@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.functions import FunctionElement
 from tenacity import (
     Retrying,
@@ -34,6 +35,7 @@ from tenacity import (
 
 from app.core.errors import ConfigError
 from app.core.turnstile import Turnstile
+from app.core.words import Station
 
 T = TypeVar("T")
 
@@ -42,6 +44,7 @@ BUSY_MS = 30_000  # how long SQLite waits for another process's write
 # the one that writes profits from many, and there are some twenty that read.
 WRITER_CACHE_KIB = 20_000
 READER_CACHE_KIB = 1_500
+MANY = 20  # rows from which it pays to prepare a statement by ourselves
 TRIES = 6  # a transaction that lost a race is tried this often in a fresh transaction
 # PostgreSQL error codes worth a fresh transaction: serialization_failure, deadlock_detected
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html).
@@ -49,7 +52,7 @@ _AGAIN = {"40001", "40P01"}
 _UNIQUE = "23505"
 CHANNEL = "tandem_work"
 _RUNG = "tandem.rung"  # in the info of a connection, which outlives the transaction
-_NOTIFY = select(func.pg_notify(CHANNEL, bindparam("b_from")))
+_NOTIFY = select(func.pg_notify(CHANNEL, bindparam("b_said")))
 # A process that is stopped in the middle of a transaction would hold its rows for ever: PostgreSQL ends its session.
 # https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT
 _FROZEN = "SET idle_in_transaction_session_timeout = '300s'"
@@ -111,19 +114,39 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
-def ring(db: Connection) -> None:
-    """Wake the workers of all processes when the caller's transaction commits: something is there for them to do.
+def ring(db: Connection, *stations: Station) -> None:
+    """Wake the threads of these stations when the caller's transaction commits: something is there for them to do.
 
-    On PostgreSQL one NOTIFY in that transaction, however often this is called.  On SQLite other processes look for
-    themselves.
+    Those of this process (``Database.heard``), and on PostgreSQL those of all others, by one NOTIFY in that transaction
+    however often this is called.  On SQLite other processes look for themselves.
     """
-    if db.dialect.name == "postgresql":
-        db.info[_RUNG] = True
+    db.info.setdefault(_RUNG, set()).update(stations)
 
 
 def upsert(dialect: str, table: Table) -> Any:
     """The dialect's INSERT, which knows ON CONFLICT; ``dialect`` is a connection's ``dialect.name``."""
     return (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+
+
+def execute_many(db: Connection, statement: UpdateBase, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Run a statement that returns nothing for each of the rows, which name the same values each.
+
+    On SQLite past what SQLAlchemy does for each row, which takes longer than to write it.
+    """
+    if db.dialect.name != "sqlite" or len(rows) < MANY:
+        db.execute(statement, rows)
+        return
+    compiled = statement.compile(dialect=db.dialect, column_keys=list(rows[0]))
+    names = cast("list[str]", compiled.positiontup)
+    parts = [(n, compiled.binds[n].type.dialect_impl(db.dialect).bind_processor(db.dialect)) for n in names]
+    fixed = {name: value for name, value in compiled.params.items() if name not in rows[0]}
+    db.exec_driver_sql(
+        compiled.string,
+        [
+            tuple([row[n] if prepared is None else prepared(row[n]) for n, prepared in parts])
+            for row in (({**fixed, **row} for row in rows) if fixed else rows)
+        ],
+    )
 
 
 class Database:
@@ -138,6 +161,7 @@ class Database:
             raise ConfigError(f"database: {self.dialect!r} is not supported; use sqlite:///FILE or postgresql://…")
         self.url = parsed
         self.sender = uuid.uuid4().hex  # by whom a NOTIFY is, so that nobody is woken by himself
+        self.heard: Callable[[Collection[str]], object] = bool  # told after a commit for which stations it rang
         self._turnstile = Turnstile()
         self._kept: Connection | None = None
         if self.dialect == "sqlite":
@@ -214,14 +238,19 @@ class Database:
             # One connection, kept: to take it out of its pool and put it back takes as long as a small commit.
             with self._turnstile.through(first=first):
                 connection = self._hold()
+                connection.info.pop(_RUNG, None)
                 with connection.begin():
                     yield connection
+                rung = connection.info.pop(_RUNG, ())
         else:
             with self._writer.begin() as connection:
                 connection.info.pop(_RUNG, None)
                 yield connection
-                if connection.info.pop(_RUNG, False):
-                    connection.execute(_NOTIFY, {"b_from": self.sender})
+                rung = connection.info.pop(_RUNG, ())
+                if rung:
+                    connection.execute(_NOTIFY, {"b_said": " ".join([self.sender, *sorted(rung)])})
+        if rung:
+            self.heard(rung)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -18,6 +18,27 @@ Shadow: TypeAlias = Mapping[str, Value]
 """What we know one vendor's record to hold, in canonical words as that vendor says them (``Map.project``)."""
 
 
+class Station(StrEnum):
+    """What the workers step, each in threads of its own; who makes work for one rings for it (``app.core.db.ring``)."""
+
+    FETCH = "fetch"
+    PUSH = "push"
+    WITHDRAWALS = "withdrawals"  # of consent: pushed before all else, by a thread that has nothing else to do
+    POLL = "poll"
+    ROUNDS = "rounds"
+    TIMELINE = "timeline"
+    SUMMARISE = "summarise"
+    REFILTER = "refilter"
+    REPLAY = "replay"
+    RECONCILE = "reconcile"
+    LEADS = "leads"
+    WATCH = "watch"
+    ALARMS = "alarms"
+    UNDO = "undo"
+    ERASE = "erase"
+    PRUNE = "prune"
+
+
 class Mode(StrEnum):
     """How far a connection is trusted."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from sqlalchemy import Connection
@@ -30,12 +30,11 @@ class Full(Exception):
 
 
 class GroupCommit:
-    """The door's writer.  ``wake`` is called after each commit that stored something."""
+    """The door's writer."""
 
-    def __init__(self, database: Database, wake: Callable[[], None], *, depth: int = 4096, trace: Trace = OFF) -> None:
+    def __init__(self, database: Database, *, depth: int = 4096, trace: Trace = OFF) -> None:
         self._trace = trace
         self._database = database
-        self._wake = wake
         # SimpleQueue costs the event loop a third of what Queue does, but has no limit of its own.
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._depth = depth
@@ -106,10 +105,8 @@ class GroupCommit:
                 loop.call_soon_threadsafe(_settle, futures, problem)
             except RuntimeError:  # the loop is closed: its clients are gone, and were not acknowledged
                 continue
-        if problem is None:
-            self._wake()
-            if self._trace.on:
-                self._trace.delivered(stored)
+        if problem is None and self._trace.on:
+            self._trace.delivered(stored)
         return last
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -18,8 +18,10 @@ from sqlalchemy import (
     Connection,
     Row,
     RowMapping,
+    Select,
     Text,
     bindparam,
+    case,
     cast,
     delete,
     exists,
@@ -33,7 +35,7 @@ from app.core import tables as t
 from app.core.clock import to_ms
 from app.core.db import NOW_IN, dumps, now_ms, ring, upsert, without_nul
 from app.core.trace import Origin
-from app.core.words import LANES
+from app.core.words import LANES, Station
 from app.records.contacts import chunks
 from connectors.contract import Delivery, Event, Record
 
@@ -101,7 +103,7 @@ def store_events(db: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Store event rows; those whose (connection, dedupe) is known already are left out silently."""
     if rows:
         db.execute(_STORE[db.dialect.name], rows)
-        ring(db)
+        ring(db, Station.FETCH)
 
 
 # The door's own statements, on the driver: SQLAlchemy's share of a commit was as long as the database's
@@ -175,7 +177,7 @@ def accept(db: Connection, arrived: Sequence[Arrived]) -> list[tuple[int, str, i
     if stored != len(events):  # some were known: only what brought something new keeps its bytes
         deliveries = _new(db, events, deliveries)
     if deliveries:
-        ring(db)
+        ring(db, Station.FETCH)
         _store(db, "delivery", [raw[d] for d in sorted(deliveries)])
         cursor = db.connection.cursor()
         for name, at in sorted(latest.items()):
@@ -293,15 +295,22 @@ def behind(connection: ColumnElement[str], among: Collection[str]) -> ColumnElem
     return exists().where(o.name.in_(sorted(among)), o.name != connection, o.paused == 0, much.is_not(None))
 
 
-def waiting(db: Connection, names: Sequence[str]) -> list[str]:
-    """Those of these connections that have due events, in the order given; whose wait in the first lane before all."""
-    found: dict[str, None] = {}
-    for lane in LANES:
-        for name in names:
-            due = (i.connection == name, i.status == "pending", i.lane == lane, i.due_at <= NOW)
-            if name not in found and db.execute(select(literal(1)).where(*due).limit(1)).first() is not None:
-                found[name] = None
-    return list(found)
+def waiting(db: Connection, names: Iterable[str]) -> list[str]:
+    """Those of these connections that have due events and are not paused: whose turn it is first.
+
+    The one from which events were taken longest ago, for all replicas alike: a backlog of one connection holds up no
+    other.  Those whose events wait in the first lane go before all.
+    """
+    rows = db.execute(_waiting(tuple(sorted(names)))).all()
+    return [row.name for lane in LANES for row in rows if row.lane == lane]
+
+
+@lru_cache(maxsize=64)  # the question is asked far more often than the connections change
+def _waiting(names: tuple[str, ...]) -> Select[Any]:
+    s = t.connection_state.c
+    lane = case(*((exists().where(*_due(s.name, literal(lane))), lane) for lane in LANES))
+    mine = (s.name.in_(names), s.paused == 0)
+    return select(s.name, lane.label("lane")).where(*mine).order_by(s.fetched_at, s.name)
 
 
 def statuses(db: Connection, connection: str, dedupes: Collection[str]) -> dict[str, str]:

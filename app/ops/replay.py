@@ -21,6 +21,7 @@ from app.core import tables as t
 from app.core.clock import to_ms
 from app.core.db import Database, now_ms, ring
 from app.core.errors import NotFound
+from app.core.words import Station
 from app.ops.arrival import TROUBLE, being, span
 from app.ops.shapes import clock
 from app.records import contacts as people
@@ -131,7 +132,7 @@ class Replay:
                 "done": 0,
                 "started_at": NOW,
             }
-            ring(db)
+            ring(db, Station.REPLAY)
             number: int = db.execute(insert(t.run).values(**values).returning(r.id)).scalar_one()
             return number
 
@@ -281,7 +282,7 @@ def requeue(db: Db, ids: Sequence[int], *, letters: bool = True) -> int:
     mine = i.id.in_(sorted(ids))
     query = update(t.inbox).where(mine, i.status.in_(CLOSED)).values(**values).returning(i.id, i.connection)
     back = db.execute(query).all()
-    ring(db)
+    ring(db, Station.FETCH)
     if letters and back:
         names, moved = sorted({row.connection for row in back}), sorted(row.id for row in back)
         db.execute(delete(t.dead).where(d.connection.in_(names), d.station == "sync", d.event.in_(moved)))

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from app.core import tables as t
 from app.core.db import Database, now_ms, ring
-from app.core.words import Writes
+from app.core.words import Station, Writes
 from app.push import brake, withheld, work
 from app.push.gather import gather
 from app.push.plan import Held, Planned, plan
@@ -27,7 +27,7 @@ w = t.work.c
 def release(db: Db, connection: str, kind: Writes, by: str) -> int:
     """Let everything through that waits; how many links.  Raises NotFound where the brake is not on."""
     brake.end(db, connection, kind, by, RELEASED)
-    ring(db)
+    ring(db, Station.PUSH)
     return db.execute(
         update(t.work)
         .where(w.connection == connection, w.held == str(kind))
@@ -77,4 +77,5 @@ def _some(db: Db, connections: Connections, connection: str, kind: Writes, by: s
     withheld.keep(db, connection, kept, by)
     where = (w.connection == connection, w.held == str(kind), w.contact_id.in_(ids))
     db.execute(update(t.work).where(*where).values(held=None, due_at=NOW, attempts=0))
+    ring(db, Station.PUSH)
     return len(ids)

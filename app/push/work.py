@@ -35,8 +35,8 @@ from sqlalchemy import (
 )
 
 from app.core import tables as t
-from app.core.db import now_ms, ring, upsert
-from app.core.words import LANES, Waits, Writes
+from app.core.db import execute_many, now_ms, ring, upsert
+from app.core.words import LANES, Station, Waits, Writes
 from app.entry import inbox
 from app.records import links as pairs
 from app.records.contacts import chunks
@@ -104,14 +104,15 @@ def mark(db: Connection, connection: str, contacts: Mapping[int, int], *, delay_
             "lane": case((w.lane < statement.excluded.lane, w.lane), else_=statement.excluded.lane),
         },
     )
-    db.execute(
+    execute_many(
+        db,
         statement,
         [
             {"b_connection": connection, "b_contact": c, "b_lane": lane, "b_delay": delay_ms, "b_since": contacts[c]}
             for c in sorted(contacts)
         ],
     )
-    ring(db)
+    ring(db, Station.PUSH, *([Station.WITHDRAWALS] if lane == LANES[0] else []))
 
 
 def mark_at(db: Connection, names: Iterable[str], contacts: Iterable[int], since: int, *, lane: int = 1) -> None:
@@ -141,23 +142,23 @@ def pick(
     the same contacts again, and a burst is to end as few calls.  The connection's row is not locked: several workers
     may lease from one connection at a time, each other rows.
     """
-    for lane in lanes:
-        name: str | None = db.execute(_picking(lane, tuple(sorted(names)), tuple(sorted(among)))).scalar()
-        if name is not None:
-            return name
-    return None
+    name: str | None = db.execute(_picking(tuple(lanes), tuple(sorted(names)), tuple(sorted(among)))).scalar()
+    return name
 
 
 @lru_cache(maxsize=64)  # the question is asked far more often than the connections change
-def _picking(lane: int, names: tuple[str, ...], among: tuple[str, ...]) -> Select[Any]:
-    due, long = (
-        exists().where(w.connection == s.name, w.lane == lane, w.due_at <= NOW - waited)
-        for waited in (0, GATHER_MOST_MS)
-    )
-    query = select(s.name).where(s.name.in_(names), s.paused == 0, due).order_by(s.next_at).limit(1)
-    if lane == LANES[0]:
-        return query
-    return query.where(s.next_at <= NOW, or_(not_(inbox.behind(s.name, among)), long))
+def _picking(lanes: tuple[int, ...], names: tuple[str, ...], among: tuple[str, ...]) -> Select[Any]:
+    def due(lane: int, waited: int = 0) -> ColumnElement[bool]:
+        return exists().where(w.connection == s.name, w.lane == lane, w.due_at <= NOW - waited)
+
+    def turn(lane: int) -> ColumnElement[bool]:
+        if lane == LANES[0]:
+            return due(lane)
+        gathered = or_(not_(inbox.behind(s.name, among)), due(lane, GATHER_MOST_MS))
+        return and_(due(lane), s.next_at <= NOW, gathered)
+
+    query = select(s.name).where(s.name.in_(names), s.paused == 0, or_(*map(turn, lanes)))
+    return query.order_by(*(case((turn(lane), 0), else_=1) for lane in lanes[:-1]), s.next_at).limit(1)
 
 
 def alone(db: Connection, connection: str) -> None:
@@ -355,6 +356,7 @@ def awake(db: Connection, kind: Waits, connection: str, limit: int = 2_000) -> i
     if ids:
         where = (w.connection == connection, w.contact_id.in_(ids))
         db.execute(update(t.work).where(*where).values(due_at=NOW, held=None, attempts=0))
+        ring(db, Station.PUSH)
     return len(ids)
 
 
@@ -372,7 +374,7 @@ def release(db: Connection, holder: str) -> int:
     mine = w.lease == holder if ":" in holder else w.lease.startswith(f"{holder}:", autoescape=True)
     rows = db.execute(update(t.work).where(mine).values(lease=None, due_at=NOW).returning(w.contact_id)).all()
     if rows:
-        ring(db)
+        ring(db, Station.PUSH, Station.WITHDRAWALS)
     return len(rows)
 
 

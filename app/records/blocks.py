@@ -81,10 +81,10 @@ def _found(db: Connection, statement: TextClause, keys: Collection[int], said: d
     found: dict[int, list[int]] = {}
     for chunk in chunks(sorted(keys), 5_000):
         if db.dialect.name == "postgresql":
-            rows = db.execute(statement, {**said, "keys": list(chunk)})
+            rows = db.execute(statement, {**said, "keys": list(chunk)}).all()
             found.update((key, sorted(contacts, reverse=True)) for key, contacts in rows)
         else:
-            rows = db.execute(statement, {**said, "keys": dumps(list(chunk))})
+            rows = db.execute(statement, {**said, "keys": dumps(list(chunk))}).all()
             found.update((key, loads(contacts)) for key, contacts in rows)
     return {key: contacts for key, contacts in found.items() if contacts}
 
@@ -101,7 +101,7 @@ def known(
     postgresql = db.dialect.name == "postgresql"
     for chunk in chunks(sorted(contacts)):
         ids: Any = list(chunk) if postgresql else dumps(list(chunk))
-        for number, facts, pairs in db.execute(_POSTGRESQL_KNOWN if postgresql else _SQLITE_KNOWN, {"ids": ids}):
+        for number, facts, pairs in db.execute(_POSTGRESQL_KNOWN if postgresql else _SQLITE_KNOWN, {"ids": ids}).all():
             values[number] = {name: fact["v"] for name, fact in loads(facts).items() if name in fields}
             apart.update((older, newer) for older, newer in loads(pairs))
     return values, apart

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from app.core import tables as t
-from app.core.db import upsert
+from app.core.db import execute_many, upsert
 from app.core.words import Decision, Fact
 
 CHUNK = 500  # values in one IN list
@@ -60,7 +60,7 @@ def load(db: Connection, ids: Collection[int], *, lock: bool = False) -> dict[in
         query = _SELECT.where(t.contact.c.id.in_(chunk)).order_by(t.contact.c.id)
         if lock:
             query = query.with_for_update()
-        for row in db.execute(query):
+        for row in db.execute(query).all():
             facts = {name: Fact.from_json(data) for name, data in row.facts.items()}
             found[row.id] = Contact(row.id, row.version, facts, row.created_at, row.merged_into)
     return found
@@ -78,7 +78,7 @@ def owners(db: Connection, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, s
             query = (
                 select(c.value, c.contact_id, c.strong).where(c.key == key, c.value.in_(chunk)).order_by(c.contact_id)
             )
-            for row in db.execute(query):
+            for row in db.execute(query).all():
                 found[(key, row.value)].append((row.contact_id, bool(row.strong)))
     return found
 
@@ -107,7 +107,7 @@ def save(db: Connection, contacts: Iterable[Contact], now: int) -> None:
         for c in sorted(contacts, key=lambda c: c.id)
     ]
     if rows:
-        db.execute(_UPDATE, rows)
+        execute_many(db, _UPDATE, rows)
 
 
 def _facts(contact: Contact) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def write_history(db: Connection, contacts: Iterable[Contact], now: int) -> None
         for decision, fact in c.changes
     ]
     if rows:
-        db.execute(insert(t.history), rows)
+        execute_many(db, insert(t.history), rows)
 
 
 def said(
@@ -173,7 +173,7 @@ def set_keys(db: Connection, wanted: Mapping[int, Sequence[KeyLike]], before: Ma
             gone,
         )
     if new:
-        db.execute(_upsert_key(db.dialect.name), new)
+        execute_many(db, _upsert_key(db.dialect.name), new)
 
 
 def _upsert_key(dialect: str) -> Any:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, func, insert, 
 
 from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
+from app.core.words import Station
 from app.records.contacts import chunks
 
 NOW = now_ms()
@@ -30,7 +31,7 @@ def mark(db: Connection, contacts: Iterable[int]) -> None:
     statement = upsert(db.dialect.name, t.refold).values(contact_id=bindparam("b_contact"), gen=1, due_at=NOW)
     statement = statement.on_conflict_do_update(index_elements=["contact_id"], set_={"gen": r.gen + 1})
     db.execute(statement, [{"b_contact": i} for i in ids])
-    ring(db)
+    ring(db, Station.LEADS)
 
 
 def due(db: Connection, limit: int) -> dict[int, int]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, RowMapping, select
 
 from app.core import tables as t
-from app.core.db import dumps, upsert
+from app.core.db import dumps, execute_many, upsert
 from app.core.words import Channel, Entry, Reason, Status
 from app.records.contacts import chunks
 
@@ -38,7 +38,7 @@ def append(db: Connection, entries: Iterable[tuple[Entry, int | None]], now: int
     ]
     if rows:
         statement = upsert(db.dialect.name, t.consent).on_conflict_do_nothing(index_elements=["digest"])
-        db.execute(statement, sorted(rows, key=lambda r: str(r["digest"])))
+        execute_many(db, statement, sorted(rows, key=lambda r: str(r["digest"])))
 
 
 def _digest(e: Entry) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, delete, insert, select, update
 
 from app.core import tables as t
+from app.core.db import execute_many
 from app.records.contacts import chunks
 
 
@@ -149,7 +150,7 @@ def create(db: Connection, links: Iterable[Link], now: int) -> None:
         for k in sorted(links, key=lambda k: (k.connection, k.kind, k.remote_id))
     ]
     if rows:
-        db.execute(insert(t.link), rows)
+        execute_many(db, insert(t.link), rows)
 
 
 _FIXED = frozenset({"contact_id", "origin", "second_at"})  # said once, when the pair is made
@@ -181,7 +182,7 @@ def save(db: Connection, links: Iterable[Link]) -> None:
         for k in sorted(links, key=lambda k: (k.connection, k.kind, k.remote_id))
     ]
     if rows:
-        db.execute(_SAVE, rows)
+        execute_many(db, _SAVE, rows)
 
 
 def rename(db: Connection, connection: str, kind: str, renamed: Iterable[tuple[str, str]]) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
-from app.core.words import LANES
+from app.core.words import LANES, Station
 
 NOW = now_ms()
 s = t.connection_state.c
@@ -49,7 +49,7 @@ def resume(db: Connection, name: str) -> bool:
         .values(paused=0, paused_why=None, paused_by=None, paused_at=None)
         .returning(s.name)
     )
-    ring(db)
+    ring(db, *Station)
     return found.first() is not None
 
 
@@ -57,13 +57,8 @@ def mended(db: Connection, name: str) -> bool:
     """What Tandem paused it for is mended: go on.  False where it did not rest, or an operator lets it."""
     own = update(t.connection_state).where(s.name == name, s.paused == 1, s.paused_by == "tandem")
     found = db.execute(own.values(paused=0, paused_why=None, paused_by=None, paused_at=None).returning(s.name)).first()
-    ring(db)
+    ring(db, *Station)
     return found is not None
-
-
-def in_turn(db: Connection, names: Iterable[str]) -> list[str]:
-    """These connections, the one from which events were taken longest ago first; for all replicas alike."""
-    return list(db.execute(select(s.name).where(s.name.in_(sorted(names))).order_by(s.fetched_at, s.name)).scalars())
 
 
 def served(db: Connection, name: str) -> None:

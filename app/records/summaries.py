@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, select
 
 from app.core import tables as t
 from app.core.db import ring, upsert
-from app.core.words import Fact
+from app.core.words import Fact, Station
 from app.records.contacts import chunks
 
 d, n, b = t.summary_due.c, t.engagement_sum.c, t.belonging.c
@@ -25,7 +25,7 @@ def mark(db: Connection, contacts: Iterable[int], now: int) -> None:
     if rows:
         statement = upsert(db.dialect.name, t.summary_due)
         db.execute(statement.on_conflict_do_update(index_elements=["contact_id"], set_={"gen": d.gen + 1}), rows)
-        ring(db)
+        ring(db, Station.SUMMARISE)
 
 
 def due(db: Connection, limit: int) -> dict[int, int]:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping, select, update
 
 from app.core import tables as t
 from app.core.db import now_ms, ring, upsert
+from app.core.words import Station
 
 NOW = now_ms()
 e, g = t.timeline_entry.c, t.engagement.c
@@ -24,7 +25,7 @@ def want(db: Connection, connection: str, rows: Mapping[int, int]) -> None:
             for i, contact in sorted(rows.items())
         ]
         db.execute(statement.on_conflict_do_nothing(index_elements=["connection", "engagement_id"]), values)
-        ring(db)
+        ring(db, Station.TIMELINE)
 
 
 def move(db: Connection, former: int, contact: int) -> None:

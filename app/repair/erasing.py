@@ -14,6 +14,7 @@ from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.db import Database, dumps, now_ms, ring
 from app.core.errors import NotFound
+from app.core.words import Station
 from app.records import belongings, blocks, drift, engagements, proposals, tombstones
 from app.records import links as pairs
 from app.repair import subject
@@ -64,7 +65,7 @@ def start(db: Db, connections: Connections, address: str, by: str) -> int:
     for name in sorted(set(found.records) - set(connections)):
         _step(db, number, name, None, now, BY_HAND, "not configured any more: erase there by hand")
     add_records(db, connections, number, found.records)
-    ring(db)
+    ring(db, Station.ERASE)
     return number
 
 

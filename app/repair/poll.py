@@ -10,7 +10,6 @@ between the connection's least and its usual time, twice as long each time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -48,14 +47,12 @@ class Poll:
         *,
         lease_ms: int,
         schedule: Schedule,
-        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._connections = connections
         self._worker = worker
         self._lease_ms = lease_ms
         self._schedule = schedule
-        self._wake = wake
 
     def step(self) -> int:
         """Take one page of one connection whose poll is due; how many records it had, 0 = nothing is due."""
@@ -120,7 +117,6 @@ class Poll:
         except LeaseLost:
             log.warning("poll.lease_lost", connection=connection.name)
             return 0
-        self._wake()
         return max(1, len(page.records)) if page.more else len(page.records)
 
     def _fail(self, connection: Connection, problem: TryLater | NeedsHuman | Refused) -> None:

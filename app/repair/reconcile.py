@@ -9,7 +9,7 @@ arrival, like what a poll finds, and the contact is marked.  Then what was repai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -56,7 +56,6 @@ class Reconcile:
         *,
         lease_ms: int,
         schedule: Schedule,
-        wake: Callable[[], None] = lambda: None,
         recent_ms: int = RECENT_MS,
         patience_ms: int = PATIENCE_MS,
     ) -> None:
@@ -65,7 +64,6 @@ class Reconcile:
         self._worker = worker
         self._lease_ms = lease_ms
         self._schedule = schedule
-        self._wake = wake
         self.recent_ms = recent_ms
         self.patience_ms = patience_ms
         self._paged_at = 0
@@ -243,7 +241,6 @@ class Reconcile:
             self._keep(db, number, replace(plan, after=ids[-1], repaired=plan.repaired + handed, **_FRESH))
 
         self._database.transact(work_)
-        self._wake()
         return 1
 
     def _hand_over(self, db: Db, connection: Connection, number: int, records: Sequence[Record], read_at: int) -> int:

@@ -42,14 +42,12 @@ class Rounds:
         *,
         lease_ms: int,
         schedule: Schedule,
-        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._connections = connections
         self._worker = worker
         self._lease_ms = lease_ms
         self._schedule = schedule
-        self._wake = wake
         self._pairs = frozenset(pairs(connections))
 
     def step(self) -> int:
@@ -105,8 +103,6 @@ class Rounds:
         except LeaseLost:
             log.warning("rounds.lease_lost", connection=connection.name, kind=kind)
             return 0
-        if read:
-            self._wake()
         return max(1, read) if more else read
 
     def _read(

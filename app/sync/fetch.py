@@ -81,11 +81,8 @@ class Fetch:
     def step(self) -> int:
         """Process one batch of one connection that has due events; how many events were taken, 0 = nothing to do."""
         with self._database.read() as db:
-            resting = state.paused(db)
-            # The one that was served longest ago first: a backlog of one connection holds up no other.
-            turns = state.in_turn(db, [n for n in self._connections if n not in resting])
             # Whose right another worker has is looked at without the lock that writers wait for.
-            waiting = [n for n in inbox.waiting(db, turns) if not leases.held(db, f"sync:{n}")]
+            waiting = [n for n in inbox.waiting(db, self._connections) if not leases.held(db, f"sync:{n}")]
         for name in waiting:
             taken = self._take(self._connections[name])
             if taken is None:

@@ -15,9 +15,9 @@ _INTRO: Final = """# Performance
 
 What Tandem reaches, measured by `make bench` (quick) or `make bench full=1` (the sizes that are spoken of here; hours).
 Every bench measures its baseline in the same run, so that a ratio holds on other machines, too. A machine that does
-other work at the same time spoils the figures: the load before each run is told. So is the time of a million additions
-in Python, since a virtual core may be twice as fast on another day: the seconds of two runs compare where it is alike.
-Bars are what we mean to reach; those that are missed stand here as well.
+other work at the same time spoils the figures: the load before each run is told. So is the time in which 100,000 small
+objects are made, sorted and written in Python, since a virtual machine may be twice as fast on another day: the seconds
+of two runs compare where it is alike. Bars are what we mean to reach; those that are missed stand here as well.
 
 `python -m bench --list` says what there is, `python -m bench --only ack` measures one anew. What `peers` compares, and
 how: [performance-peers.md](performance-peers.md).
@@ -79,8 +79,8 @@ def _section(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     where = f"{entry['cores']} cores, {entry['memory_gb']} GB, Python {entry['python']}, {entry['system']}"
     when = f"{entry['at'][:10]}, {entry['seconds']} s, load before {entry['load_before']}"
-    if "loop_ms" in entry:
-        when += ", a million additions {} ms before and {} ms after".format(*entry["loop_ms"])
+    if "speed_ms" in entry:
+        when += ", 100,000 objects in {} ms before and {} ms after".format(*entry["speed_ms"])
     yield f"`{entry['command']}`: {when}; {where}."
     if "failed" in entry:
         yield ""

@@ -16,7 +16,7 @@ from app.core.words import Channel, Likeness
 from app.records import blocks, ledger, proposals
 from app.records.proposals import Decision
 from app.repair import matches, splitting
-from app.sync import chain, consent, identity
+from app.sync import chain, consent, identity, whose
 from app.sync.batch import Arrival
 from connectors.contract import Kind, Record, Side
 from tests.test_consent_travels import CONSENT
@@ -230,6 +230,37 @@ def test_consent_after_a_merge_is_the_strictest(database: Database) -> None:
         with database.read() as db:
             lines = ledger.of_addresses(db, [address])[address]
         assert consent.state([e for e in lines if e.channel is Channel.EMAIL], w.connections.may_grant).stops
+
+
+OTHERS = "ann@private.example"
+
+
+def objected_elsewhere(w: World) -> bool:
+    """Whether an objection at chimp holds for the address that hub, found by likeness, gives the contact."""
+    w.vendors["chimp"].put(None, {**ANN, "mail": OTHERS, "mailing": "no"})
+    w.deliver("chimp")
+    w.fetch.step()
+    w.vendors["hub"].put(None, ANN)
+    w.deliver("hub")
+    w.fetch.step()
+    (contact,) = w.rows(t.contact)
+    assert contact.facts["email"]["v"] == ANN["mail"]
+    with w.database.read() as db:
+        lines = ledger.of_addresses(db, [ANN["mail"]]).get(ANN["mail"], [])
+    return consent.state([e for e in lines if e.channel is Channel.EMAIL], w.connections.may_grant).stops
+
+
+def test_an_objection_follows_whom_likeness_found(database: Database) -> None:
+    """To the address that the record brings, before anybody else says it of that one."""
+    assert objected_elsewhere(world(database))
+
+
+def test_whom_likeness_found_without_being_heard_is_noticed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saboteur: nothing is read of what they objected to."""
+    monkeypatch.setattr(whose.consenting, "hear", lambda *_: None)
+    assert not objected_elsewhere(world(database))
 
 
 def test_later_stays_in_the_queue(database: Database) -> None:

@@ -74,6 +74,7 @@ class Batch:
     own: list[tuple[Contact, Link, int]] = field(default_factory=list)
     urgent: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))  # in the lane of withdrawals
     ledger: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))  # by address
+    heard: set[str] = field(default_factory=set)  # addresses of which the store was asked
     entries: list[tuple[Entry, int | None]] = field(default_factory=list)  # new lines
     asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
     renamed: list[tuple[str, str]] = field(default_factory=list)  # links whose record lives on under another id

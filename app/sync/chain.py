@@ -122,10 +122,7 @@ def _gather(
             and not any(strong for k in whose.strong_keys(claim, connections) for _, strong in owners.get(k, ()))
         ]
         state.likely = identity.gather(db, new) if new else identity.Likely()
-    if any(c.map.consents for c in connections.values()):
-        holders = (*claims, *(c.values() for c in state.contacts.values()))
-        addresses = {a for values in holders for channel in Channel if (a := consent.address(values, channel))}
-        state.ledger.update(ledger.of_addresses(db, addresses))
+    consenting.hear(db, state, connections, (*claims, *(c.values() for c in state.contacts.values())))
     return state
 
 

@@ -5,16 +5,29 @@ Works on the batch in hand; the rules are ``app.sync.consent``'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sqlalchemy import Connection as Db
+
 from app.core.words import STOPPING, Channel, Claim, Entry, Reason, Status
+from app.records import ledger
 from app.records.contacts import Contact
 from app.sync import consent
 from app.sync._mapping_consent import Claimed
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
 from connectors.contract import Record
+
+
+def hear(db: Db, state: Batch, connections: Connections, holders: Iterable[Mapping[str, Any]]) -> None:
+    """Read what the ledger has of everybody's addresses; before anything is decided about them."""
+    if not any(c.map.consents for c in connections.values()):
+        return
+    addresses = {a for values in holders for channel in Channel if (a := consent.address(values, channel))}
+    for address, entries in ledger.of_addresses(db, addresses - state.heard).items():
+        state.ledger[address][:0] = entries  # before what this batch has said of it
+    state.heard |= addresses
 
 
 def written(

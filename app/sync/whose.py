@@ -16,7 +16,7 @@ from app.records import contacts as people
 from app.records import links as pairs
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import identity, matching
+from app.sync import consenting, identity, matching
 from app.sync.batch import Batch
 from app.sync.connection import Connection, Connections
 
@@ -45,6 +45,7 @@ def decide(
         return None, asked
     contact = state.contacts[verdict.link]
     if connections.likeness is Likeness.LINK and paired_elsewhere(db, state, connection, contact) is None:
+        consenting.hear(db, state, connections, [contact.values()])  # an objection is to follow to another address
         return contact, []
     return None, [(contact, verdict.score), *asked]
 

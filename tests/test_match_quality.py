@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from app.match import choosing, evaluate, reach, rules
-from app.match.normalise import evidence
+from app.match.normalise import Evidence, evidence
+from app.match.score import Band, plainly_two
 from app.match.weights import Weights, shipped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,6 +98,21 @@ def test_each_rule_earns_its_place(
     """Without the rule the promise is broken."""
     saboteur(monkeypatch)
     assert shortfalls(name, measured(name))
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_nobody_is_turned_away_by_names_whom_all_of_it_would_propose(name: str) -> None:
+    """Of all pairs that keys find."""
+    found = [evidence(evaluate.values_of(row), "GB") for row in rows_of(name)[:3_000]]
+    pairs, _ = evaluate.feed(found, shipped(), lambda e, near, w, crowds: choosing.rank(e, near, w))
+    strangers = [p for p in pairs if not _in_common(found[p.a], found[p.b])]
+    away = [p for p in strangers if plainly_two(found[p.a].name, found[p.b].name, shipped(), addresses=True)]
+    assert {p.band for p in away} == {Band.CREATE}
+    assert len(away) > 20
+
+
+def _in_common(a: Evidence, b: Evidence) -> bool:
+    return not {e.text for e in a.emails}.isdisjoint(e.text for e in b.emails)
 
 
 def test_the_order_of_arrival_changes_no_score() -> None:

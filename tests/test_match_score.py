@@ -6,12 +6,12 @@ from importlib import resources
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.match.choosing import choose, rank
 from app.match.normalise import evidence
-from app.match.score import CORRECTIONS, Band, Score, compare
+from app.match.score import CORRECTIONS, Band, Score, compare, plainly_two
 from app.match.weights import from_json, shipped
 from app.match.wording import FIELDS, LEVELS
 
@@ -217,6 +217,53 @@ def test_a_score_is_symmetric(a: dict[str, str], b: dict[str, str]) -> None:
     assert (one.band, one.contradiction) == (other.band, other.contradiction)
     assert sorted(r.field for r in one.reasons) == sorted(r.field for r in other.reasons)
     assert 0 <= one.probability <= 1
+
+
+@given(_RECORD, _RECORD)
+@settings(max_examples=500)
+def test_who_is_plainly_another_is_so_in_full(a: dict[str, str], b: dict[str, str]) -> None:
+    """Names alone never turn away whom all of the evidence would propose."""
+    assert not plainly(a, b) or scored(a, b).band is Band.CREATE
+
+
+def plainly(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """As it is asked: of two who have no address in common."""
+    one, other = evidence(a), evidence(b)
+    ours, theirs = ({e.text for e in e.emails} for e in (one, other))
+    return ours.isdisjoint(theirs) and plainly_two(one.name, other.name, shipped(), addresses=bool(ours and theirs))
+
+
+MARY = {"given_name": "Mary", "family_name": "Smith"}
+_SAME = {
+    "phone": "+491715550166",
+    "birthday": "1990-02-03",
+    "street": "12 Elm Road",
+    "postal_code": "SW1A 1AA",
+    "city": "London",
+    "company_name": "Acme",
+    "website": "https://acme.example",
+}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "two"),
+    [
+        (MARY, {**MARY, "given_name": "James"}, True),  # a household, and no more than that
+        (MARY, {**MARY, "given_name": "James", "family_name": "Zubrowka"}, True),
+        (MARY, {**MARY, "given_name": "Mary Ann"}, False),
+        (MARY, {"family_name": "Smith"}, False),  # nothing is said that differs
+        ({**MARY, "middle_name": "Lee", "family_name": "Smith Jr"},
+         {**MARY, "given_name": "James", "middle_name": "Lee", "family_name": "Smith Jr"}, False),
+        ({**MARY, "given_name": "Qwexa", "email": "smith.q1@gmx.de"},
+         {**MARY, "given_name": "Boltu", "email": "smith.q1@gmx.net"}, False),  # nobody's names, and nearly one address
+        ({**MARY, "given_name": "Smith", "family_name": "Mary"}, MARY, False),  # the one for the other
+    ],
+)  # fmt: skip
+def test_what_names_alone_tell(a: dict[str, Any], b: dict[str, Any], two: bool) -> None:
+    """Among people who have all else in common."""
+    one, other = {**_SAME, **a}, {**_SAME, **b}
+    assert plainly(one, other) is plainly(other, one) is two
+    assert not two or scored(one, other).band is Band.CREATE
 
 
 @given(_RECORD)

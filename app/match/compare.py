@@ -36,19 +36,20 @@ class Finding(NamedTuple):
 
 def findings(a: Evidence, b: Evidence, w: Weights) -> list[Finding]:
     """What the fields show that both records have."""
-    return [*_names(a, b, w), *_reach(a, b), *_birth(a.birth, b.birth), *_place(a, b), *_work(a, b)]
+    return [*named(a.name, b.name, w), *_reach(a, b), *_birth(a.birth, b.birth), *_place(a, b), *_work(a, b)]
 
 
-def _names(a: Evidence, b: Evidence, w: Weights) -> Iterator[Finding]:
-    found = _oriented(a.name, b.name, w)
-    if sum(f.level in _SURE for f in found) < 2 and _may_be_crossed(a.name, b.name):
-        ways = [_oriented(_turned(a.name), b.name, w), _oriented(a.name, _turned(b.name), w)]
+def named(a: Name, b: Name, w: Weights) -> Iterator[Finding]:
+    """What the names show."""
+    found = _oriented(a, b, w)
+    if sum(f.level in _SURE for f in found) < 2 and _may_be_crossed(a, b):
+        ways = [_oriented(_turned(a), b, w), _oriented(a, _turned(b), w)]
         for way in ways:  # whose names are crossed is not known: the likelier way
             way.append(Finding("order", "crossed"))
         found = max(found, *ways, key=lambda way: (_sum(way, w), way))
     yield from found
-    yield from _middle(a.name, b.name)
-    ours, theirs = a.name.generation, b.name.generation
+    yield from _middle(a, b)
+    ours, theirs = a.generation, b.generation
     if ours or theirs:
         yield Finding("generation", "same" if ours == theirs else "different" if ours and theirs else "one_sided")
 

@@ -59,6 +59,12 @@ def emails_of(values: Mapping[str, Any]) -> tuple[tuple[Email, ...], tuple[Email
     return tuple(personal.values()), tuple(shared.values())
 
 
+def plain_texts(values: Mapping[str, Any]) -> set[str] | None:
+    """All addresses of a record, where each is of the usual shape (``is_plain``); None where one is not."""
+    found = {text.lower() for text in _texts(values, "email", "email_alternates")}
+    return found if all(map(is_plain, found)) else None
+
+
 def email_of(value: str) -> Email | None:
     """One address, or None where it is no address at all or a placeholder."""
     text = value.strip().lower()

@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from app.match import keys, rules
-from app.match.compare import Finding, findings
+from app.match.compare import Finding, findings, first_level, named
 from app.match.normalise import Evidence
+from app.match.people import Name
 from app.match.weights import Weights, shipped
 from app.match.wording import words_of
 
@@ -94,6 +95,28 @@ def compare(a: Evidence, b: Evidence, weights: Weights | None = None, crowds: Ma
     """
     w = shipped() if weights is None else weights
     return judge(a, b, findings(a, b, w), w, crowds)
+
+
+def plainly_two(a: Name, b: Name, w: Weights, *, addresses: bool) -> bool:
+    """Whether names alone show that ``compare`` would say CREATE, whatever else the two have in common.
+
+    For who is compared with many: it costs a fraction.  ``addresses``: both have e-mail addresses, none in common.
+    """
+    if not a.first or not b.first or first_level(a.first, b.first, w) not in rules.OTHER:
+        return False
+    found = list(named(a, b, w))
+    levels = {f.field: f.level for f in found}
+    if levels.get("first") not in rules.OTHER:  # a middle name, or the family name in its place
+        return False
+    fields = rules.shared(levels)
+    most = HOUSEHOLD  # all that a household shares, and whatever is counted with it
+    for f in found:
+        bits = w.weight(*f)
+        if bits < 0 or f.field not in fields:
+            most += bits
+    if addresses and "email" not in fields:
+        most += max(bits for level, bits in w.bits["email"].items() if level != "exact")
+    return most < w.review
 
 
 def judge(a: Evidence, b: Evidence, found: Sequence[Finding], w: Weights, crowds: Mapping[str, int] | None) -> Score:

@@ -16,9 +16,10 @@ from app.core.words import Claim, Likeness, Value
 from app.match import keys, rules
 from app.match.choosing import choose, rank
 from app.match.normalise import FIELDS, Evidence, evidence
-from app.match.reach import is_placeholder
-from app.match.score import Band, Score, compare
-from app.match.weights import Weights
+from app.match.people import name_of
+from app.match.reach import is_placeholder, plain_texts
+from app.match.score import Band, Score, compare, plainly_two
+from app.match.weights import Weights, shipped
 from app.records import blocks
 from app.records.proposals import Proposal
 from app.sync.connection import Connections
@@ -72,7 +73,8 @@ class Verdict:
 class Likely:
     """What one batch knows of whom its records may be."""
 
-    evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of contacts
+    values: dict[int, Values] = field(default_factory=dict, repr=False)  # of contacts that may be compared
+    evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of contacts, where it was worked out
     keyed: dict[int, dict[str, int]] = field(default_factory=dict, repr=False)  # of claims: key -> as it is filed
     near: dict[int, list[int]] = field(default_factory=dict)  # of claims: whom to compare, while nobody was learnt
     under: dict[int, list[int]] = field(default_factory=dict)  # key -> contacts, the newest first
@@ -88,6 +90,26 @@ class Likely:
             e = evidence(values)
             found = self.worked[said] = e, hashed(e)
         return found
+
+    def about(self, contact: int) -> Evidence:
+        """The evidence of a contact that may be compared."""
+        found = self.evidence.get(contact)
+        if found is None:
+            found = self.evidence[contact] = evidence(self.values[contact])
+        return found
+
+    def plainly_another(self, mine: Evidence, contact: int, weights: Weights) -> bool:
+        """Whether names and addresses show already that comparing the two would make nothing of it."""
+        known = self.evidence.get(contact)
+        addresses: set[str] | None
+        if known is not None:
+            name, addresses = known.name, {e.text for e in known.emails}
+        else:
+            values = self.values[contact]
+            name, addresses = name_of(values), plain_texts(values)
+        if addresses is None or not addresses.isdisjoint(e.text for e in mine.emails):
+            return False  # an address in common says something about everybody else who has it, too
+        return plainly_two(mine.name, name, weights, addresses=bool(addresses and mine.emails))
 
     def learn(self, contact: int, values: Mapping[str, Value]) -> None:
         """A contact that this batch made or changed: later records of the batch may be the same person."""
@@ -130,7 +152,7 @@ def gather(db: Db, claims: Sequence[Claim]) -> Likely:
     found.near = {claim: found.shared(of.values()) for claim, of in found.keyed.items()}
     near = {contact for of in found.near.values() for contact in of}
     values, found.apart = blocks.known(db, near, READ)
-    found.evidence = {contact: evidence(said) for contact, said in values.items()}
+    found.values.update(values)
     return found
 
 
@@ -140,11 +162,13 @@ def decide(claim: Claim, likely: Likely, weights: Weights | None = None) -> Verd
     shared = likely.near.get(id(claim))
     if shared is None:
         shared = likely.shared(keyed.values())
-    near = [c for c in shared if c in likely.evidence]
+    w = shipped() if weights is None else weights
+    known = [c for c in shared if c in likely.evidence or c in likely.values]
+    near = [c for c in known if not likely.plainly_another(mine, c, w)]
     if not near:
         return Verdict(None)
     crowds = {name: len(likely.under.get(key, ())) for name, key in keyed.items()}
-    scores = rank(mine, [likely.evidence[c] for c in near], weights, crowds)
+    scores = rank(mine, [likely.about(c) for c in near], weights, crowds)
     scored = list(zip(near, scores, strict=True))
     choice = choose(scored, lambda a, b: _apart(likely, a, b, weights))
     by_contact = dict(scored)
@@ -155,7 +179,7 @@ def decide(claim: Claim, likely: Likely, weights: Weights | None = None) -> Verd
 def _apart(likely: Likely, a: int, b: int, weights: Weights | None) -> bool:
     if (min(a, b), max(a, b)) in likely.apart:
         return True
-    score = compare(likely.evidence[a], likely.evidence[b], weights)
+    score = compare(likely.about(a), likely.about(b), weights)
     return score.band is Band.CREATE or score.contradiction is not None
 
 

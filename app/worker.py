@@ -57,13 +57,14 @@ class Wake:
     """The wake-up calls of all stations."""
 
     def __init__(self) -> None:
-        self._calls = {station: Call() for station in Station}
+        self._calls: dict[str, Call] = {station: Call() for station in Station}
 
     def __call__(self, stations: Collection[str] = tuple(Station)) -> None:
         """Wake the threads of these stations; of those that there are no more or not yet, nobody."""
         for station in stations:
-            if station in self._calls:
-                self._calls[Station(station)]()
+            call = self._calls.get(station)
+            if call is not None:
+                call()
 
     def of(self, station: Station) -> Call:
         """The call of one."""

@@ -151,7 +151,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def speed_ms() -> float:
+def speed_ms() -> int:
     """The milliseconds of a piece of work like ours, the best of five: how fast the machine is just now.
 
     100,000 small objects are made, sorted and written as JSON: more memory than a core's own cache holds, whose speed

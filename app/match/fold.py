@@ -12,7 +12,7 @@ from app.match.lists import PLACEHOLDER_SPELLINGS, PLACEHOLDERS
 LONGEST: Final = 200
 """Characters of a value that are looked at: names and streets are shorter, and comparing costs the square of it."""
 
-_DROPPED: Final = "'`."  # O'Neil, St. Anne
+_DROPPED: Final = "'`."  # O'Neil, St. Anne; what else is an apostrophe has become one by then
 _FOLDED: Final = {
     code: None if chr(code) in _DROPPED else chr(code).lower() if chr(code).isalnum() else " " for code in range(128)
 }

@@ -73,7 +73,7 @@ class Verdict:
 class Likely:
     """What one batch knows of whom its records may be."""
 
-    values: dict[int, Values] = field(default_factory=dict, repr=False)  # of contacts that may be compared
+    values: Mapping[int, Values] = field(default_factory=dict, repr=False)  # of contacts that may be compared
     evidence: dict[int, Evidence] = field(default_factory=dict, repr=False)  # of contacts, where it was worked out
     keyed: dict[int, dict[str, int]] = field(default_factory=dict, repr=False)  # of claims: key -> as it is filed
     near: dict[int, list[int]] = field(default_factory=dict)  # of claims: whom to compare, while nobody was learnt
@@ -151,8 +151,7 @@ def gather(db: Db, claims: Sequence[Claim]) -> Likely:
     found.under = blocks.of(db, wanted, keys.BLOCK + 1)
     found.near = {claim: found.shared(of.values()) for claim, of in found.keyed.items()}
     near = {contact for of in found.near.values() for contact in of}
-    values, found.apart = blocks.known(db, near, READ)
-    found.values.update(values)
+    found.values, found.apart = blocks.known(db, near, READ)
     return found
 
 

@@ -179,6 +179,26 @@ def _unanswered(it: Batches, numbers: Iterable[int]) -> None:
     it.fetched()
 
 
+def met(database: Database) -> dict[str, Growth]:
+    """Both sides are read, and have the same people: under the same address, and under another one."""
+    phones = "  phone: {{theirs: phone, winner: newest, clear: ignored, read: [e164]}}\n"
+    it = Batches(World(database, SIDES, mapping_text=MAPPING.rstrip() + "\n" + phones, likeness=Likeness.LINK))
+    hub, chimp = it.world.vendors["hub"], it.world.vendors["chimp"]
+    for numbers in (FEW, MANY):
+        people = [person(n, phone=f"+4930901820{n:02}", firm="Acme") for n in numbers]
+        others = [person(n + 100, phone=f"+4930901821{n:02}", firm="Acme") for n in numbers]
+        for one in (*people, *others):
+            hub.put(None, one)
+        it.fetched()
+        for one in people:
+            chimp.put(None, one)
+        it.keep(known_by_its_address__read=it.fetched())
+        for one in others:
+            chimp.put(None, {**one, "mail": f"{one['first']}.{one['last']}@example.com"})
+        it.keep(known_by_likeness__read=it.fetched())
+    return it.growth()
+
+
 def judged(database: Database) -> dict[str, Growth]:
     """An agreement is in force: leads are worked out, and what it says is told both sides."""
     world = World(database, SIDES, mapping_text=MAPPING.rstrip() + GOVERNED)
@@ -268,7 +288,7 @@ async def _arrive(database: Database, numbers: Iterable[int]) -> None:
 
 
 WORLDS: Final[Mapping[str, Callable[[Database], dict[str, Growth]]]] = {
-    one.__name__: one for one in (changes, judged, acts, acknowledged)
+    one.__name__: one for one in (changes, met, judged, acts, acknowledged)
 }
 
 

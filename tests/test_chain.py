@@ -14,10 +14,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.core import tables as t
 from app.core.db import Database, unwell
+from app.core.words import Likeness
 from app.push import push, settling
+from app.records import contacts as people
 from app.sync import chain, whose
 from connectors.contract import Order, Receipt, Side, TryLater
-from tests.world import World
+from tests.world import MAPPING, World
 
 TWO = {"hub": Side.CRM, "chimp": Side.MARKETING}
 ANN = {"mail": "ann@x.org", "first": "Ann", "last": "Lee"}
@@ -293,14 +295,14 @@ def test_a_pair_that_a_push_notes_meanwhile_is_no_second_record(
         batch = world.push._lease(db, world.connections["chimp"])
     receipts = world.push._send(batch)
     world.deliver("chimp")
-    real = whose.paired_elsewhere
+    real = whose.pair_up
 
-    def noted_meanwhile(db: Any, *rest: Any) -> Any:
+    def noted_meanwhile(db: Any, *rest: Any) -> None:
         if world.rows(t.link)[-1].connection == "hub":
             world.push._finish(db, batch, receipts)  # on PostgreSQL another transaction, committed in between
-        return real(db, *rest)
+        real(db, *rest)
 
-    monkeypatch.setattr(whose, "paired_elsewhere", noted_meanwhile)
+    monkeypatch.setattr(whose, "pair_up", noted_meanwhile)
     world.fetch.step()
     world.settle()
     assert world.rows(t.dead) == []
@@ -393,3 +395,28 @@ def test_history_says_who_when_and_why(database: Database) -> None:
         "chimp",
     )
     assert {line[3] for line in lines[:-1]} == {"hub"}
+
+
+def test_a_number_that_many_have_does_not_bring_them_all(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The switchboard of a company is no reason to read, and on PostgreSQL to lock, everybody who works there."""
+    phones = "  phone: {{theirs: phone, winner: newest, clear: ignored}}\n"
+    world = World(database, TWO, mapping_text=MAPPING.rstrip() + "\n" + phones, likeness=Likeness.LINK)
+    switchboard = {"phone": "+4930901820", "firm": "Acme"}
+    for n in range(40):
+        world.vendors["hub"].put(None, {"mail": f"p{n}@x.org", "first": f"F{n}", "last": f"L{n}", **switchboard})
+    world.deliver("hub")
+    while world.fetch.step():
+        pass
+    asked: set[int] = set()
+    real = people.load
+
+    def counted(db: Any, ids: Any, **how: Any) -> Any:
+        asked.update(ids)
+        return real(db, ids, **how)
+
+    monkeypatch.setattr(people, "load", counted)
+    world.vendors["chimp"].put(None, {**ANN, **switchboard})
+    world.deliver("chimp")
+    world.fetch.step()
+    assert len(world.rows(t.contact)) == 41
+    assert len(asked) <= 12

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import exists, func, insert, select, update
+from sqlalchemy import case, exists, func, insert, select, update
 
 from app.core import tables as t
 from app.core.db import Database, dumps, now_ms, upsert
@@ -169,8 +169,8 @@ def begin(database: Database, connections: Connections) -> bool:
     Where a reading ends, those who are not in it are marked, as some were known before the connection was there.
     """
     with database.read() as db:
-        waiting = unread(db, connections)
-        through = [name for name in waiting if _read(db, name)]
+        waiting = _reading(db, connections)
+    through = [name for name, done in waiting.items() if done]
     for name in through:
         if Can.WRITE in connections[name].connector.can and connections[name].map.out_fields:
             _mark_unlinked(database, name)
@@ -183,10 +183,13 @@ def begin(database: Database, connections: Connections) -> bool:
     return True
 
 
-def _read(db: Db, name: str) -> bool:
+def _reading(db: Db, connections: Connections) -> dict[str, bool]:
+    """The connections of ``unread``, and of each whether all that its walk found is read by now."""
     walks = (i.record.is_not(None), i.attempts == 0, i.received_at <= s.walked_at)
     left = exists().where(i.connection == s.name, i.status == "pending", *walks)
-    return db.execute(select(s.name).where(s.name == name, s.walked_at.is_not(None), ~left)).first() is not None
+    through = case((s.walked_at.is_(None), False), else_=~left).label("through")
+    query = select(s.name, through).where(s.name.in_(readable(connections)), s.first_read_at.is_(None))
+    return {row.name: bool(row.through) for row in db.execute(query)}
 
 
 def _note(db: Db, names: Collection[str]) -> None:

@@ -67,6 +67,7 @@ class Batch:
     dropped: list[Link] = field(default_factory=list)  # of second records that are none any more
     stood_for: list[Contact] = field(default_factory=list)  # contacts of second records, whose merged_into is new
     new_links: list[tuple[Link, Contact]] = field(default_factory=list)
+    paired: dict[int, Link | None] = field(default_factory=dict)  # contact -> its link in the store, where asked for
     moved: dict[str, Link] = field(default_factory=dict)
     keys: dict[int, tuple[matching.Key, ...]] = field(default_factory=dict)  # of changed contacts
     keys_before: dict[int, tuple[matching.Key, ...]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from app.core.clock import to_ms
 from app.core.db import now_ms
-from app.core.words import Channel, Claim, Likeness, Outcome, Verdict, Winner
+from app.core.words import Channel, Claim, Outcome, Verdict, Winner
 from app.push import work
 from app.records import conflicts, leads, ledger, merges, refusals, tombstones
 from app.records import contacts as people
@@ -91,37 +91,23 @@ def _gather(
     now: int,
 ) -> Batch:
     """All that the batch may need, in a bounded number of statements."""
-    keys = {
-        (k.key, k.value)
-        for a, claim in zip(arrivals, claims, strict=True)
-        for k in matching.keys_of(claim, connections.strong)
-        if a.record.id not in links or k.strong
-    }
+    unlinked = [claim for a, claim in zip(arrivals, claims, strict=True) if a.record.id not in links]
+    former = [connection.map.read(r.fields).claim for a in arrivals for r in a.earlier if connection.map.consents]
     # Whom an objection of a former version concerns: somebody else may have the address by now.
-    keys |= {
-        (k.key, k.value)
-        for a in arrivals
-        for record in a.earlier
-        if connection.map.consents
-        for k in matching.keys_of(connection.map.read(record.fields).claim, connections.strong)
-    }
-    owners = people.owners(db, keys)
-    wanted = {c for having in owners.values() for c, _ in having}
-    wanted |= {k.contact_id for k in (*links.values(), *seconds.values())}
-    state = Batch(links, people.load(db, wanted, lock=True), owners, seconds=seconds)
+    told = [k for claim in (*unlinked, *former) for k in matching.keys_of(claim, connections.strong)]
+    read = {"email", *connections.strong, *consenting.keys(connection)}
+    theirs = {(k.key, k.value) for k in told if k.key in read}
+    owners = people.owners(db, theirs | {k for claim in claims for k in whose.strong_keys(claim, connections)})
+    likely, nearest = whose.likely(db, connections, unlinked, owners)
+    found = {c for having in owners.values() for c, _ in having} | nearest
+    wanted = found | {k.contact_id for k in (*links.values(), *seconds.values())}
+    state = Batch(links, people.load(db, wanted, lock=True), owners, seconds=seconds, likely=likely)
+    whose.pair_up(db, state, connection, nearest | {c for key in theirs for c, _ in owners.get(key, ())})
     since = leads.governed_since(db)
     state.governed = since is not None and since <= now
     if connection.map.asks:
         state.rulings = conflicts.rulings(db, connection.name)
     state.refused = tombstones.standing(db, {a for c in claims for a in matching.addresses(c)}, connections.erasure_key)
-    if connections.likeness is not Likeness.OFF:
-        new = [
-            claim
-            for a, claim in zip(arrivals, claims, strict=True)
-            if a.record.id not in links
-            and not any(strong for k in whose.strong_keys(claim, connections) for _, strong in owners.get(k, ()))
-        ]
-        state.likely = identity.gather(db, new) if new else identity.Likely()
     consenting.hear(db, state, connections, (*claims, *(c.values() for c in state.contacts.values())))
     return state
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection as Db
 from app.core.words import STOPPING, Channel, Claim, Entry, Reason, Status
 from app.records import ledger
 from app.records.contacts import Contact
-from app.sync import consent
+from app.sync import consent, matching
 from app.sync._mapping_consent import Claimed
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
@@ -28,6 +28,12 @@ def hear(db: Db, state: Batch, connections: Connections, holders: Iterable[Mappi
     for address, entries in ledger.of_addresses(db, addresses - state.heard).items():
         state.ledger[address][:0] = entries  # before what this batch has said of it
     state.heard |= addresses
+
+
+def keys(connection: Connection) -> frozenset[str]:
+    """The keys of the addresses to which objections at this connection are: whoever has one is told of them, too."""
+    fields = {consent.FIELDS.get(rule.channel) for rule in connection.map.consents}
+    return frozenset({"phone" if name in matching.PHONES else "email" for name in fields if name is not None})
 
 
 def written(

@@ -5,7 +5,7 @@ Works on the batch in hand; what likeness means is ``app.sync.identity``'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection as Db
 
@@ -19,11 +19,33 @@ from app.records.links import Link
 from app.sync import consenting, identity, matching
 from app.sync.batch import Batch
 from app.sync.connection import Connection, Connections
+from app.sync.identity import Likely
 
 
 def strong_keys(claim: Claim, connections: Connections) -> list[tuple[str, str]]:
     """The keys of a claim that belong to one contact only."""
     return [(k.key, k.value) for k in matching.keys_of(claim, connections.strong) if k.strong]
+
+
+def likely(
+    db: Db,
+    connections: Connections,
+    claims: Sequence[Claim],
+    owners: Mapping[tuple[str, str], Sequence[tuple[int, bool]]],
+) -> tuple[Likely | None, set[int]]:
+    """What likeness may need for those of the claims that no address decides, and the contacts it may well choose.
+
+    These are the nearest of each claim, so that they are read together; whoever else is chosen is read alone.
+    """
+    if connections.likeness is Likeness.OFF:
+        return None, set()
+    undecided = [
+        claim
+        for claim in claims
+        if not any(strong for key in strong_keys(claim, connections) for _, strong in owners.get(key, ()))
+    ]
+    found = identity.gather(db, undecided) if undecided else Likely()
+    return found, {near[0] for near in found.near.values() if near}
 
 
 def decide(
@@ -90,4 +112,12 @@ def paired_elsewhere(db: Db, state: Batch, connection: Connection, contact: Cont
             return link
     if contact.id < 0:
         return None
-    return pairs.of_contacts(db, connection.name, connection.kind, [contact.id], lock=True).get(contact.id)
+    if contact.id not in state.paired:
+        pair_up(db, state, connection, [contact.id])
+    return state.paired[contact.id]
+
+
+def pair_up(db: Db, state: Batch, connection: Connection, contacts: Collection[int]) -> None:
+    """Find the links that these contacts have already at this connection, with one statement."""
+    found = pairs.of_contacts(db, connection.name, connection.kind, contacts, lock=True)
+    state.paired |= {contact: found.get(contact) for contact in contacts}

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import case, exists, func, insert, select, update
+from sqlalchemy import Select, case, exists, func, insert, select, update
 
 from app.core import tables as t
 from app.core.db import Database, dumps, now_ms, upsert
@@ -185,11 +186,15 @@ def begin(database: Database, connections: Connections) -> bool:
 
 def _reading(db: Db, connections: Connections) -> dict[str, bool]:
     """The connections of ``unread``, and of each whether all that its walk found is read by now."""
+    return {row.name: bool(row.through) for row in db.execute(_still(readable(connections)))}
+
+
+@lru_cache(8)  # asked after every page of a reading
+def _still(names: tuple[str, ...]) -> Select[Any]:
     walks = (i.record.is_not(None), i.attempts == 0, i.received_at <= s.walked_at)
     left = exists().where(i.connection == s.name, i.status == "pending", *walks)
     through = case((s.walked_at.is_(None), False), else_=~left).label("through")
-    query = select(s.name, through).where(s.name.in_(readable(connections)), s.first_read_at.is_(None))
-    return {row.name: bool(row.through) for row in db.execute(query)}
+    return select(s.name, through).where(s.name.in_(names), s.first_read_at.is_(None))
 
 
 def _note(db: Db, names: Collection[str]) -> None:

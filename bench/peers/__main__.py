@@ -21,6 +21,7 @@ from typing import Any
 from bench.peers import vendors
 from bench.peers.measure import Course
 from bench.peers.receivers import RECEIVERS, Receiver, Tandem, about
+from bench.profile import looked_at
 
 WARM_UP = 100
 BAR_LATENCY = 50  # ms of the vendors, at which the bars hold
@@ -50,7 +51,12 @@ def one(kind: type[Receiver], changes: int, edits: int, rounds: int, latency: fl
             for name in ("lost", "doubled", "unasked"):
                 middle[name] = max(b[name] for b in bursts)
             middle["rounds_per_second"] = [b["per_second"] for b in bursts]
-            return {"single": single, "burst": middle, "killed": course.killed(changes)}
+            found = {"single": single, "burst": middle, "killed": course.killed(changes)}
+            if kind is Tandem and round(latency * 1000) == BAR_LATENCY:
+                with looked_at(receiver.pid) as look:
+                    course.burst(changes)
+                found["profile"] = look.shares
+            return found
         finally:
             there.tell(None)
             receiver.stop()

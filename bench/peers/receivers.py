@@ -96,6 +96,13 @@ class Receiver(ABC):
         """Whether it knows of work that is not done; only who keeps it on disk can say."""
         return False
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started.  Raises LookupError where none runs."""
+        if self._process is None:
+            raise LookupError(f"{self.name} does not run")
+        return self._process.pid
+
     def tree(self) -> list[psutil.Process]:
         """Its processes."""
         if self._process is None:

@@ -9,7 +9,10 @@ from sqlalchemy import select
 
 from app.core import tables as t
 from app.core.db import Database
+from app.records import contacts as people
 from app.records import links as pairs
+from app.sync import saying
+from app.sync.saying import Said
 from connectors.contract import Side
 from tests.world import MAPPING, World
 
@@ -265,3 +268,50 @@ def test_whose_address_it_is_ends_with_the_loan(database: Database) -> None:
     w.vendors["hub"].put("hub1", {"mailing": "no"})
     w.settle()
     assert w.vendors["chimp"].records["chimp2"].fields["mailing"] == "yes"
+
+
+NUMBERS = """
+  mobile_phone: {{theirs: mobile, winner: newest, clear: ignored}}
+consent:
+  sms:
+    theirs: texting
+    read: {{"yes": granted, "no": withdrawn}}
+    write: {{withdrawn: "no", granted: "yes"}}
+"""
+BOB = {"mail": "bob@x.org", "first": "Bob", "last": "Kay"}
+
+
+@pytest.mark.parametrize("name", ["hub", "chimp"])
+def test_an_objection_to_a_number_reaches_everybody_who_has_it(database: Database, name: str) -> None:
+    """A couple's telephone: whoever of the two objects, neither is written to under that number, on either side."""
+    made = World(database, TWO, mapping_text=MAPPING.rstrip() + NUMBERS)
+    for one in (ANN, BOB):
+        made.vendors["hub"].put(None, {**one, "mobile": "+4915112345678", "texting": "yes"})
+    made.settle()
+    assert {r.fields["mail"] for r in made.vendors["chimp"].records.values()} == {"ann@x.org", "bob@x.org"}
+    vendor = made.vendors[name]
+    vendor.put(next(iter(vendor.records)), {"texting": "no"})
+    made.settle()
+    for side in made.vendors.values():
+        assert [r.fields.get("texting") for r in side.records.values()] == ["no", "no"]
+
+
+@pytest.mark.parametrize("by", ["the vendor", "a person"])
+def test_an_objection_that_moves_to_a_number_reaches_everybody_who_has_it(database: Database, by: str) -> None:
+    """Who objected gets somebody else's number: the objection goes along, and whoever has the number hears of it."""
+    made = World(database, TWO, mapping_text=MAPPING.rstrip() + NUMBERS)
+    hub = made.vendors["hub"]
+    ann = hub.put(None, {**ANN, "mobile": "+4915112345678", "texting": "no"})
+    bob = hub.put(None, {**BOB, "mobile": "+4915187654321", "texting": "yes"})
+    made.settle()
+    if by == "the vendor":
+        hub.put(ann, {"mobile": "+4915187654321"})
+    else:
+        with database.write() as db:
+            number = pairs.of_records(db, "hub", "contact", [ann])[ann].contact_id
+            values = {number: {"mobile_phone": "+4915187654321"}}
+            contacts = people.load(db, [number], lock=True)
+            saying.say(db, made.connections, contacts, Said("ops", "undone", 2**40, values=values))
+    made.settle()
+    assert hub.records[bob].fields["texting"] == "no"
+    assert {r.fields["texting"] for r in made.vendors["chimp"].records.values()} == {"no"}

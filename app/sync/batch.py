@@ -102,10 +102,10 @@ class Batch:
         """Remember a claim that was not let in."""
         self.kept_out.append((contact, Refusal(contact.id, name, code, at, event, value)))
 
-    def mark(self, connection: str, contact: Contact, since: int) -> None:
+    def mark(self, connection: str, contact: int, since: int) -> None:
         """Let ``connection`` compare; the oldest change of the batch counts for freshness."""
         marks = self.dirty[connection]
-        marks[contact.id] = min(since, marks.get(contact.id, since))
+        marks[contact] = min(since, marks.get(contact, since))
 
 
 def unused(arrival: Arrival, link: Link, modified: int | None, claim: Claim) -> Result | None:

@@ -95,7 +95,7 @@ def _gather(
     former = [connection.map.read(r.fields).claim for a in arrivals for r in a.earlier if connection.map.consents]
     # Whom an objection of a former version concerns: somebody else may have the address by now.
     told = [k for claim in (*unlinked, *former) for k in matching.keys_of(claim, connections.strong)]
-    read = {"email", *connections.strong, *consenting.keys(connection)}
+    read = {"email", *connections.strong}  # numbers decide nothing, and many may have one
     theirs = {(k.key, k.value) for k in told if k.key in read}
     owners = people.owners(db, theirs | {k for claim in claims for k in whose.strong_keys(claim, connections)})
     likely, nearest = whose.likely(db, connections, unlinked, owners)
@@ -310,7 +310,7 @@ def _merge(
     if said and owner is not None and owner in state.contacts:
         consenting.mark(state, connections, state.contacts[owner], since)
     if new_address:  # what the address's owner objected to has to be said of the record, too
-        state.mark(connection.name, contact, since)
+        state.mark(connection.name, contact.id, since)
         state.urgent[connection.name].add(contact.id)
     return Result(End.CHANGED if changed or said else End.SAME)
 
@@ -370,7 +370,7 @@ def _dirty(
     for other in connections.values():
         if other.name == connection.name or not (other.cares & frozenset(changed)):
             continue
-        state.mark(other.name, contact, since)
+        state.mark(other.name, contact.id, since)
 
 
 def _store(db: Db, state: Batch, connection: Connection, connections: Connections, now: int) -> None:
@@ -403,9 +403,12 @@ def _store(db: Db, state: Batch, connection: Connection, connections: Connection
     conflicts.ask(db, connection.name, [(contact.id, decision, event) for contact, decision, event in state.asked], now)
     for contact, link, since in state.own:
         if differences(connection.map, contact.values(), link.shadow):
-            state.mark(connection.name, contact, since)
+            state.mark(connection.name, contact.id, since)
     refusals.keep(db, connection.name, [replace(r, contact_id=c.id) for c, r in state.kept_out], now)
     ledger.append(db, state.entries, now)
+    told = consenting.told(db, state, connections, now)
+    if state.governed:
+        leads.mark(db, told)
     deleting.restored(db, connection, connections, state.back, now)
     for name in sorted(state.dirty):
         urgent = state.urgent[name]

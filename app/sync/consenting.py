@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Connection as Db
 
 from app.core.words import STOPPING, Channel, Claim, Entry, Reason, Status
-from app.records import ledger
+from app.records import contacts as people
+from app.records import ledger, merges
 from app.records.contacts import Contact
-from app.sync import consent, matching
+from app.sync import consent
 from app.sync._mapping_consent import Claimed
 from app.sync.batch import Arrival, Batch
 from app.sync.connection import Connection, Connections
@@ -28,12 +29,6 @@ def hear(db: Db, state: Batch, connections: Connections, holders: Iterable[Mappi
     for address, entries in ledger.of_addresses(db, addresses - state.heard).items():
         state.ledger[address][:0] = entries  # before what this batch has said of it
     state.heard |= addresses
-
-
-def keys(connection: Connection) -> frozenset[str]:
-    """The keys of the addresses to which objections at this connection are: whoever has one is told of them, too."""
-    fields = {consent.FIELDS.get(rule.channel) for rule in connection.map.consents}
-    return frozenset({"phone" if name in matching.PHONES else "email" for name in fields if name is not None})
 
 
 def written(
@@ -113,9 +108,9 @@ def objections(
             if address is None:
                 continue
             _write(state, connection, arrival, claimed, address, at)
-            owners = {i for key in ("email", "phone") for i, _ in state.owners.get((key, address), ())}
-            for owner in sorted(owners & set(state.contacts)):
-                mark(state, connections, state.contacts[owner], at)
+            for owner, _ in state.owners.get(("email", address), ()):
+                if owner in state.contacts:
+                    mark(state, connections, state.contacts[owner], at)
     if contact is not None:
         mark(state, connections, contact, at)
 
@@ -153,6 +148,27 @@ def followed(state: Batch, connections: Connections) -> None:
             mark(state, connections, contact, at)
 
 
+def told(db: Db, state: Batch, connections: Connections, now: int) -> set[int]:
+    """Mark whoever has a number that the batch says was objected to, once its keys are stored; who that is.
+
+    An address is one contact's, whose record is marked where it is said; a number may be a couple's, or a company's.
+    """
+    found: set[int] = set()
+    for channel in (Channel.PHONE, Channel.SMS):
+        numbers = {e.address for e, _ in state.entries if e.channel is channel and e.status in STOPPING}
+        if not numbers:
+            continue
+        having = {c for of in people.owners(db, [("phone", n) for n in numbers]).values() for c, _ in of}
+        having |= merges.absorbed(db, having)
+        for other in connections.values():
+            if any(rule.channel is channel for rule in other.map.consents):
+                for contact in having:
+                    state.mark(other.name, contact, now)
+                state.urgent[other.name] |= having
+        found |= having
+    return found
+
+
 def mark(state: Batch, connections: Connections, contact: Contact, since: int) -> None:
     """Let every connection that keeps consent compare; a withdrawal in the lane that travels first."""
     values = contact.values()
@@ -164,6 +180,6 @@ def mark(state: Batch, connections: Connections, contact: Contact, since: int) -
             entries = [e for e in state.ledger[address] if e.channel == rule.channel]
             held = consent.state(entries, connections.may_grant, rule.purpose)
             if held.stops or held.status is Status.GRANTED:
-                state.mark(other.name, contact, since)
+                state.mark(other.name, contact.id, since)
             if held.stops:
                 state.urgent[other.name].add(contact.id)

@@ -64,7 +64,7 @@ def say(db: Db, connections: Connections, contacts: Mapping[int, Contact], said:
     identity.refile(db, connections, before, after)
     for contact in changed:
         contact.changes.clear()
-    leads.mark(db, said.values)
+    leads.mark(db, {*said.values, *consenting.told(db, state, connections, said.now)})
     by_field = sorted(_by_field(said).items())
     for name in sorted(connections):
         urgent = state.urgent[name]

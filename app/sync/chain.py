@@ -93,10 +93,10 @@ def _gather(
     """All that the batch may need, in a bounded number of statements."""
     unlinked = [claim for a, claim in zip(arrivals, claims, strict=True) if a.record.id not in links]
     former = [connection.map.read(r.fields).claim for a in arrivals for r in a.earlier if connection.map.consents]
-    # Whom an objection of a former version concerns: somebody else may have the address by now.
-    told = [k for claim in (*unlinked, *former) for k in matching.keys_of(claim, connections.strong)]
-    read = {"email", *connections.strong}  # numbers decide nothing, and many may have one
-    theirs = {(k.key, k.value) for k in told if k.key in read}
+    # Somebody else may have the address by now that an objection in a former version is about.
+    shown = [k for claim in (*unlinked, *former) for k in matching.keys_of(claim, connections.strong)]
+    decisive = {"email", *connections.strong}  # a number decides nothing, and many may have it
+    theirs = {(k.key, k.value) for k in shown if k.key in decisive}
     owners = people.owners(db, theirs | {k for claim in claims for k in whose.strong_keys(claim, connections)})
     likely, nearest = whose.likely(db, connections, unlinked, owners)
     found = {c for having in owners.values() for c, _ in having} | nearest

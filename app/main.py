@@ -36,6 +36,7 @@ from app.core.settings import (
 from app.core.words import LANES, Mode, Station, Waits
 from app.entry.commit import GroupCommit
 from app.entry.door import PREFIX, Door
+from app.memory import look_past, one_heap
 from app.ops import sinks, tracing
 from app.ops.access import permissions
 from app.ops.access.oidc import provider_of
@@ -57,7 +58,6 @@ from app.repair.reconcile import Reconcile
 from app.repair.rounds import Rounds
 from app.repair.undoing import Undo
 from app.repair.watch import Watch
-from app.serving import look_past
 from app.sync.fetch import Fetch
 from app.sync.summarising import Summarise
 from app.worker import SILENT_MS, Wake, Workers
@@ -217,6 +217,7 @@ class Tandem:
 
     def start(self, *, door: bool = True, workers: bool = True) -> None:
         """Start the threads."""
+        one_heap()
         if door:
             self.writer.start()
         if workers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -35,16 +34,6 @@ def url_of(listening: socket.socket) -> str:
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def look_past() -> None:
-    """Tell the collector that what was built until now lives as long as the process.
-
-    Looking through all of it stops every thread for a tenth of a second, again and again.
-    https://docs.python.org/3/library/gc.html#gc.freeze
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def server(app: ASGIApp) -> uvicorn.Server:

@@ -86,7 +86,8 @@ MODULES = _modules("app", "connectors", "sandbox")
 OURS = "app bench connectors docs mappings migrations sandbox tests"
 JOURNEY = "app.entry app.sync app.records app.push app.repair app.agreement"
 TOP = (
-    "app.accounts app.cli app.commands app.console app.demo app.doctor app.logs app.main app.ops app.serving app.worker"
+    "app.accounts app.cli app.commands app.console app.demo app.doctor app.logs app.main app.memory app.ops "
+    "app.serving app.worker"
 )
 PURE = (
     "app.sync.mapping app.sync._mapping_* app.sync.transforms app.sync._transforms_* app.sync.matching "

@@ -17,7 +17,7 @@ from app.core.db import Database, unwell
 from app.core.words import Likeness
 from app.push import push, settling
 from app.records import contacts as people
-from app.sync import chain, whose
+from app.sync import chain, fetch, whose
 from connectors.contract import Order, Receipt, Side, TryLater
 from tests.world import MAPPING, World
 
@@ -306,6 +306,31 @@ def test_a_pair_that_a_push_notes_meanwhile_is_no_second_record(
     world.fetch.step()
     world.settle()
     assert world.rows(t.dead) == []
+    assert world.people("chimp") == world.people("hub")
+
+
+def test_a_large_batch_is_stored_in_pieces(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored stays when the database fails in the middle; the rest waits, and comes with the next look."""
+    world = World(database, TWO)
+    for n in range(3):
+        world.vendors["hub"].put(None, {**ANN, "mail": f"p{n}@x.org"})
+    world.deliver("hub")
+    real, pieces = chain.absorb, []
+
+    def full_at_the_second(db: Any, connection: Any, connections: Any, arrivals: Any) -> Any:
+        pieces.append(len(arrivals))
+        if len(pieces) == 2:
+            raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+        return real(db, connection, connections, arrivals)
+
+    monkeypatch.setattr(fetch, "PIECE", 2)
+    monkeypatch.setattr(chain, "absorb", full_at_the_second)
+    with pytest.raises(OperationalError):
+        world.fetch.step()
+    assert (count(world, t.contact), [e.status for e in world.rows(t.inbox)].count("pending")) == (2, 1)
+    world.due()
+    world.settle()
+    assert pieces[:3] == [2, 1, 1]
     assert world.people("chimp") == world.people("hub")
 
 

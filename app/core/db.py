@@ -190,7 +190,7 @@ class Database:
             self.url,
             pool_size=pool,
             max_overflow=8,
-            connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False, "cached_statements": 400},
+            connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False, "cached_statements": 128},
             json_serializer=dumps,
             json_deserializer=loads,
             hide_parameters=True,  # values of people never reach an error's text

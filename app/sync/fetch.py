@@ -35,6 +35,7 @@ from connectors.contract import Action, Kind, NeedsHuman, Record, Refused, Tie, 
 log = structlog.get_logger(__name__)
 
 BATCH = 500  # events taken together
+PIECE = 200  # records stored in one transaction: SQLite's one writer is not held longer, which deliveries wait for
 # A record that an event names but the vendor does not show yet: read-after-write is not promised by any of them, and
 # some send their webhook before they commit.
 MISSING_DELAYS_MS = (2_000, 15_000, 60_000)
@@ -120,15 +121,19 @@ class Fetch:
         except (TryLater, NeedsHuman, Refused) as problem:
             self._fail(connection, taken, problem)
             return
-        try:
-            self._absorb(connection, taken, taken.arrivals, rest=True)
-        except LeaseLost:
-            log.warning("sync.lease_lost", connection=connection.name)
-        except Exception as error:  # one bad record must not hold the others: take them one by one
-            if unwell(error):
-                raise  # no record is to blame: all of them wait
-            log.error("sync.batch_failed", connection=connection.name, error=type(error).__name__)
-            self._one_by_one(connection, taken)
+        pieces = _pieces(taken.arrivals)
+        for number, piece in enumerate(pieces, 1):
+            rest = number == len(pieces)
+            try:
+                self._absorb(connection, taken, piece, rest=rest)
+            except LeaseLost:
+                log.warning("sync.lease_lost", connection=connection.name)
+                return
+            except Exception as error:  # one bad record must not hold the others: take them one by one
+                if unwell(error):
+                    raise  # no record is to blame: all of them wait
+                log.error("sync.batch_failed", connection=connection.name, error=type(error).__name__)
+                self._one_by_one(connection, taken, piece, rest=rest)
 
     def _fetch_around(self, connection: Connection, taken: Taken) -> None:
         """Companies and deals: read again and stored, or, where the vendor does not have them any more, gone."""
@@ -210,7 +215,10 @@ class Fetch:
             taken.missing.extend(rows)
 
     def _absorb(self, connection: Connection, taken: Taken, arrivals: Sequence[Arrival], *, rest: bool) -> None:
-        """Store a batch: chain and events in one transaction, fenced by the lease."""
+        """Store some of a batch: chain and events in one transaction, fenced by the lease.
+
+        ``rest``: with these, also what the vendor did not show.
+        """
 
         def work(db: Db) -> list[Result]:
             leases.verify(db, f"sync:{connection.name}", taken.token)
@@ -342,8 +350,8 @@ class Fetch:
             [dead.Letter("sync", connection.name, "merged", reason, contact_id=k.contact_id) for k in left.values()],
         )
 
-    def _one_by_one(self, connection: Connection, taken: Taken) -> None:
-        for arrival in taken.arrivals:
+    def _one_by_one(self, connection: Connection, taken: Taken, arrivals: Sequence[Arrival], *, rest: bool) -> None:
+        for arrival in arrivals:
             try:
                 self._absorb(connection, taken, [arrival], rest=False)
             except LeaseLost:
@@ -357,7 +365,8 @@ class Fetch:
                 with self._database.write() as db:
                     inbox.finish(db, ids, "dead", reason)
                     dead.write(db, [dead.Letter("sync", connection.name, "error", reason, event=ids[-1])])
-        self._absorb(connection, taken, [], rest=True)
+        if rest:
+            self._absorb(connection, taken, [], rest=True)
 
     def _fail(self, connection: Connection, taken: Taken, problem: TryLater | NeedsHuman | Refused) -> None:
         """The vendor did not answer a read: nothing is lost, the events wait."""
@@ -386,6 +395,13 @@ class Fetch:
             inbox.postpone_each(db, delays, str(problem))
             inbox.finish(db, [r["id"] for r in taken.events if r["id"] not in delays], "dead", str(problem))
             dead.write(db, letters)
+
+
+def _pieces(arrivals: Sequence[Arrival]) -> Sequence[Sequence[Arrival]]:
+    """What is stored together; at least one piece.  Records that were merged are not parted from each other."""
+    if any(arrival.record.former_ids for arrival in arrivals):
+        return [arrivals]
+    return list(chunks(arrivals, PIECE)) if arrivals else [arrivals]
 
 
 def _record(row: RowMapping) -> Record:

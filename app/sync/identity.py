@@ -111,6 +111,12 @@ class Likely:
             return False  # an address in common says something about everybody else who has it, too
         return plainly_two(mine.name, name, weights, addresses=bool(addresses and mine.emails))
 
+    def likeliest(self, claims: Iterable[Claim], weights: Weights | None) -> set[int]:
+        """Of each claim the nearest contact, but for those that are plainly somebody else."""
+        w = shipped() if weights is None else weights
+        nearest = [(self.of(claim)[0], near[0]) for claim in claims if (near := self.near.get(id(claim)))]
+        return {c for mine, c in nearest if c in self.values and not self.plainly_another(mine, c, w)}
+
     def learn(self, contact: int, values: Mapping[str, Value]) -> None:
         """A contact that this batch made or changed: later records of the batch may be the same person."""
         self.near.clear()

@@ -35,7 +35,7 @@ def likely(
 ) -> tuple[Likely | None, set[int]]:
     """What likeness may need for those of the claims that no address decides, and the contacts it may well choose.
 
-    These are the nearest of each claim, so that they are read together; whoever else is chosen is read alone.
+    They are read together; whoever else is chosen is read alone.
     """
     if connections.likeness is Likeness.OFF:
         return None, set()
@@ -45,7 +45,7 @@ def likely(
         if not any(strong for key in strong_keys(claim, connections) for _, strong in owners.get(key, ()))
     ]
     found = identity.gather(db, undecided) if undecided else Likely()
-    return found, {near[0] for near in found.near.values() if near}
+    return found, found.likeliest(undecided, connections.weights)
 
 
 def decide(

@@ -39,6 +39,7 @@ from app.core.words import Station
 
 T = TypeVar("T")
 
+STATEMENTS = 128  # that a connection to SQLite keeps prepared; one with 500 values takes 50 kB
 BUSY_MS = 30_000  # how long SQLite waits for another process's write
 # A connection of SQLite forgets its pages as soon as another one has written (https://www.sqlite.org/wal.html): only
 # the one that writes profits from many, and there are some twenty that read.
@@ -190,7 +191,7 @@ class Database:
             self.url,
             pool_size=pool,
             max_overflow=8,
-            connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False, "cached_statements": 128},
+            connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False, "cached_statements": STATEMENTS},
             json_serializer=dumps,
             json_deserializer=loads,
             hide_parameters=True,  # values of people never reach an error's text

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
 
 from sqlalchemy import Connection as Db
 from sqlalchemy import select
@@ -18,14 +17,11 @@ from app.core.errors import NotPossible
 from app.core.words import EVERYTHING, OPERATOR, Channel, Entry, Reason, Status
 from app.push import withheld, work
 from app.records import contacts as people
-from app.records import leads, ledger, merges, tombstones
+from app.records import leads, ledger, tombstones
 from app.records.contacts import Contact
-from app.sync import consent, matching
+from app.sync import consent, consenting, matching
 from app.sync.connection import Connections
 from app.sync.consent import State
-
-KEYS: Final = {Channel.EMAIL: "email", Channel.PHONE: "phone", Channel.SMS: "phone"}
-"""The key under which contacts with a channel's address are found, see ``app.sync.matching.keys_of``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +138,5 @@ def _travel(db: Db, connections: Connections, word: Word, now: int) -> None:
 
 def _having(db: Db, word: Word) -> list[int]:
     """The contacts whose address for the channel it is, those included for whom another one stands."""
-    owners = people.owners(db, [(KEYS[word.channel], a) for a in word.addresses]) if word.channel in KEYS else {}
-    ids = {contact for of in owners.values() for contact, _ in of}
-    found: dict[int, Contact] = people.load(db, ids | merges.absorbed(db, ids))
+    found = people.load(db, consenting.having(db, word.channel, word.addresses))
     return sorted(i for i, c in found.items() if consent.address(c.values(), word.channel) in word.addresses)

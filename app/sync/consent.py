@@ -56,6 +56,9 @@ FIELDS: Final[Mapping[Channel, str]] = {
 }
 """The canonical field that is a channel's address.  Post has none: a street is no key."""
 
+KEYS: Final[Mapping[Channel, str]] = {Channel.EMAIL: "email", Channel.PHONE: "phone", Channel.SMS: "phone"}
+"""The key under which contacts with a channel's address are found, see ``app.sync.matching.keys_of``."""
+
 
 def address(values: Mapping[str, Value], channel: Channel) -> str | None:
     """The address under which a contact's consent for a channel is kept; None where there is none."""

@@ -158,15 +158,22 @@ def told(db: Db, state: Batch, connections: Connections, now: int) -> set[int]:
         numbers = {e.address for e, _ in state.entries if e.channel is channel and e.status in STOPPING}
         if not numbers:
             continue
-        having = {c for of in people.owners(db, [("phone", n) for n in numbers]).values() for c, _ in of}
-        having |= merges.absorbed(db, having)
+        theirs = having(db, channel, numbers)
         for other in connections.values():
             if any(rule.channel is channel for rule in other.map.consents):
-                for contact in having:
+                for contact in theirs:
                     state.mark(other.name, contact, now)
-                state.urgent[other.name] |= having
-        found |= having
+                state.urgent[other.name] |= theirs
+        found |= theirs
     return found
+
+
+def having(db: Db, channel: Channel, addresses: Iterable[str]) -> set[int]:
+    """The contacts that have such an address, in any field of its kind, and those for whom these stand."""
+    key = consent.KEYS.get(channel)
+    owners = people.owners(db, [(key, a) for a in addresses]) if key is not None else {}
+    ids = {contact for of in owners.values() for contact, _ in of}
+    return ids | merges.absorbed(db, ids)
 
 
 def mark(state: Batch, connections: Connections, contact: Contact, since: int) -> None:

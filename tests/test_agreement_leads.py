@@ -17,9 +17,9 @@ from app.core.db import Database, now_ms
 from app.core.errors import NotPossible
 from app.ops import provenance
 from app.records import leads as rows
-from app.repair import erasing, splitting, subject
+from app.repair import erasing, subject
 from app.repair.prune import DAY_MS, Retention, everything
-from app.sync import governing, uniting
+from app.sync import governing, splitting, uniting
 from connectors.contract import Side
 from tests.agreed import changed
 from tests.agreed import untimed as shipped

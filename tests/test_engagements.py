@@ -19,9 +19,9 @@ from app.core.db import Database, dumps, now_ms
 from app.core.words import Only
 from app.push import timeline
 from app.records import engagements, merges
-from app.repair import erasing, prune, splitting, subject
+from app.repair import erasing, prune, subject
 from app.repair.prune import Retention
-from app.sync import engaging, uniting
+from app.sync import engaging, splitting, uniting
 from connectors.contract import Act, Doing, Ending, Kind, Note, Ref, TryLater
 from tests.around import AROUND, Around
 from tests.world import START

@@ -15,8 +15,8 @@ from app.core.errors import NotFound, NotPossible
 from app.core.words import Channel, Likeness
 from app.records import blocks, ledger, proposals
 from app.records.proposals import Decision
-from app.repair import matches, splitting
-from app.sync import chain, consent, identity, whose
+from app.repair import matches
+from app.sync import chain, consent, identity, splitting, whose
 from app.sync.batch import Arrival
 from connectors.contract import Kind, Record, Side
 from tests.test_consent_travels import CONSENT

@@ -13,8 +13,8 @@ from app.core.errors import NotFound, NotPossible
 from app.core.words import Brake, Channel, Duplicates, Limit, Writes
 from app.push import brake
 from app.records import ledger, merges
-from app.repair import splitting, subject
-from app.sync import consent, uniting
+from app.repair import subject
+from app.sync import consent, splitting, uniting
 from app.sync.connection import Connections
 from connectors.contract import Action, Can, Done, Side, Verb
 from tests.test_consent_travels import CONSENT

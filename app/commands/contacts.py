@@ -26,7 +26,7 @@ from app.core.db import dumps
 from app.core.errors import NotFound
 from app.ops import consents, contacts
 from app.ops import merges as merging
-from app.ops.contacts import ContactDetail
+from app.ops.contacts import ContactDetail, LinkShown
 from app.ops.merges import Preview
 from app.records import merges as stored
 from app.sync.connection import Connections
@@ -79,13 +79,16 @@ def _print(shown: ContactDetail) -> None:
         typer.echo(f"stands for: {', '.join(map(str, shown.stands_for))}; `tandem merges --contact {shown.id}`")
     facts = [(name, _text(f.value), f.source, _time(f.at), f.rule) for name, f in sorted(shown.facts.items())]
     print_table("", ("field", "value", "said by", "at", "why"), facts, empty="no value")
-    records = [
-        (link.connection, link.remote_id, "gone" if link.gone_at is not None else "", _waits(shown, link.connection))
-        for link in shown.links
-    ]
+    records = [(link.connection, link.remote_id, _pair(link), _waits(shown, link.connection)) for link in shown.links]
     linked = {link.connection for link in shown.links}
     records += [(name, "", "", _waits(shown, name)) for name in sorted(set(shown.pending) - linked)]
     print_table("", ("record at", "its id", "", "what waits"), records, empty="no record")
+
+
+def _pair(link: LinkShown) -> str:
+    if link.gone_at is not None:
+        return "gone"
+    return f"by likeness, {link.likeness:.0f} bits" if link.likeness is not None else ""
 
 
 def _waits(shown: ContactDetail, connection: str) -> str:

@@ -6,7 +6,7 @@ Names of constraints follow one convention, so that migrations can name them.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Table, text
+from sqlalchemy import BigInteger, Float, Index, LargeBinary, Table, text
 
 from app.core._tables_access import account, api_token, audit, login_attempt, session
 from app.core._tables_agreement import (
@@ -256,6 +256,7 @@ link = Table(
     json("landed", null=True),  # field -> when our last write of it landed
     json("warnings", null=True),  # fields of the last claim that were dropped, and why
     json("origin", null=True),  # what the record said when it was paired with a known contact
+    column("likeness", Float, nullable=True),  # log-odds, base 2, by which it was paired; null: not by likeness
     big("address_of", null=True),  # the contact whose own address the record holds, where that is another one
     big("second_at", null=True),  # when it was found to be a second record of somebody: told objections only
     big("created_at"),

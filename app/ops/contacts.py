@@ -85,6 +85,9 @@ class LinkShown(Shape):
     shadow: dict[str, Any] = Field(description="What the record is known to hold, in canonical words.")
     altered: dict[str, Any] = Field(description="Values that the vendor keeps otherwise than they were sent.")
     warnings: list[dict[str, str]] = Field(description="Fields of the record that could not be used, and why.")
+    likeness: float | None = Field(
+        description="Bits by which likeness paired the record with the contact; null where an address or a person did."
+    )
     modified_at: Moment | None = Field(description="By the vendor's clock.")
     written_at: Moment | None = Field(description="When Tandem's last write ended.")
     gone_at: Moment | None = Field(description="When the vendor said that the record is deleted.")
@@ -199,6 +202,7 @@ def _link(row: RowMapping) -> LinkShown:
         shadow=row["shadow"],
         altered=row["altered"] if row["altered"] is not None else {},
         warnings=row["warnings"] if row["warnings"] is not None else [],
+        likeness=row["likeness"],
         modified_at=moment(row["modified"]),
         written_at=from_ms(row["written_at"]) if row["written_at"] > 0 else None,
         gone_at=moment(row["gone_at"]),

@@ -22,9 +22,9 @@ from app.ops.problems import known_query
 from app.ops.shapes import BIGGEST, Asked, By, Id, Moment, NameText, Shape, moment
 from app.records import contacts as people
 from app.records import links, merges
-from app.repair import splitting
-from app.repair.splitting import Apart
+from app.sync import splitting
 from app.sync.connection import Connections
+from app.sync.splitting import Apart
 
 log = structlog.get_logger(__name__)
 

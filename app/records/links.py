@@ -31,6 +31,7 @@ class Link:
     warnings: list[dict[str, str]] | None = None
     address_of: int | None = None  # the contact whose own address the record holds, where that is another one
     origin: dict[str, Any] | None = field(default=None, repr=False)  # what it said when paired with a known contact
+    likeness: float | None = None  # log-odds, base 2, where likeness paired it and no address did
     second_at: int | None = None  # since when it is known to be a second record of somebody (ms)
 
 
@@ -49,6 +50,7 @@ _COLUMNS = (
     t.link.c.warnings,
     t.link.c.address_of,
     t.link.c.origin,
+    t.link.c.likeness,
     t.link.c.second_at,
 )
 
@@ -129,9 +131,9 @@ def _this(link: Link) -> tuple[Any, ...]:
 
 def give(db: Connection, link: Link, contact_id: int) -> None:
     """The record is another contact's from now on.  One that is paired there already raises IntegrityError."""
-    changed = {"contact_id": contact_id, "rev": t.link.c.rev + 1, "second_at": None}
+    changed = {"contact_id": contact_id, "rev": t.link.c.rev + 1, "likeness": None, "second_at": None}
     db.execute(update(t.link).where(*_this(link)).values(**changed))
-    link.contact_id, link.rev, link.second_at = contact_id, link.rev + 1, None
+    link.contact_id, link.rev, link.likeness, link.second_at = contact_id, link.rev + 1, None, None
 
 
 def remove(db: Connection, link: Link) -> None:
@@ -153,7 +155,7 @@ def create(db: Connection, links: Iterable[Link], now: int) -> None:
         execute_many(db, insert(t.link), rows)
 
 
-_FIXED = frozenset({"contact_id", "origin", "second_at"})  # said once, when the pair is made
+_FIXED = frozenset({"contact_id", "origin", "likeness", "second_at"})  # said once, when the pair is made
 _SAVE = (
     update(t.link)
     .where(

@@ -78,6 +78,7 @@ class Batch:
     heard: set[str] = field(default_factory=set)  # addresses of which the store was asked
     entries: list[tuple[Entry, int | None]] = field(default_factory=list)  # new lines
     asked: list[tuple[Contact, Decision, int | None]] = field(default_factory=list)
+    outranked: list[tuple[Contact, str]] = field(default_factory=list)  # (contact, where likeness paired it wrongly)
     renamed: list[tuple[str, str]] = field(default_factory=list)  # links whose record lives on under another id
     readdressed: list[tuple[Contact, Mapping[Channel, str | None], int, int | None]] = field(
         default_factory=list

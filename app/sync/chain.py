@@ -55,7 +55,7 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
     results = []
     for arrival, (claim, warnings) in zip(arrivals, claims, strict=True):
         result, contact = _one(db, state, connection, connections, arrival, claim, warnings, now)
-        if result.code != tombstones.ERASED:
+        if result.code not in {tombstones.ERASED, second.OUTRANKED}:
             for record in arrival.earlier:
                 at = min(to_ms(record.modified), now) if record.modified is not None else now
                 consenting.objections(state, connection, connections, arrival, record, at, contact)
@@ -67,7 +67,13 @@ def absorb(db: Db, connection: Connection, connections: Connections, arrivals: S
         governing.keep(db, state.told, [c for r, c in results if c is not None and r.end is End.CHANGED], now)
     if united:
         uniting.bind(db, connections, united, now)
-    return [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
+    ended = [Result(r.end, contact.id if contact is not None else None, r.reason, r.code) for r, contact in results]
+    if state.outranked:
+        second.take_apart(db, state, connections)
+        again = [i for i, result in enumerate(ended) if result.code == second.OUTRANKED]
+        for i, result in zip(again, absorb(db, connection, connections, [arrivals[i] for i in again]), strict=True):
+            ended[i] = result
+    return ended
 
 
 def _claim(connection: Connection, record: Record) -> tuple[Claim, list[dict[str, str]]]:
@@ -150,15 +156,17 @@ def _one(
         if match.conflict is not None:
             consenting.objections(state, connection, connections, arrival, record, at)
             return Result(End.REVIEW, reason=match.conflict, code="ambiguous"), None
-        owner, asked = whose.decide(db, state, connection, connections, match.contact, claim)
-        if owner is None:
-            contact = whose.somebody_new(state, asked, now)
+        found = whose.decide(db, state, connection, connections, match.contact, claim)
+        if found.contact is None:
+            contact = whose.somebody_new(state, found.asked, now)
         else:
-            contact = owner
+            contact = found.contact
             other = whose.paired_elsewhere(db, state, connection, contact)
             if other is not None and other.remote_id == record.id:
                 # A push that made the record noted so while we read: the pair is known, with its shadow, from now on.
                 return Result(End.UNSURE, reason="paired while it was read"), contact
+            if other is not None and second.outranked(db, state, connections, contact, other, claim):
+                return Result(End.UNSURE, code=second.OUTRANKED), contact
             if other is not None:
                 _second(db, state, connection, connections, arrival, contact, claim, warnings, modified, at)
                 reason = (
@@ -167,8 +175,9 @@ def _one(
                 return Result(End.REVIEW, reason=reason, code="second_record"), contact
         second.paired(state, record.id)
         link = Link(connection.name, connection.kind, record.id, contact.id, {})
-        if owner is not None:
+        if found.contact is not None:
             link.origin = dict(claim)  # so that a wrong pairing can be split again
+            link.likeness = found.score.log_odds if found.score is not None else None
         state.links[record.id] = link
         state.new_links.append((link, contact))
     return _merge(db, state, connection, connections, arrival, link, contact, claim, warnings, modified, at), contact

@@ -188,6 +188,11 @@ def _apart(likely: Likely, a: int, b: int, weights: Weights | None) -> bool:
     return score.band is Band.CREATE or score.contradiction is not None
 
 
+def likeness(one: Values, other: Values, weights: Weights | None = None) -> Score:
+    """How like two contacts are."""
+    return compare(evidence(one), evidence(other), weights)
+
+
 def against(claim: Claim, values: Mapping[str, Value], weights: Weights | None = None) -> Score | None:
     """The score of a record and the contact that has its address, where they are plainly two people; else None.
 

@@ -3,21 +3,28 @@
 Nothing of a second record is taken in, and a letter asks somebody to merge the two there.  But the vendor may write to
 it, so it is told objections all the same: it is linked to a contact of its own that the person's contact stands for.
 Works on the batch in hand.
+
+Where only likeness paired the contact with another record, or brought the address to it, the record that has the
+address outranks that: the pair is taken apart, so that it does not matter which of the records came first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from sqlalchemy import Connection as Db
 
+from app.core.words import Claim, Value
 from app.records import links as pairs
 from app.records import merges
 from app.records.contacts import Contact
 from app.records.links import Link
-from app.sync import whose
+from app.sync import matching, splitting, whose
 from app.sync.batch import Batch
-from app.sync.connection import Connection
+from app.sync.connection import Connection, Connections
+
+OUTRANKED: Final = "outranked"  # the record waits until the pair that it outranks is taken apart
 
 
 def aside(links: dict[str, Link]) -> dict[str, Link]:
@@ -41,6 +48,36 @@ def beside(
         contact.merged_into = owner.id
         state.stood_for.append(contact)
     return link, contact, new
+
+
+def outranked(db: Db, state: Batch, connections: Connections, owner: Contact, other: Link, claim: Claim) -> bool:
+    """Whether likeness alone stands between this record and ``owner``, who has its address; if so, that is noted.
+
+    Either likeness paired the owner with ``other``, which has another address; or the owner was made of ``other``, and
+    likeness paired it with a record elsewhere that has this one.
+    """
+
+    def says(said: Mapping[str, Value]) -> bool:
+        return not keys.isdisjoint((k.key, k.value) for k in matching.keys_of(said, connections.strong) if k.strong)
+
+    keys = {k for k in whose.strong_keys(claim, connections) if (owner.id, True) in state.owners.get(k, ())}
+    if not keys or says(other.shadow):
+        return False
+    if other.likeness is not None:
+        state.outranked.append((owner, other.connection))
+        return True
+    brought = {owner.facts[name].source for name, _ in keys if name in owner.facts}
+    having = [k for k in pairs.of_contact(db, owner.id, lock=True) if k.origin is not None and says(k.origin)]
+    if len(having) == 1 and having[0].likeness is not None and brought == {having[0].connection}:
+        state.outranked.append((owner, having[0].connection))
+        return True
+    return False
+
+
+def take_apart(db: Db, state: Batch, connections: Connections) -> None:
+    """Split the pairs that were outranked, as they are stored; a person is asked whether the two are one after all."""
+    for contact, connection in dict.fromkeys((contact.id, connection) for contact, connection in state.outranked):
+        splitting.pairing(db, connections, contact, connection)
 
 
 def paired(state: Batch, record_id: str) -> None:

@@ -1,7 +1,7 @@
 """Two contacts become one, since a vendor merged their records or a person said so; nothing is lost by it.
 
 The loser stays as it was, with its history, and points to the winner: so a merge can be split again
-(``app.repair.splitting``).  The winner fills its blanks from the loser, takes its records where it has none itself, and
+(``app.sync.splitting``).  The winner fills its blanks from the loser, takes its records where it has none itself, and
 what either of the two objected to binds both.
 """
 

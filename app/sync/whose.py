@@ -6,6 +6,7 @@ Works on the batch in hand; what likeness means is ``app.sync.identity``'s.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection as Db
 
@@ -48,28 +49,40 @@ def likely(
     return found, found.likeliest(undecided, connections.weights)
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose record it is: nobody's yet where ``contact`` is None; ``asked``: who it may be too, and why.
+
+    ``score``: by which likeness says so; None where an address does.
+    """
+
+    contact: Contact | None
+    asked: Sequence[tuple[Contact, Score]] = ()
+    score: Score | None = None
+
+
 def decide(
     db: Db, state: Batch, connection: Connection, connections: Connections, owner: int | None, claim: Claim
-) -> tuple[Contact | None, list[tuple[Contact, Score]]]:
+) -> Whose:
     """Whose record it is, and who it may be too.  ``owner``: whom its address says."""
     if state.likely is None:
-        return (state.contacts[owner] if owner is not None else None), []
+        return Whose(state.contacts[owner] if owner is not None else None)
     if owner is not None:
         score = identity.against(claim, state.contacts[owner].values(), connections.weights)
         if score is None:
-            return state.contacts[owner], []
-        return None, [(state.contacts[owner], score)]
+            return Whose(state.contacts[owner])
+        return Whose(None, [(state.contacts[owner], score)])
     verdict = identity.decide(claim, state.likely, connections.weights)
     wanted = {c for c, _ in verdict.proposals} | ({verdict.link} if verdict.link is not None else set())
     state.contacts |= people.load(db, {c for c in wanted if c not in state.contacts}, lock=True)
     asked = [(state.contacts[c], score) for c, score in verdict.proposals if c in state.contacts]
     if verdict.link is None or verdict.score is None or verdict.link not in state.contacts:
-        return None, asked
+        return Whose(None, asked)
     contact = state.contacts[verdict.link]
     if connections.likeness is Likeness.LINK and paired_elsewhere(db, state, connection, contact) is None:
         consenting.hear(db, state, connections, [contact.values()])  # an objection is to follow to another address
-        return contact, []
-    return None, [(contact, verdict.score), *asked]
+        return Whose(contact, (), verdict.score)
+    return Whose(None, [(contact, verdict.score), *asked])
 
 
 def somebody_new(state: Batch, asked: Sequence[tuple[Contact, Score]], now: int) -> Contact:

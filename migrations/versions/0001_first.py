@@ -877,6 +877,7 @@ def upgrade() -> None:
         sa.Column("landed", JSON, nullable=True),
         sa.Column("warnings", JSON, nullable=True),
         sa.Column("origin", JSON, nullable=True),
+        sa.Column("likeness", sa.Float(), nullable=True),
         sa.Column("address_of", sa.BigInteger(), nullable=True),
         sa.Column("second_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),

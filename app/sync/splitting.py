@@ -31,6 +31,7 @@ from app.sync.connection import Connections
 from app.sync.summarising import touched
 
 RULE: Final = "split"
+SELF: Final = "tandem"  # who took them apart where no person did
 h, n = t.history.c, t.consent.c
 
 
@@ -79,10 +80,11 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     return Apart(winner, loser)
 
 
-def pairing(db: Db, connections: Connections, contact: int, connection: str, by: str) -> Apart:
+def pairing(db: Db, connections: Connections, contact: int, connection: str, by: str | None = None) -> Apart:
     """Take the record of one connection away from a contact; it becomes another contact's, which is made.
 
-    Raises NotFound, NotPossible where the record is the contact's only one, or the one that it began with.
+    ``by``: who says that they are two; None: nobody, and a person is asked whether they are one after all.  Raises
+    NotFound, NotPossible where the record is the contact's only one, or the one that it began with.
     """
     held = people.load(db, {contact}, lock=True).get(contact)
     if held is None:
@@ -110,13 +112,17 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
     people.set_keys(db, {leaver.id: _keys(leaver, connections)}, {leaver.id: ()})
     pairs.give(db, link, leaver.id)
     leads.give(db, contact, leaver.id, connection)
-    merges.never(db, contact, leaver.id, connection, by, now)
+    merges.never(db, contact, leaver.id, connection, by if by is not None else SELF, now)
     db.execute(update(t.link).where(t.link.c.contact_id == leaver.id).values(origin=None))
     people.save(db, [held], now)
     people.write_history(db, [held, leaver], now)
     identity.refile(db, connections, was, {contact: held.values(), leaver.id: leaver.values()})
     _around(db, connections, contact, leaver.id, {(connection, link.remote_id)}, now)
-    proposals.settle(db, contact, leaver.id, Decision.DIFFERENT, by)
+    if by is not None:
+        proposals.settle(db, contact, leaver.id, Decision.DIFFERENT, by)
+    else:
+        score = identity.likeness(held.values(), leaver.values(), connections.weights)
+        proposals.propose(db, [identity.proposal(contact, leaver.id, score)])
     work.mark_at(db, connections, (contact, leaver.id), now)
     leads.mark(db, (contact, leaver.id))
     return Apart(contact, leaver.id)

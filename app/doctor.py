@@ -27,7 +27,7 @@ import connectors
 from app import logs
 from app.core import clock, leases
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.errors import ConfigError
 from app.core.settings import (
     FILES,
@@ -231,7 +231,7 @@ def _tables(found: list[Finding], database: Database, subject: str) -> None:
     found.append(Finding(area, subject, Level.OK, f"reachable, writable, at version {tables.current}"))
     with database.read() as db:
         before = clock.now()
-        theirs = clock.from_ms(db.execute(select(now_ms())).scalar_one())
+        theirs = clock.from_ms(clock_of(db))
         _clock(found, "database", theirs, before)
         state = t.connection_state.c
         for row in db.execute(select(state.name, state.paused_why, state.paused_by).where(state.paused == 1)):

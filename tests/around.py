@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from app.core import tables as t
-from app.core.db import Database
+from app.core.db import Database, clock_of
 from app.core.objects import NOT_YET
 from app.core.words import Fact
 from app.records import engagements
@@ -207,7 +207,7 @@ class Around(World):
 
     def _rounds_due(self) -> bool:
         with self.database.read() as db:
-            now = db.execute(select(summarising.now_ms())).scalar_one()
+            now = clock_of(db)
             return db.execute(select(t.survey.c.kind).where(t.survey.c.due_at <= now)).first() is not None
 
     def summed(self) -> int:

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
 from app.agreement.leads import Known, refold
 from app.agreement.load import Agreement
 from app.agreement.versions import in_force
 from app.agreement.words import Finding, Judgement, Lead, Team, Word
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.errors import NotFound, NotPossible
 from app.core.words import OPERATOR
 from app.records import contacts as people
@@ -42,7 +41,7 @@ def sign(
     Raises NotPossible where this team has signed it, where the two wish for different moments, or for one in the past
     although there is a version in force already.
     """
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     number = leads.enter(
         db, agreement.digest, agreement.title, agreement.text, {n: str(k) for n, k in customs.items()}, now
     )
@@ -88,7 +87,7 @@ def say(
     reason: str | None = None,
 ) -> Spoken:
     """Let a named person say something about a lead.  Raises NotFound, NotPossible where the agreement refuses it."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     if not people.load(db, [contact]):
         raise NotFound(f"there is no contact {contact}")
     if leads.governed_since(db) is None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
 from app.agreement import timing
 from app.agreement.clocks import Reading, State
@@ -27,7 +26,7 @@ from app.agreement.terms import ATTEMPTS, CONTACT, FIRST_TOUCH
 from app.agreement.versions import Versions
 from app.agreement.words import OPEN, Lead, Standing
 from app.core.clock import from_ms
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.errors import NotFound, NotPossible
 from app.records import contacts as people
 from app.records import leads, merges, scores
@@ -83,7 +82,7 @@ def advise(db: Db, connections: Connections, known: Known, contact: int) -> Advi
     number = merges.standing_for(db, contact)
     if number not in leads.load(db, [number]):
         raise NotFound(f"contact {contact} is no lead: no stage of the agreement is true of them, or there is none yet")
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     judges = known.versions(db)
     lead, facts, happened = looked(db, connections, judges, people.load(db, [number])[number], now)
     if lead.status not in OPEN:

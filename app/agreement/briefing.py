@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
 from app.agreement import pledges
 from app.agreement.judging import NO_REASON, TOO_EARLY, UNKNOWN_REASON
 from app.agreement.quotas import Judgement, wilson
 from app.agreement.versions import Versions
 from app.core.clock import from_ms
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.records import briefs, leads
 
 Body: TypeAlias = dict[str, Any]
@@ -38,7 +37,7 @@ def brief(db: Db, versions: Versions, start: int, end: int) -> Body:
     """
     if end <= start:
         raise ValueError("a brief is about a period that ends after it starts")
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     before = briefs.last(db, end - 1)
     promises = pledges.standings(db, versions, min(now, end), end - 1)
     questions: list[str] = []

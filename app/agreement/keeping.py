@@ -14,7 +14,7 @@ from sqlalchemy import delete, select
 
 from app.agreement.leads import Known, seal
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.records import clocks, leads, merges, programmes
 from app.sync.connection import Connections
 
@@ -25,7 +25,7 @@ def before(db: Db, connections: Connections, contacts: Collection[int], cutoff: 
     """Seal the leads of these contacts, whose rows from before ``cutoff`` (ms since 1970) are about to be removed."""
     if not contacts or leads.governed_since(db) is None:
         return
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     ids = {merges.standing_for(db, i) for i in contacts}
     seal(db, connections, Known().versions(db), sorted(leads.load(db, ids)), cutoff, now)
 

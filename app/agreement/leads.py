@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
 from app.agreement import enrolling, gathering, memberships, scores, timing
 from app.agreement.gathering import Wanted
@@ -24,7 +23,7 @@ from app.agreement.versions import Version, Versions
 from app.agreement.words import SOURCE, Happening, Lead, Standing, Step
 from app.core import tables as t
 from app.core.clock import from_ms
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.duties import Duty
 from app.core.fields import GOVERNED, Type, normal_list
 from app.core.words import Decision, Fact, Outcome
@@ -59,7 +58,7 @@ class Leads:
         return self._duty.step()
 
     def _batch(self, db: Db) -> int:
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         versions = self._known.versions(db)
         marked = leads.due(db, BATCH)
         ids = list(marked)

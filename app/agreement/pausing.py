@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
 from app.agreement import timing
 from app.agreement.clocks import Reading, What
 from app.agreement.leads import Judges, Known, fold_all, gathered, refold
 from app.agreement.running import ENDED
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.errors import NotFound, NotPossible
 from app.core.words import OPERATOR, Decision, Fact, Outcome
 from app.push import work
@@ -72,7 +71,7 @@ def reassign(
 ) -> tuple[Reading, ...]:
     """Give a lead to another colleague: the owner of the contact changes, here and where the mappings write it."""
     number, judges = _lead(db, known, contact)
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     held = people.load(db, [number], lock=True)[number]
     before = held.value("owner_email")
     if before == owner:
@@ -98,7 +97,7 @@ def _lead(db: Db, known: Known, contact: int) -> tuple[int, Judges]:
 
 
 def _readings(db: Db, connections: Connections, judges: Judges, contact: int) -> tuple[Reading, ...]:
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     held = people.load(db, [contact])
     lead = fold_all(db, connections, judges, held, now)[contact]
     return timing.live(db, judges.versions, lead, gathered(db, connections, judges, held)[contact], contact)
@@ -116,7 +115,7 @@ def _said(
     reason: str | None = None,
     owner: str | None = None,
 ) -> tuple[Reading, ...]:
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     clocks.say(db, contact_id=contact, at=now, what=str(what), clock=clock, reason=reason, owner=owner, by=by)
     refold(db, connections, judges, [contact], now)
     return _readings(db, connections, judges, contact)

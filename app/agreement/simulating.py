@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import select
-
 from app.agreement import enrolling
 from app.agreement.leads import Judges, Known, fold_all
 from app.agreement.load import Agreement
 from app.agreement.versions import Version, Versions
 from app.agreement.words import Lead
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.fields import Type
 from app.records import contacts as people
 from app.records import leads
@@ -57,7 +55,7 @@ def simulate(
     ``told``: how many contacts were looked at so far.  ``most``: only the first so many.
     """
     with database.read() as db:
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         held = Known().versions(db)
     present = list(held.versions)
     since = now if present else 0

@@ -12,13 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping
 
 from app.agreement.clocks import Alert, Reading, What, next_change
 from app.agreement.running import Word, overdue, readings
 from app.agreement.versions import Versions
 from app.agreement.words import SOURCE, Happening, Lead
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.records import alarms, clocks, merges
 from app.records.alarms import Kind
 from app.records.contacts import Contact
@@ -171,6 +171,6 @@ def _words(db: Db, contacts: Collection[int]) -> dict[int, list[Word]]:
 
 def live(db: Db, versions: Versions, lead: Lead, happened: Sequence[Happening], contact: int) -> tuple[Reading, ...]:
     """The clocks of one lead at this moment, kept nowhere."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     teams = _teams(db, {contact: lead}, {contact: happened})
     return readings(lead, happened, versions, teams, _words(db, [contact])[contact], now)

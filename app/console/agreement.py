@@ -17,10 +17,11 @@ from app.console.brief import moment
 from app.console.menu import Entry
 from app.console.shell import ROOT, Sent, Shell, shape
 from app.core.clock import to_ms
+from app.core.db import BIGGEST
 from app.core.errors import ConfigError, NotFound, NotPossible
 from app.ops import drafts, leads
 from app.ops.drafts import Draft
-from app.ops.shapes import BIGGEST, Id
+from app.ops.shapes import Id
 from app.records import leads as rows
 
 log = structlog.get_logger(__name__)

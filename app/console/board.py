@@ -15,8 +15,9 @@ from app.agreement.leads import Known
 from app.console.agreeing import Asked, business, names_of
 from app.console.menu import Entry
 from app.console.shell import PAGE, ROOT, Sent, Shell, shape
+from app.core.db import clock_of
 from app.ops import paging, sla
-from app.ops.shapes import Id, clock
+from app.ops.shapes import Id
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,7 @@ class ClocksAsked(Asked):
 
 def reasons_of(db: Db, known: Known) -> list[str]:
     """For which reasons the agreement in force lets a clock stand."""
-    version = known.versions(db).versions.at(clock(db))
+    version = known.versions(db).versions.at(clock_of(db))
     promises = version.agreement.promises if version is not None else None
     clocks = promises.sla.clocks.values() if promises is not None else ()
     return sorted({reason for one in clocks for reason in one.pause_for})

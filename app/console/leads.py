@@ -16,9 +16,10 @@ from app.agreement.words import Finding, Standing, Team, Word
 from app.console.agreeing import Asked, names_of
 from app.console.menu import Entry
 from app.console.shell import PAGE, ROOT, Sent, Shell, shape
+from app.core.db import clock_of
 from app.core.errors import NotPossible
 from app.ops import advice, leads, paging
-from app.ops.shapes import Id, clock
+from app.ops.shapes import Id
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ class LeadAsked(Asked):
 
 def in_force(db: Db, known: Known) -> Agreement | None:
     """The agreement that holds now."""
-    version = known.versions(db).versions.at(clock(db))
+    version = known.versions(db).versions.at(clock_of(db))
     return version.agreement if version is not None else None
 
 

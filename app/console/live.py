@@ -14,9 +14,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.console import edit, view
 from app.console.shell import HEADERS, Shell
+from app.core.db import BIGGEST
 from app.ops.auth import Guard
 
-Id = Annotated[int, Query(ge=0, le=2**63 - 1)]
+Id = Annotated[int, Query(ge=0, le=BIGGEST)]
 Words = Annotated[str, Query(max_length=200)]
 
 

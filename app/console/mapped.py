@@ -8,10 +8,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.console.menu import Entry
 from app.console.shell import ROOT, Sent, Shell
+from app.core.db import BIGGEST
 from app.core.errors import NotFound, NotPossible
 from app.ops import alarms, mapped
 from app.ops.mapped import Sample
-from app.ops.shapes import BIGGEST, Name
+from app.ops.shapes import Name
 from app.sync.mapping import MappingError
 
 ENTRY: Final = Entry("Mapping", f"{ROOT}/mapping", "Service", "m")

@@ -10,9 +10,9 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
 from app.core import tables as t
+from app.core.db import clock_of
 from app.entry import inbox
 from app.ops.health import state_of
-from app.ops.shapes import clock
 from app.push import brake, work
 from app.records import dead
 from app.worker import SILENT_MS
@@ -59,7 +59,7 @@ class WorkerSeen:
 
 def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
     """Every named connection."""
-    now = clock(db)
+    now = clock_of(db)
     pending, letters = inbox.backlog(db), dead.counts(db)
     states = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
     backlog = work.backlog(db, names)
@@ -94,7 +94,7 @@ def standings(db: Db, names: Collection[str]) -> dict[str, Standing]:
 
 def workers(db: Db) -> list[WorkerSeen]:
     """The worker processes that have not signed off."""
-    now = clock(db)
+    now = clock_of(db)
     rows = db.execute(select(t.worker).order_by(t.worker.c.started_at)).mappings()
     return [
         WorkerSeen(row["id"], row["host"], row["pid"], max(0, now - row["beat_at"]), now - row["beat_at"] < SILENT_MS)

@@ -15,9 +15,9 @@ from sqlalchemy import or_, select
 from app.console.standing import Standing, standings
 from app.console.words import text
 from app.core import tables as t
+from app.core.db import clock_of
 from app.core.fields import FIELDS
 from app.core.words import MISSING, Channel, Fact
-from app.ops.shapes import clock
 from app.push import work
 from app.records import contacts as people
 from app.records import ledger, merges
@@ -133,7 +133,7 @@ def listing(db: Db, connections: Connections, *, after: int, query: str) -> tupl
     shown = rows[:PAGE]
     steps = _steps(db, connections, [row["id"] for row in shown])
     stand_ins = merges.stand_ins(db, [row["id"] for row in shown if row["merged_into"] is not None])
-    now = clock(db)
+    now = clock_of(db)
     found = []
     for row in shown:
         facts = {name: Fact.from_json(data) for name, data in row["facts"].items()}
@@ -156,7 +156,7 @@ def detail(db: Db, connections: Connections, contact_id: int) -> Detail | None:
         ).mappings()
     }
     there = {name: row["remote_id"] for name, row in links.items() if row["gone_at"] is None and name in connections}
-    now = clock(db)
+    now = clock_of(db)
     updated = db.execute(select(c.updated_at).where(c.id == contact_id)).scalar_one()
     source, ago = _last(contact.facts, updated, now)
     shadows = {name: links[name]["shadow"] for name in there}
@@ -260,7 +260,7 @@ def _told(connection: Connection, name: str, value: Any) -> Any:
 
 def changes(db: Db) -> list[Change]:
     """What changed last, the newest first."""
-    now = clock(db)
+    now = clock_of(db)
     rows = db.execute(select(t.history).order_by(h.id.desc()).limit(CHANGES)).mappings().all()
     named = people.load(db, {row["contact_id"] for row in rows})
     return [

@@ -72,6 +72,7 @@ class now_ms(FunctionElement[int]):  # noqa: N801 - reads as SQL
     inherit_cache = True
 
 
+BIGGEST: Final = 2**63 - 1  # the largest id: both databases keep ids in 64 bits with a sign
 NOW_IN: Final = {  # the same in the words of each, for statements that are written by hand
     "postgresql": "(extract(epoch from statement_timestamp()) * 1000)::bigint",
     "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
@@ -82,6 +83,15 @@ NOW_IN: Final = {  # the same in the words of each, for statements that are writ
 @compiles(now_ms, "sqlite")
 def _now(_: now_ms, compiler: SQLCompiler, **__: Any) -> str:
     return NOW_IN[compiler.dialect.name]
+
+
+_NOW: Final = select(now_ms())
+
+
+def clock_of(db: Connection) -> int:
+    """The database's time, ms since 1970; the one clock that all replicas share."""
+    now: int = db.execute(_NOW).scalar_one()
+    return now
 
 
 def dumps(value: Any) -> str:

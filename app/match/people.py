@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from nameparser import HumanName
-
 from app.match.fold import is_placeholder, meant, text_of
 from app.match.lists import GENERATIONS, PLACEHOLDERS, ROLE_NAMES, TITLES
 
@@ -45,6 +43,8 @@ def name_of(values: Mapping[str, Any]) -> Name:
     if not given and not family:
         full = text_of(values.get("full_name"))
         if full and not is_placeholder(full):
+            from nameparser import HumanName  # loaded by the first that needs it: a twentieth of the start
+
             parsed = HumanName(full)
             given, middle = parsed.first, parsed.middle
             family = f"{parsed.last} {parsed.suffix}"

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.words import Writes
 from app.entry import inbox
 from app.push import brake, work
@@ -116,7 +116,7 @@ class Store(Collector):
         with self._database.read() as db:
             for sink, (_, tries, _) in notices.standing(db).items():
                 deaf.add_metric([sink], int(tries > 0))
-            w, now = t.worker.c, db.execute(select(now_ms())).scalar_one()
+            w, now = t.worker.c, clock_of(db)
             beats = db.execute(select(w.beat_at)).scalars().all()
             for clock, n in clocks.breached(db).items():
                 late.add_metric([clock], n)
@@ -152,7 +152,7 @@ class Store(Collector):
             "tandem_matches_waiting", "Proposals that two contacts are one person, undecided", labels=["status"]
         )
         with self._database.read() as db:
-            now = db.execute(select(now_ms())).scalar_one()
+            now = clock_of(db)
             backlog, objected = work.backlog(db, self._connections), work.objections(db)
             events, letters, s = inbox.backlog(db), dead_letters.counts(db), t.connection_state.c
             states = {row.name: row for row in db.execute(select(s.name, s.paused, s.failing_since))}
@@ -209,7 +209,7 @@ class Store(Collector):
             "tandem_poll_missed", "Changes that polls found and no webhook had told, in all", labels=["connection"]
         )
         with self._database.read() as db:
-            now = db.execute(select(now_ms())).scalar_one()
+            now = clock_of(db)
             ages = freshness.ages(db, self._connections)
             for row in drift.measured(db):
                 names = [row["connection"], row["field"]]

@@ -8,7 +8,6 @@ from typing import Final, Literal
 
 from pydantic import Field
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
 from app.agreement import flow as chain
 from app.agreement import scorecard
@@ -17,7 +16,7 @@ from app.agreement.leads import Known
 from app.agreement.rates import BANDS, FORMULAS, OTHERS, Rate
 from app.agreement.scorecard import MARKETING, SALES, Per, Span, number
 from app.core.clock import from_ms
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.ops import drift as drifting
 from app.ops.problems import invalid
 from app.ops.shapes import Shape
@@ -260,7 +259,7 @@ def rates_shown(rates: Mapping[str, Rate]) -> list[RateShown]:
 
 def today(db: Db) -> date:
     """The database's day, UTC."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     return from_ms(now).date()
 
 
@@ -331,7 +330,7 @@ def kept_shown(db: Db, span: Span) -> list[RateShown]:
 
 
 def _promises(db: Db, known: Known, span: Span) -> list[PromiseShown]:
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     return promises(db, known, from_ms(min(now, span.until * scorecard.DAY_MS - 1)))
 
 
@@ -400,7 +399,7 @@ def cohorts_shown(db: Db, milestone: str, per: Per, span: Span) -> CohortList:
 
 def flow_shown(db: Db, span: Span, segment: str) -> FlowShown:
     """The chain."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     found = chain.flow(db, span, now, segment)
     first, last = ends(span)
     steps = [

@@ -12,7 +12,7 @@ from sqlalchemy import Connection as Db
 
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.ops.shapes import BIGGEST
+from app.core.db import BIGGEST
 
 # Two events whose ids are in one order may have been received in the other, since replicas' clocks differ and a poll
 # stores what it read a while ago; by less than this.

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from pydantic import Field
 from sqlalchemy import Connection as Db
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping
 
 from app.agreement import pages
 from app.agreement.briefing import Body, brief
 from app.agreement.leads import Known
 from app.core.clock import from_ms, to_ms
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.errors import NotFound
 from app.ops import paging
 from app.ops.auth import allowed
@@ -82,7 +82,7 @@ class BriefAsked(Asked):
 
 def period(db: Db, since: datetime | None, until: datetime | None) -> tuple[int, int]:
     """The period that is meant: up to now, from the end of the last brief, or ``DAYS`` days."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     end = to_ms(until) if until is not None else now
     if since is not None:
         return to_ms(since), end
@@ -98,7 +98,7 @@ def made(db: Db, known: Known, since: datetime | None, until: datetime | None) -
 
 def keep(db: Db, known: Known, by: str, since: datetime | None, until: datetime | None) -> tuple[int, Body]:
     """Make the brief of a period and keep it; its number, and itself."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     start, end, body = made(db, known, since, until)
     return briefs.keep(db, start, end, by, body, now), body
 

@@ -12,13 +12,13 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import RowMapping
 
 from app.core.clock import from_ms
-from app.core.db import Database
+from app.core.db import BIGGEST, Database
 from app.core.words import MISSING
 from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import BIGGEST, Asked, By, ByConnection, Id, Moment, NameText, Shape
+from app.ops.shapes import Asked, By, ByConnection, Id, Moment, NameText, Shape
 from app.records import conflicts
 from app.records import contacts as people
 from app.repair import settling

@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping, func, select
 
 from app.core import tables as t
 from app.core.clock import from_ms, to_ms
-from app.core.db import Database
+from app.core.db import BIGGEST, Database
 from app.core.errors import NotFound
 from app.ops import paging
 from app.ops.arrival import TROUBLE, being, span
@@ -23,7 +23,7 @@ from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
 from app.ops.replay import CLOSED, Replay, obstacle, requeue
-from app.ops.shapes import BIGGEST, Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Time, Until, moment
+from app.ops.shapes import Asked, ByConnection, Id, Moment, NameText, Shape, Since, Status, Time, Until, moment
 from app.sync.connection import Connections
 
 log = structlog.get_logger(__name__)

@@ -14,13 +14,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import tables as t
-from app.core.db import Database
+from app.core.db import Database, clock_of
 from app.entry import inbox
 from app.ops import brakes
 from app.ops.auth import admits, allowed
 from app.ops.brakes import BrakeOn
 from app.ops.metrics import Metrics
-from app.ops.shapes import Moment, Shape, clock, moment
+from app.ops.shapes import Moment, Shape, moment
 from app.records import alarms, migrate
 from app.sync.connection import Connections
 from app.worker import SILENT_MS
@@ -123,7 +123,7 @@ class Examiner:
             return Ready(status="down", problems=[why], database=Store(reachable=False, migrated=False))
 
     def _look(self, db: Db) -> Ready:
-        now = clock(db)
+        now = clock_of(db)
         beats = db.execute(select(w.beat_at).order_by(w.beat_at.desc()).limit(WORKERS)).scalars().all()
         alive = sum(now - beat <= SILENT_MS for beat in beats)
         workers = WorkersSeen(expected=self._worker_expected, alive=alive, silent=len(beats) - alive)

@@ -14,7 +14,7 @@ from sqlalchemy import RowMapping, or_, select
 from app.core import fields as canonical
 from app.core import tables as t
 from app.core.clock import from_ms
-from app.core.db import Database
+from app.core.db import BIGGEST, Database
 from app.core.errors import NotFound, NotPossible
 from app.match.normalise import evidence
 from app.match.score import Band, Score, compare
@@ -22,7 +22,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import invalid, known_query
-from app.ops.shapes import BIGGEST, Asked, By, Id, Moment, Shape, moment
+from app.ops.shapes import Asked, By, Id, Moment, Shape, moment
 from app.records import contacts as people
 from app.records import merges, proposals
 from app.records.contacts import Contact

@@ -13,13 +13,13 @@ from pydantic import Field, model_validator
 from sqlalchemy import Connection as Db
 
 from app.core.clock import from_ms
-from app.core.db import Database
+from app.core.db import BIGGEST, Database
 from app.core.errors import NotFound
 from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import BIGGEST, Asked, By, Id, Moment, NameText, Shape, moment
+from app.ops.shapes import Asked, By, Id, Moment, NameText, Shape, moment
 from app.records import contacts as people
 from app.records import links, merges
 from app.sync import splitting

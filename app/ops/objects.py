@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping, select
 
 from app.core import tables as t
 from app.core.clock import from_ms
-from app.core.db import Database
+from app.core.db import BIGGEST, Database
 from app.core.errors import NotFound
 from app.core.objects import DealStatus
 from app.core.words import Fact
@@ -23,7 +23,7 @@ from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
 from app.ops.problems import known_query
-from app.ops.shapes import BIGGEST, Id, Moment, Shape, Text, moment
+from app.ops.shapes import Id, Moment, Shape, Text, moment
 from app.push import readable
 from app.records import engagements as acts
 from app.records import merges, objects, surveys

@@ -10,11 +10,12 @@ from sqlalchemy import select
 
 from app.core import tables as t
 from app.core.clock import to_ms
+from app.core.db import clock_of
 from app.ops import alarms, connections, drift
 from app.ops.alarms import AlarmShown, Fresh
 from app.ops.connections import ConnectionState
 from app.ops.drift import ConnectionDrift
-from app.ops.shapes import Count, clock, count
+from app.ops.shapes import Count, count
 from app.records import proposals
 from app.repair import freshness
 from app.sync.connection import Connections
@@ -78,7 +79,7 @@ def overview(db: Db, known: Connections) -> Overview:
 
 
 def _landed(db: Db, known: Connections) -> dict[str, list[tuple[str, float]]]:
-    now = clock(db) // freshness.SLICE_MS
+    now = clock_of(db) // freshness.SLICE_MS
     slices = range(now - freshness.WINDOW_MS // freshness.SLICE_MS + 1, now + 1)
     counts = freshness.by_slice(db, slices.start)
     minutes = freshness.SLICE_MS // 60_000

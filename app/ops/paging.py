@@ -16,8 +16,9 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy import ColumnElement, RowMapping, and_, or_
 
+from app.core.db import BIGGEST
 from app.ops.problems import invalid
-from app.ops.shapes import BIGGEST, Shape
+from app.ops.shapes import Shape
 
 T = TypeVar("T")
 

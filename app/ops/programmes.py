@@ -8,12 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 from sqlalchemy import Connection as Db
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping
 
 from app.agreement.effects import Verdict, effect
 from app.agreement.leads import Known
 from app.agreement.load import Programme
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.errors import NotFound
 from app.ops import paging
 from app.ops.auth import allowed
@@ -98,7 +98,7 @@ class MemberShown(Shape):
 
 def listed(db: Db, connections: Connections, known: Known) -> list[ProgrammeShown]:
     """All programmes of the agreement in force, and those that it no longer has but that had members."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     held, arms = _held(db, known, now), programmes.arms(db, now)
     names = [*held, *sorted({name for name, _ in arms} - set(held))]
     return [_shown(connections, name, held.get(name), arms) for name in names]
@@ -106,14 +106,14 @@ def listed(db: Db, connections: Connections, known: Known) -> list[ProgrammeShow
 
 def one(db: Db, connections: Connections, known: Known, name: str) -> ProgrammeShown:
     """One of them.  Raises NotFound."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     programme = required(db, known, name)
     return _shown(connections, name, programme, programmes.arms(db, now, name))
 
 
 def required(db: Db, known: Known, name: str) -> Programme | None:
     """The programme of a name; None where the agreement in force no longer has it.  Raises NotFound."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     held = _held(db, known, now)
     if name not in held and not programmes.known(db, name):
         names = ", ".join(held)

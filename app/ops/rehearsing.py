@@ -18,10 +18,9 @@ from sqlalchemy import RowMapping, select
 
 from app.core import tables as t
 from app.core.clock import from_ms, to_ms
-from app.core.db import Database
+from app.core.db import Database, clock_of
 from app.core.words import Outcome, Value, Winner
 from app.ops.arrival import span
-from app.ops.shapes import clock
 from app.records import conflicts, merges
 from app.records import contacts as people
 from app.records import links as pairs
@@ -165,7 +164,7 @@ def _compare(
     links = pairs.of_records(db, connection.name, connection.kind, [r.id for r in records])
     contacts = people.load(db, {k.contact_id for k in links.values()})
     rulings = conflicts.rulings(db, connection.name)
-    now = clock(db)
+    now = clock_of(db)
     for record in records:
         found.records += 1
         link = links.get(record.id)

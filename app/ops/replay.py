@@ -19,11 +19,10 @@ from sqlalchemy import Connection as Db
 
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.core.db import Database, now_ms, ring
+from app.core.db import Database, clock_of, now_ms, ring
 from app.core.errors import NotFound
 from app.core.words import Station
 from app.ops.arrival import TROUBLE, being, span
-from app.ops.shapes import clock
 from app.records import contacts as people
 from app.records import links as pairs
 from app.sync import matching
@@ -115,7 +114,7 @@ class Replay:
                 until=to_ms(until) if until is not None else None,
                 contact=contact,
                 status=tuple(one for one in CLOSED if one in status),
-                asked_at=clock(db),
+                asked_at=clock_of(db),
                 first=first,
                 last=last,
             )

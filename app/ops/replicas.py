@@ -10,10 +10,10 @@ from sqlalchemy import select
 from app.core import leases
 from app.core import tables as t
 from app.core.clock import from_ms
-from app.core.db import Database
+from app.core.db import Database, clock_of
 from app.ops.auth import allowed
 from app.ops.problems import known_query
-from app.ops.shapes import Moment, Shape, clock, moment
+from app.ops.shapes import Moment, Shape, moment
 from app.records import budgets
 from app.worker import SILENT_MS
 
@@ -65,7 +65,7 @@ class Replicas(Shape):
 
 def replicas(db: Db) -> Replicas:
     """The processes and what they share now.  All of it is few: processes, connections, kinds of work."""
-    now = clock(db)
+    now = clock_of(db)
     w, c = t.worker.c, t.lease.c
     return Replicas(
         workers=[

@@ -14,10 +14,10 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
 from app.core import tables as t
+from app.core.db import BIGGEST
 from app.match import keys
 from app.match.normalise import evidence
 from app.ops.contacts import ContactSummary, chosen
-from app.ops.shapes import BIGGEST
 from app.records import blocks
 from app.records import contacts as people
 from app.sync.connection import Connections, spellings

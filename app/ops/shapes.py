@@ -21,11 +21,10 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import Select, func, select
 
 from app.core.clock import from_ms
-from app.core.db import now_ms
+from app.core.db import BIGGEST, now_ms
 from app.ops.access.principal import own_name
 
 COUNTED: Final = 10_000  # rows that a count looks at: an exact count of a large table costs as much as reading it
-BIGGEST: Final = 2**63 - 1  # both databases keep ids in 64 bits with a sign
 
 # Neither database takes every text: PostgreSQL stores no NUL (https://www.postgresql.org/docs/current/datatype-character.html).
 _NO_NUL: Final = r"^[^\x00]*$"

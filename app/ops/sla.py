@@ -10,14 +10,14 @@ import structlog
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 from sqlalchemy import Connection as Db
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping
 
 from app.agreement import pausing, pledges
 from app.agreement.clocks import Mark, Reading, State
 from app.agreement.leads import Known
 from app.agreement.quotas import Judgement, Standing
 from app.core.clock import from_ms
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
@@ -184,7 +184,7 @@ def listed(
 
 def promises(db: Db, known: Known, at: datetime | None = None) -> list[PromiseShown]:
     """How the promises of marketing stand in the period that ``at`` (None: now) lies in."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     moment_ = None if at is None else int(at.timestamp() * 1000)
     return [_promise(s) for s in pledges.standings(db, known.versions(db).versions, now, moment_)]
 

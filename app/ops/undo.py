@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import Field, StringConstraints, model_validator
 
 from app.core.clock import to_ms
+from app.core.db import BIGGEST
 from app.core.errors import NotPossible
 from app.ops.auth import allowed
 from app.ops.problems import known_query
-from app.ops.shapes import BIGGEST, Asked, By, NameText, Shape, Time
+from app.ops.shapes import Asked, By, NameText, Shape, Time
 from app.repair.past import Which
 from app.repair.undoing import SAMPLE, WHY_NOT, Change, Plan, Undo
 

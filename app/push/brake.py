@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, delete, func, literal, select, update
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import clock_of, now_ms, upsert
 from app.core.errors import NotFound
 from app.core.words import Brake, Limit, Writes
 
@@ -90,7 +90,7 @@ def too_many(
 
 def _slice(db: Connection, brake: Brake) -> int:
     """The number of the present slice of the window."""
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     return now // max(1, brake.window_ms // SLICES)
 
 

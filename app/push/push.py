@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
 from app.core import clock
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.retry import Schedule
 from app.core.trace import OFF, Trace
 from app.core.words import LANES, Brake, Waits, Writes
@@ -338,7 +337,7 @@ class Push:
 
     def _finish(self, db: Db, batch: Batch, receipts: Sequence[Receipt]) -> None:
         connection = batch.connection
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         links = pairs.of_contacts(
             db, connection.name, connection.kind, [p.contact.id for p in batch.planned], lock=True
         )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
 from app.core import tables as t
-from app.core.db import Database, dumps, loads, now_ms, upsert
+from app.core.db import Database, clock_of, dumps, loads, upsert
 from app.core.duties import Duty
 from app.core.words import Only
 from app.push import work
@@ -58,7 +58,7 @@ def refilter(db: Db, connections: Connections) -> int:
             continue
         query = select(c.id).where(c.id > known["after"], c.merged_into.is_(None)).order_by(c.id).limit(PAGE)
         ids = db.execute(query).scalars().all()
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         work.mark(db, name, dict.fromkeys(ids, now))
         known["after"] = ids[-1] if len(ids) == PAGE else None
         marked = max(1, len(ids))

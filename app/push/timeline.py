@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping
 
 from app.core import leases
 from app.core.clock import from_ms
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.retry import Schedule
 from app.core.words import Mode
 from app.push import readable
@@ -68,7 +68,7 @@ class Timeline:
         rows = timelines.due(db, connection.name, most)
         links = pairs.of_contacts(db, connection.name, Kind.CONTACT, {r["contact_id"] for r in rows})
         ids = {contact: link.remote_id for contact, link in links.items() if link.gone_at is None}
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         held = people.load(db, ids) if connection.only_out.where else {}
         outside = {i for i, contact in held.items() if not connection.only_out.fits(contact.values())}
         for row in rows:
@@ -109,7 +109,7 @@ class Timeline:
         if isinstance(receipt, Done):
             timelines.written(db, connection.name, number, receipt.id)
         elif isinstance(receipt, Failed) and isinstance(receipt.problem, TryLater):
-            now: int = db.execute(select(now_ms())).scalar_one()
+            now = clock_of(db)
             delay = self._schedule.delay_ms(row["attempts"] + 1, now - row["received_at"], receipt.problem.after)
             timelines.failed(db, connection.name, number, delay, str(receipt.problem))
         elif isinstance(receipt, Failed) and isinstance(receipt.problem, NeedsHuman):

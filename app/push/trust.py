@@ -15,7 +15,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import Select, case, exists, func, insert, select, update
 
 from app.core import tables as t
-from app.core.db import Database, dumps, now_ms, upsert
+from app.core.db import Database, clock_of, dumps, now_ms, upsert
 from app.core.words import Canary, Mode, Waits
 from app.push import work
 from app.push.gather import Gathered
@@ -130,7 +130,7 @@ def approvals(db: Db, connection: str, contacts: Collection[int]) -> dict[int, s
 
 def approve(db: Db, connection: str, plan_id: str, prints: Mapping[int, str], by: str) -> None:
     """Remember that a person approved these orders: contact → fingerprint; and let them be looked at."""
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     statement = upsert(db.dialect.name, t.approval)
     new = statement.excluded
     names = ("plan", "fingerprint", "status", "by", "at", "ended_at")

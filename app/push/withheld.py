@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import clock_of, upsert
 
 h = t.withheld.c
 
@@ -21,7 +21,7 @@ def keep(db: Connection, connection: str, what: Iterable[tuple[int, str, Any]], 
 
     ``plan.CREATION`` and ``plan.ARCHIVING`` stand for a field where it is the record itself.
     """
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     rows = [
         {"connection": connection, "contact_id": contact, "field": name, "value": value, "by": by, "at": now}
         for contact, name, value in what

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 
 from app.core import tables as t
-from app.core.db import execute_many, now_ms, ring, upsert
+from app.core.db import clock_of, execute_many, now_ms, ring, upsert
 from app.core.words import LANES, Station, Waits, Writes
 from app.entry import inbox
 from app.records import links as pairs
@@ -283,7 +283,7 @@ def complete(
     own |= _failed(db, connection, token, failed)
     lost = (set(ids) | set(failed) | set(held)) - own
     if lost:
-        moment = db.execute(select(NOW)).scalar_one()
+        moment = clock_of(db)
         mark(db, connection, dict.fromkeys(lost, moment))
     return frozenset(lost)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import case, delete, select
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import clock_of, now_ms, upsert
 
 f = t.login_attempt.c
 WINDOW_MS: Final = 15 * 60_000
@@ -34,7 +34,7 @@ def count(db: Db, name: str, address: str) -> int:
 
     Counted first and taken back by ``clear``: tries at the same moment cannot all slip through before the first fails.
     """
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     for key, most in _keys(name, address):
         row = upsert(db.dialect.name, t.login_attempt).values(key=key, failures=1, since=now)
         stale = f.since <= now - WINDOW_MS

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Connection, RowMapping, case, delete, func, insert, literal, select, update
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import clock_of, upsert
 from app.records.contacts import chunks
 
 RECORD: Final = ""  # in place of a field: the record itself
@@ -24,7 +24,6 @@ HELD: Final = "held"  # as before, and a brake or a person has to decide first
 EXTRA: Final = "extra"  # the vendor has a record that nobody here belongs to
 MISSING: Final = "missing"  # a record that is known here is not at the vendor
 
-NOW = now_ms()
 g, v, d = t.disagreement.c, t.sighting.c, t.drift.c
 
 
@@ -53,7 +52,7 @@ def note(db: Connection, connection: str, run: int, found: Iterable[Found]) -> N
         index_elements=["connection", "remote_id", "field"],
         set_={"why": new.why, "contact_id": new.contact_id, "last_seen": new.last_seen, "run": new.run},
     )
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     rows = [
         {
             "connection": connection,
@@ -137,7 +136,7 @@ def counted(db: Connection, connection: str, run: int, compared: Mapping[str, in
     """Keep what a complete compare counted, in place of what the one before did."""
     now = by_field(db, connection)
     db.execute(delete(t.drift).where(d.connection == connection))
-    moment: int = db.execute(select(NOW)).scalar_one()
+    moment = clock_of(db)
     rows = [
         {
             "connection": connection,

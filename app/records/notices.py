@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal, or_, select, update
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import clock_of, now_ms, upsert
 
 NOW = now_ms()
 a, n = t.alarm.c, t.alarm_notice.c
@@ -57,7 +57,7 @@ class Wish:
 
 def plan(db: Connection, wishes: Iterable[Wish], limit: int) -> dict[str, list[Notice]]:
     """What each sink is to be told now, the oldest first, at most ``limit`` for each."""
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     rows = db.execute(select(t.alarm).where(a.cleared_at.is_(None)).order_by(a.since, a.id).limit(MOST)).mappings()
     open_ = {(row["kind"], row["connection"], row["subject"]): row for row in rows}
     told: dict[str, dict[Key, Any]] = {}

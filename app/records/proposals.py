@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, delete, func, or_, select, text, update
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import clock_of, now_ms, upsert
 from app.core.errors import NotFound
 from app.records.contacts import chunks
 
@@ -63,7 +63,7 @@ def propose(db: Connection, proposals: Iterable[Proposal]) -> int:
     }
     if not rows:
         return 0
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     statement = upsert(db.dialect.name, t.proposal).on_conflict_do_nothing(index_elements=["older", "newer"])
     return len(db.execute(statement.returning(p.id), [{**rows[key], "at": now} for key in sorted(rows)]).all())
 

@@ -18,7 +18,7 @@ from typing import Final
 from sqlalchemy import select, text
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of, now_ms
 from app.core.errors import ConfigError
 from app.records import migrate, state
 
@@ -118,7 +118,7 @@ def require_rest(database: Database) -> None:
     if migrate.current(database) is None:
         return
     with database.read() as db:
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         alive = db.execute(select(t.worker.c.host, t.worker.c.pid).where(t.worker.c.beat_at > now - SILENT_MS)).first()
     if alive is not None:
         raise ConfigError(

@@ -10,9 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.errors import NotPossible
 from app.core.words import EVERYTHING, OPERATOR, Channel, Entry, Reason, Status
 from app.push import withheld, work
@@ -73,7 +72,7 @@ def decide(db: Db, connections: Connections, word: Word) -> dict[str, State]:
     stored = ledger.of_addresses(db, word.addresses)
     lines = {a: [e for e in stored.get(a, ()) if e.channel is word.channel] for a in sorted(word.addresses)}
     _known_purpose(connections, word, lines)
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     held = {}
     for address, known in lines.items():
         # Later than all that the operator could know: a vendor's clock does not outrun what is decided here.

@@ -12,7 +12,7 @@ from sqlalchemy import Table, delete, insert, select, update
 from app.agreement import scores
 from app.core import tables as t
 from app.core.clock import from_ms
-from app.core.db import Database, dumps, now_ms, ring
+from app.core.db import Database, clock_of, dumps, now_ms, ring
 from app.core.errors import NotFound
 from app.core.words import Station
 from app.records import belongings, blocks, drift, engagements, proposals, tombstones
@@ -46,7 +46,7 @@ def start(db: Db, connections: Connections, address: str, by: str) -> int:
     if running is not None:
         return int(running)
     found = subject.find(db, connections, address)
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     number: int = db.execute(
         insert(t.erasure)
         .values(
@@ -97,7 +97,7 @@ def _step(
 
 def add_records(db: Db, connections: Connections, number: int, records: dict[str, list[str]]) -> int:
     """A call for each record that has none yet; how many there are now more.  Its id is refused from now on."""
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     secret = tombstones.secret(db, connections.erasure_key)
     rows = db.execute(select(p.connection, p.remote_id).where(p.erasure_id == number)).all()
     known = {(row.connection, row.remote_id) for row in rows}
@@ -205,7 +205,7 @@ def prove(db: Db, connections: Connections, number: int) -> None:
     The document holds no personal data: the address is in it as the keyed hash only.
     """
     row = db.execute(select(t.erasure).where(e.id == number)).mappings().one()
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     steps = db.execute(select(t.erasure_step).where(p.erasure_id == number).order_by(p.connection, p.id)).mappings()
     systems = [
         {

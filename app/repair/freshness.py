@@ -17,7 +17,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import delete, func, select
 
 from app.core import tables as t
-from app.core.db import now_ms, upsert
+from app.core.db import clock_of, upsert
 from app.push import work
 from app.records import alarms
 from app.sync.connection import Connections
@@ -33,7 +33,6 @@ ENOUGH: Final = 5  # changes within it
 WITHDRAWN: Final = "withdrawn:"
 """Before a connection's name: withdrawals of consent are counted apart from other changes."""
 
-NOW = now_ms()
 f = t.landed.c
 
 
@@ -65,7 +64,7 @@ class Recorder:
         """Add what was counted since the last time to the present slice; how many changes."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
-        now: int = db.execute(select(NOW)).scalar_one()
+        now = clock_of(db)
         statement = upsert(db.dialect.name, t.landed)
         statement = statement.on_conflict_do_update(
             index_elements=["connection", "slice", "bucket"], set_={"n": f.n + statement.excluded.n}
@@ -108,7 +107,7 @@ def ages(
     ``oldest``: since when it waits (ms since 1970), where the caller has looked already; otherwise all that waits is.
     """
     names = list(names)
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     counts = _counts(db, window_ms)
     waits = {name: since for name, (_, since) in work.backlog(db, names).items()} if oldest is None else oldest
     found = {}
@@ -130,7 +129,7 @@ def lags(db: Db, names: Iterable[str], window_ms: int = KEPT_MS) -> dict[str, tu
 
 
 def _counts(db: Db, window_ms: int) -> dict[str, dict[int, int]]:
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     query = (
         select(f.connection, f.bucket, func.sum(f.n))
         .where(f.slice > (now - window_ms) // SLICE_MS)

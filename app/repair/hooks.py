@@ -15,7 +15,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import select
 
 from app.core import tables as t
-from app.core.db import Database, now_ms, upsert
+from app.core.db import Database, clock_of, now_ms, upsert
 from app.core.errors import NotPossible
 from app.records import alarms, state
 from app.sync.connection import Connection, Connections
@@ -94,7 +94,7 @@ class Hooks:
         if self._door is None:
             return 0
         with self._database.read() as db:
-            now: int = db.execute(select(NOW)).scalar_one()
+            now = clock_of(db)
             resting = state.paused(db)
             due = {row.connection: row.hooks_due_at for row in db.execute(select(h.connection, h.hooks_due_at))}
         for one in self._connections.values():

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.errors import NotPossible
 from app.core.words import OPERATOR, Fact, Outcome
 from app.core.words import Decision as Decided
@@ -54,7 +53,7 @@ def decide(
         raise NotPossible(f"proposal {number} was decided before: {row['status']}, by {row['decided_by']}{hint}")
     older, newer = row["older"], row["newer"]
     proposals.decided(db, number, decision, by)
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     if decision is Decision.LATER:
         return Answer(decision)
     if decision is Decision.DIFFERENT:

@@ -19,7 +19,7 @@ from sqlalchemy import case, func, select, update
 from app.core import leases
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.core.db import Database, dumps, now_ms, upsert
+from app.core.db import Database, clock_of, dumps, now_ms, upsert
 from app.core.errors import LeaseLost
 from app.core.retry import Schedule
 from app.entry import inbox
@@ -64,7 +64,7 @@ class Poll:
                 token = leases.acquire(db, f"poll:{name}", self._worker, self._lease_ms)
                 if token is None:
                     continue
-                read_at: int = db.execute(select(NOW)).scalar_one()
+                read_at = clock_of(db)
                 cursor = db.execute(select(s.cursor).where(s.name == name)).scalar()
             with leases.holding(self._database, f"poll:{name}", token):
                 return self._page(connection, token, cursor, read_at)

@@ -17,7 +17,7 @@ from sqlalchemy import Table, delete, func, select
 
 from app.agreement import keeping, scores
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.duties import Duty
 from app.core.settings import Settings
 from app.records import alarms, attempts, audit, engagements, sessions, tokens
@@ -98,7 +98,7 @@ class Prune:
 
 def prune(db: Db, retention: Retention, connections: Connections = NOBODY) -> Pruned:
     """Remove one batch of each kind that is older than its retention, in the caller's transaction."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     tokens.forget_late(db)
     sessions.forget(db)
     attempts.forget(db)
@@ -146,7 +146,7 @@ def everything(database: Database, retention: Retention, connections: Connection
 def due(db: Db, retention: Retention) -> Pruned:
     """How many rows ``everything`` would remove."""
     i, d, h = t.inbox.c, t.delivery.c, t.history.c
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     events = deliveries = history = refusals = acts = 0
     g = t.engagement.c
     if retention.events is not None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import func, select
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.push import trust
 from app.sync.connection import Connections
 
@@ -36,7 +36,7 @@ class Reading:
 def readings(db: Db, connections: Connections, names: Collection[str]) -> list[Reading]:
     """How far these connections are, by name."""
     rows = {row.name: row for row in db.execute(select(t.connection_state).where(s.name.in_(sorted(names))))}
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     readable = trust.readable(connections)
     found = []
     for name in sorted(names):

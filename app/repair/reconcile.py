@@ -19,7 +19,7 @@ from sqlalchemy import select, update
 
 from app.core import leases
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of, now_ms
 from app.core.errors import LeaseLost
 from app.core.retry import Schedule
 from app.entry import inbox
@@ -74,7 +74,7 @@ class Reconcile:
     def step(self) -> int:
         """Take the next step of the oldest run that can go on; how much was done, 0 = nothing to do now."""
         with self._database.read() as db:
-            now: int = db.execute(select(NOW)).scalar_one()
+            now = clock_of(db)
             resting = state.paused(db)
             under_way = [(row["id"], row["params"]) for row in runs.running(db)]
             ready = [
@@ -125,7 +125,7 @@ class Reconcile:
 
     def _walk(self, number: int, token: str, connection: Connection, plan: Plan) -> int:
         with self._database.read() as db:
-            read_at: int = db.execute(select(NOW)).scalar_one()
+            read_at = clock_of(db)
         page = connection.connector.changed(connection.kind, plan.cursor)
 
         def work_(db: Db) -> None:
@@ -234,7 +234,7 @@ class Reconcile:
         def work_(db: Db) -> None:
             leases.verify(db, KIND, token)
             if not ids:
-                now: int = db.execute(select(NOW)).scalar_one()
+                now = clock_of(db)
                 self._keep(db, number, replace(plan, phase=AGAIN, after="", repaired_at=now, **_FRESH))
                 return
             handed = self._hand_over(db, connection, number, records, read_at)
@@ -285,7 +285,7 @@ class Reconcile:
         def work_(db: Db) -> int:
             leases.verify(db, KIND, token)
             found = comparing.page(db, connection, self._connections, records, read_at, self.recent_ms)
-            now: int = db.execute(select(NOW)).scalar_one()
+            now = clock_of(db)
             if found.in_flight and now - plan.repaired_at < SETTLE_MS:
                 self._keep(db, number, replace(plan, wait_until=now + 1_000))
                 return 0
@@ -303,7 +303,7 @@ class Reconcile:
     def _noted(self, connection: Connection, number: int, plan: Plan) -> tuple[Sequence[Record], int, list[str]]:
         """The next records of whom this run noted something, as they are now."""
         with self._database.read() as db:
-            read_at: int = db.execute(select(NOW)).scalar_one()
+            read_at = clock_of(db)
             limit = connection.connector.limits.read_batch
             ids = drift.noted(db, connection.name, number, plan.after, limit)
         return (connection.connector.read(connection.kind, ids) if ids else ()), read_at, ids
@@ -347,7 +347,7 @@ class Reconcile:
         """The vendor did not answer: the run waits; or it cannot, and the run ends."""
         log.warning("reconcile.failed", run=number, problem=type(problem).__name__, reason=str(problem))
         with self._database.read() as db:
-            now: int = db.execute(select(NOW)).scalar_one()
+            now = clock_of(db)
         delay = None
         if isinstance(problem, TryLater):
             failing = plan.failing if plan.failing is not None else now

@@ -11,7 +11,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import RowMapping, insert, select, update
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import clock_of, now_ms
 from app.core.errors import NotFound, NotPossible
 from app.records import drift
 from app.sync.connection import Connection, Connections
@@ -94,7 +94,7 @@ def begin(db: Db, connections: Connections, name: str, *, repair: bool = False, 
                 return int(row["id"])
             values = {"status": "failed", "error": "begun anew, with repair", "ended_at": NOW}
             db.execute(update(t.run).where(r.id == row["id"]).values(**values))
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     drift.forget_sightings(db, name)
     plan = Plan(name, repair, by, began=now)
     total = drift.known(db, name, connections[name].kind, now)
@@ -106,7 +106,7 @@ def begin(db: Db, connections: Connections, name: str, *, repair: bool = False, 
 
 def begin_due(db: Db, connections: Connections) -> int | None:
     """Begin the run that is longest due by its connection's schedule; its number, None where none is."""
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     last: dict[str, int] = {}
     for row in db.execute(select(r.params, r.started_at).where(r.kind == KIND).order_by(r.id.desc()).limit(RUNS)):
         last.setdefault(str(row.params.get("connection")), row.started_at)

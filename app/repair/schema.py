@@ -16,7 +16,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import select, update
 
 from app.core import tables as t
-from app.core.db import Database, now_ms, upsert
+from app.core.db import Database, clock_of, now_ms, upsert
 from app.records import alarms, state, suspended
 from app.repair import runs
 from app.sync.connection import Connection, Connections
@@ -100,7 +100,7 @@ class Describe:
     def step(self) -> int:
         """Look at one connection whose description is due; 0 = none is."""
         with self._database.read() as db:
-            now: int = db.execute(select(NOW)).scalar_one()
+            now = clock_of(db)
             resting = state.paused(db)
             due = {row.connection: row.due_at for row in db.execute(select(y.connection, y.due_at))}
         for one in self._connections.values():

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping
 
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.errors import NotPossible
 from app.core.fields import Unfit
 from app.core.words import MISSING, Value
@@ -71,7 +71,7 @@ def decide(
     owned = saying.taken(db, connections, wanted)
     if owned:
         raise NotPossible(f"contact {owned[contact.id, row['field']]} has this address: merge the two, or correct one")
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     conflicts.close(db, number)
     for other in conflicts.of_contact(db, contact.id):
         if other["field"] == row["field"] and other["theirs"] == chosen:

@@ -12,14 +12,13 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import func, select
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.entry import inbox
 from app.push import brake, work
 from app.records import alarms
 from app.records.alarms import Kind
 from app.sync.connection import Connections
 
-NOW = now_ms()
 s, d = t.connection_state.c, t.dead.c
 
 FAILING_MS: Final = 600_000  # a vendor's hiccup is no alarm
@@ -30,7 +29,7 @@ LATELY_MS: Final = 86_400_000  # dead letters older than this are known
 
 def judge(db: Db, connections: Connections) -> list[tuple[str, str]]:
     """Raise and clear; (kind, connection) of what is new.  No vendor's words are repeated."""
-    now: int = db.execute(select(NOW)).scalar_one()
+    now = clock_of(db)
     alarms.orphaned(db, connections)
     rows = {row["name"]: row for row in db.execute(select(t.connection_state)).mappings()}
     stopped: dict[str, dict[str, str]] = {}

@@ -23,7 +23,7 @@ from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy import Connection as Db
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of, now_ms
 from app.core.errors import NotFound, NotPossible
 from app.core.words import Value, Writes
 from app.push import work
@@ -212,7 +212,7 @@ class Undo:
             values[change.contact][change.field] = change.then
         if not values:
             return
-        now: int = db.execute(select(NOW)).scalar_one()
+        now = clock_of(db)
         contacts = people.load(db, values, lock=True)
         saying.say(db, self._connections, contacts, Said(position.by, RULE, now, number, values))
         # A person looked at the plan and gave their name: that many writes are meant, so they put no brake on.

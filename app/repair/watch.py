@@ -17,7 +17,7 @@ from sqlalchemy import select
 from app.core import leases
 from app.core import tables as t
 from app.core.clock import monotonic
-from app.core.db import Database, now_ms, upsert
+from app.core.db import Database, clock_of, upsert
 from app.records import alarms, suspended
 from app.records.access import Access
 from app.repair import connecting, freshness, standing
@@ -35,7 +35,6 @@ OFTEN: Final = 2.0  # seconds between looks at what is cheap
 SELDOM_MS: Final = 60_000  # between rounds over the connections, whichever process makes them
 DELIVERIES: Final = 5_000  # read at once
 
-NOW = now_ms()
 h, e = t.rhythm.c, t.delivery.c
 
 
@@ -75,7 +74,7 @@ class Watch:
             mine = leases.acquire(db, NAME, NAME, SELDOM_MS) is not None
         if mine:
             with self._database.read() as db:
-                now: int = db.execute(select(NOW)).scalar_one()
+                now = clock_of(db)
             for one in self._connections.values():
                 if Can.WEBHOOK in one.connector.can:
                     self._database.transact(lambda db, one=one: listen(db, one, now))  # type: ignore[misc]

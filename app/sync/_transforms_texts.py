@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
-from nameparser import HumanName
 
 from app.core.fields import Unfit
 from app.match.reach import is_plain
@@ -95,6 +94,8 @@ _NAME_LENGTH = 500
 def _name_parts(text: str) -> tuple[str, str]:
     if len(text) > _NAME_LENGTH:
         raise Unfit("too_long", f"a name of more than {_NAME_LENGTH} characters")
+    from nameparser import HumanName  # loaded by the first that needs it: a twentieth of the start
+
     name = HumanName(text)
     given = f"{name.first} {name.middle}".strip()
     family = f"{name.last} {name.suffix}".strip()

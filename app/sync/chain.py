@@ -11,10 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
 from app.core.clock import to_ms
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.words import Channel, Claim, Outcome, Verdict, Winner
 from app.push import work
 from app.records import conflicts, leads, ledger, merges, refusals, tombstones
@@ -44,7 +43,7 @@ from connectors.contract import Record
 
 def absorb(db: Db, connection: Connection, connections: Connections, arrivals: Sequence[Arrival]) -> list[Result]:
     """Walk records of one connection through the stations; one result per arrival, in their order."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     links = _links(db, connection, arrivals)
     united = uniting.followed(db, connection, connections, arrivals, links, now)
     if united is not None:
@@ -434,7 +433,7 @@ def gone(db: Db, connection: Connection, remote_ids: Iterable[str]) -> int:
     ids = list(remote_ids)
     if not ids:
         return 0
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     links = pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
     for link in links.values():
         link.gone_at = now

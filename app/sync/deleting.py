@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection as Db
-from sqlalchemy import select
 
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.words import Channel, Deletes
 from app.push import work
 from app.records import contacts as people
@@ -28,7 +27,7 @@ def deleted(db: Db, connection: Connection, connections: Connections, remote_ids
     ids = list(remote_ids)
     if not ids:  # as in nearly every batch
         return 0
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     links = pairs.of_records(db, connection.name, connection.kind, ids, lock=True)
     for link in [link for link in links.values() if link.second_at is not None]:
         pairs.remove(db, link)  # of two records of one person, the one that was too many: nobody was deleted

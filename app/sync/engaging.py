@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.words import Mode
 from app.records import contacts as people
 from app.records import engagements, merges, objects, timelines, tombstones
@@ -34,7 +34,7 @@ def engage(db: Db, connection: Connection, connections: Connections, acts: Seque
     wanted = [a for a in acts if rules is not None and a.kind in rules.take]
     if not wanted:
         return 0
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     ids = {a.who.value for a in wanted if a.who.key == "id"}
     moved = merges.aliases(db, connection.name, Kind.CONTACT, ids)
     spelled = {a.who.value: address(connection, a.who.value) for a in wanted if a.who.key == "email"}

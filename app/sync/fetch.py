@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import Connection as Db
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping
 
 from app.core import leases
 from app.core.clock import from_ms, monotonic
-from app.core.db import Database, now_ms, unwell
+from app.core.db import Database, clock_of, unwell
 from app.core.errors import LeaseLost
 from app.core.retry import Schedule
 from app.core.trace import OFF, Origin, Step, Trace
@@ -100,7 +100,7 @@ class Fetch:
             token = leases.acquire(db, f"sync:{connection.name}", self._worker, self._lease_ms)
             if token is None:
                 return None
-            read_at: int = db.execute(select(now_ms())).scalar_one()
+            read_at = clock_of(db)
             state.served(db, connection.name)
             events = inbox.pending(db, connection.name, BATCH)
             mine = [row for row in events if row["kind"] == connection.kind]
@@ -376,7 +376,7 @@ class Fetch:
                 state.pause(db, connection.name, str(problem))
                 inbox.postpone(db, [r["id"] for r in taken.events], 1_000, str(problem), failed=False)
                 return
-            now: int = db.execute(select(now_ms())).scalar_one()
+            now = clock_of(db)
             state.failing(db, connection.name, str(problem))
             after = problem.after if isinstance(problem, TryLater) else None
             delays: dict[int, int] = {}

@@ -18,7 +18,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import func, select
 
 from app.core.clock import to_ms
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.objects import DealStatus
 from app.core.words import MISSING, Claim, Fact, Value
 from app.match.employers import site_of
@@ -53,7 +53,7 @@ def absorb(
     map_ = connection.map.objects.company if kind is Kind.COMPANY else connection.map.objects.deal
     if map_ is None or not records:
         return 0
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     latest = {r.id: r for r in records if not r.archived}
     merged = {former: r.id for r in latest.values() for former in r.former_ids if former != r.id}
     links = objects.links(db, connection.name, kind, {*latest, *merged})
@@ -73,7 +73,7 @@ def absorb(
 
 def gone(db: Db, connection: Connection, connections: Connections, kind: Kind, ids: Iterable[str]) -> int:
     """The vendor says that these companies or deals are deleted: they are marked so, and count no more."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     links = [x for x in objects.links(db, connection.name, kind, list(ids)).values() if x.gone_at is None]
     for link in links:
         link.gone_at = now
@@ -101,7 +101,7 @@ def tied(db: Db, connection: Connection, connections: Connections, records: Iter
 
 def directory(db: Db, connection: Connection, connections: Connections, records: Sequence[Record]) -> None:
     """Store people of the user directory; what waited for their address gets it."""
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     rows = [
         {
             "remote_id": r.id,

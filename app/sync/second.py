@@ -67,7 +67,7 @@ def outranked(db: Db, state: Batch, connections: Connections, owner: Contact, ot
         state.outranked.append((owner, other.connection))
         return True
     brought = {owner.facts[name].source for name, _ in keys if name in owner.facts}
-    having = [k for k in pairs.of_contact(db, owner.id, lock=True) if k.origin is not None and says(k.origin)]
+    having = [k for k in pairs.of_contact(db, owner.id) if k.origin is not None and says(k.origin)]
     if len(having) == 1 and having[0].likeness is not None and brought == {having[0].connection}:
         state.outranked.append((owner, having[0].connection))
         return True

@@ -15,7 +15,7 @@ from sqlalchemy import Connection as Db
 from sqlalchemy import select, update
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.errors import NotFound, NotPossible
 from app.core.words import OPERATOR, Channel, Entry, Fact, Outcome, Reason, Status
 from app.core.words import Decision as Decided
@@ -51,7 +51,7 @@ def merge(db: Db, connections: Connections, number: int, by: str) -> Apart:
     winner, loser = row["winner"], row["loser"]
     if merges.standing_for(db, winner) != winner:
         raise NotPossible(f"contact {winner} was merged into another one later: split that merge first")
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     both = people.load(db, {winner, loser}, lock=True)
     first, second = both[winner], both[loser]
     keys = {winner: matching.keys_of(first.values(), connections.strong), loser: ()}
@@ -100,7 +100,7 @@ def pairing(db: Db, connections: Connections, contact: int, connection: str, by:
         raise NotPossible(
             f"the record at {connection} was not paired with this contact but made with it or from it{hint}"
         )
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     was = {contact: held.values()}
     keys = matching.keys_of(held.values(), connections.strong)
     leaver = Contact(0, 1, _own_facts(db, held, link, link.origin, now), now)

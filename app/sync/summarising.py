@@ -15,7 +15,7 @@ from sqlalchemy import Row, select
 
 from app.core import tables as t
 from app.core.clock import from_ms
-from app.core.db import Database, dumps, loads, now_ms, upsert
+from app.core.db import Database, clock_of, dumps, loads, upsert
 from app.core.duties import Duty
 from app.core.fields import normal_number, utc_text
 from app.core.objects import DealStatus, coarse
@@ -91,7 +91,7 @@ def summarise(db: Db, connections: Connections, limit: int = BATCH) -> int:
     taken = summaries.due(db, limit)
     if not taken:
         return 0
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     contacts = {i: c for i, c in people.load(db, taken, lock=True).items() if c.merged_into is None}
     made = derive(db, contacts)
     changed: dict[int, frozenset[str]] = {}
@@ -202,7 +202,7 @@ def _widened(db: Db, connections: Connections) -> None:
         return
     query = select(c.id).where(c.id > state["after"]).order_by(c.id).limit(BATCH)
     ids = db.execute(query).scalars().all()
-    now: int = db.execute(select(now_ms())).scalar_one()
+    now = clock_of(db)
     summaries.mark(db, ids, now)
     state["after"] = ids[-1] if len(ids) == BATCH else None
     statement = upsert(db.dialect.name, t.meta).values(key=_KEY, value=dumps(state))

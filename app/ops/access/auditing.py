@@ -13,7 +13,7 @@ import orjson
 import structlog
 from starlette.requests import Request
 
-from app.core.db import Database
+from app.core.db import BIGGEST, Database
 from app.ops.access.permissions import Permission
 from app.ops.access.principal import Kind, Principal
 from app.records import audit
@@ -35,7 +35,7 @@ def ids(values: Mapping[str, Any]) -> dict[str, str | int]:
     for key, value in values.items():
         if key in _IDS or key.endswith("_id"):
             number = int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
-            if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63:
+            if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= BIGGEST:
                 found[key] = number
         elif key in _NAMES and isinstance(value, str) and _NAME.fullmatch(value):
             found[key] = value

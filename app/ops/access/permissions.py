@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fastapi import FastAPI
-from starlette.routing import BaseRoute
+if TYPE_CHECKING:  # this table is read by commands, too, and by a door that opens before there is an API
+    from fastapi import FastAPI
+    from starlette.routing import BaseRoute
 
 
 class Role(StrEnum):

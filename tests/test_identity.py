@@ -184,6 +184,7 @@ def test_same_makes_them_one(database: Database, choices: dict[str, Any], town: 
     towns = {r.fields["town"] for v in w.vendors.values() for r in v.records.values()}
     assert towns == {town}
     assert [len(v.records) for v in w.vendors.values()] == [1, 1], "nobody was doubled"
+    assert [h.actor for h in w.rows(t.history) if h.rule == matches.RULE] == ["Kim"] * len(choices)
     with pytest.raises(NotPossible, match="was decided before: same, by Kim; split"):
         decide(w, Decision.DIFFERENT)
 

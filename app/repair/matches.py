@@ -10,14 +10,14 @@ from sqlalchemy import Connection as Db
 
 from app.core.db import clock_of
 from app.core.errors import NotPossible
-from app.core.words import OPERATOR, Fact, Outcome
-from app.core.words import Decision as Decided
+from app.core.words import Value
 from app.push import work
 from app.records import contacts as people
 from app.records import merges, proposals
 from app.records.proposals import Decision
-from app.sync import identity, matching, uniting
+from app.sync import saying, uniting
 from app.sync.connection import Connections
+from app.sync.saying import Said
 
 Side = Literal["older", "newer"]
 RULE: Final = "chosen"
@@ -69,26 +69,13 @@ def decide(
     merge = uniting.unite(db, connections, older, newer, by=by, now=now)
     winner = merges.standing_for(db, older)
     if chosen:
-        _hold(db, connections, winner, chosen, now)
+        _hold(db, connections, winner, chosen, by, now)
     return Answer(decision, winner, merge)
 
 
-def _hold(db: Db, connections: Connections, winner: int, chosen: Mapping[str, object], now: int) -> None:
+def _hold(db: Db, connections: Connections, winner: int, chosen: Mapping[str, Value], by: str, now: int) -> None:
     """Let these values hold, as a named person said, whatever the winner had."""
     contact = people.load(db, {winner}, lock=True)[winner]
-    was = contact.values()
-    keys = matching.keys_of(was, connections.strong)
-    for name, value in chosen.items():
-        if contact.value(name) == value:
-            continue
-        fact = Fact(value, OPERATOR, now, RULE)
-        contact.changes.append((Decided(name, Outcome.TAKEN, RULE, contact.value(name), value), fact))
-        contact.facts[name] = fact
-    if not contact.changes:
-        return
-    contact.version += 1
-    people.save(db, [contact], now)
-    people.write_history(db, [contact], now)
-    people.set_keys(db, {winner: matching.keys_of(contact.values(), connections.strong)}, {winner: keys})
-    identity.refile(db, connections, {winner: was}, {winner: contact.values()})
-    work.mark_at(db, connections, (winner,), now)
+    other = {name: value for name, value in chosen.items() if contact.value(name) != value}
+    if other:
+        saying.say(db, connections, {winner: contact}, Said(by, RULE, now, values={winner: other}))

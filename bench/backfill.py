@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 from urllib.parse import quote
 
@@ -29,28 +28,12 @@ import httpx
 import psutil
 import yaml
 
+from bench.people import People
+
 AGENT = {"user-agent": "tandem-bench"}
-GIVEN = ("Anna", "Uwe", "Sabine", "Lukas", "Marta", "Tobias", "Ines", "Jonas", "Clara", "Emil", "Nora", "Paul")
-TOWNS = ("Ulm", "Bonn", "Kiel", "Jena", "Trier", "Mainz", "Fulda")
 READ_HUB, READ_CHIMP, WRITE_HUB, WRITE_CHIMP = 100, 1000, 100, 200  # records of one call, as the connectors use them
 
 MEMORY_MB, CALLS = 300, 1.1  # bars: of the largest process, and times the least
-
-
-def family(i: int) -> str:
-    """A name of its own for each, unlike all others."""
-    random = Random(i)
-    return "".join(random.choice("bcdfghklmnprstvwz") + random.choice("aeiou") for _ in range(5)).capitalize()
-
-
-def mail(i: int) -> str:
-    """An address; its number is the last thing before the @."""
-    return f"{GIVEN[i % 12]}.{family(i)}.{i}@example.com".lower()
-
-
-def phone(i: int) -> str:
-    """A number, the same in both accounts."""
-    return f"+4930{i * 7919 % 8_999_993 + 1_000_000}"
 
 
 class Accounts:
@@ -78,29 +61,30 @@ class Accounts:
 
     def fill(self) -> None:
         """N + N records."""
+        crowd = People(1).known(self.first + self.people)
         rows = []
-        for i in range(self.people):
-            base = {"firstname": GIVEN[i % 12], "lastname": family(i), "phone": phone(i)}
-            rows.append({**base, "email": mail(i), "city": TOWNS[i % 7]})
+        for i, one in enumerate(crowd[: self.people]):
+            base = {"firstname": one.first, "lastname": one.last, "phone": one.phone}
+            rows.append({**base, "email": one.mail, "city": one.city})
             if i % 100 == 50:
                 rows.append(dict(base))
         for start in range(0, len(rows), 100):
             inputs = [{"properties": row} for row in rows[start : start + 100]]
             self.hub.post("/crm/v3/objects/contacts/batch/create", json={"inputs": inputs}).raise_for_status()
-        for i in range(13, self.people, 100):
-            url = f"/communication-preferences/v4/statuses/{quote(mail(i))}/unsubscribe-all"
+        for one in crowd[13 : self.people : 100]:
+            url = f"/communication-preferences/v4/statuses/{quote(one.mail)}/unsubscribe-all"
             self.hub.post(url, params={"channel": "EMAIL"}).raise_for_status()
         members = []
-        for i in range(self.first, self.first + self.people):
+        for i, one in enumerate(crowd[self.first :], self.first):
             differs = i < self.people and i % 33 == 0
             fields = {
-                "FNAME": GIVEN[i % 12],
-                "LNAME": family(i),
-                "PHONE": phone(i),
-                "CITY": "Elsewhere" if differs else TOWNS[i % 7],
+                "FNAME": one.first,
+                "LNAME": one.last,
+                "PHONE": one.phone,
+                "CITY": "Elsewhere" if differs else one.city,
             }
             status = "unsubscribed" if i % 100 == 7 else "subscribed"
-            members.append({"email_address": mail(i), "status": status, "merge_fields": fields})
+            members.append({"email_address": one.mail, "status": status, "merge_fields": fields})
         for start in range(0, len(members), 500):
             answer = self.chimp.post(self.list, json={"members": members[start : start + 500]})
             answer.raise_for_status()

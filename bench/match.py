@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import random
 import resource
 import subprocess
 import sys
@@ -31,7 +30,6 @@ from sqlalchemy import insert
 
 from app.core import tables as t
 from app.core.db import Database
-from app.match.weights import shipped
 from app.records import blocks
 from app.records import contacts as people
 from app.records.migrate import upgrade
@@ -39,6 +37,7 @@ from app.repair.looking import processes_for
 from app.repair.sweep import BATCH, sweep
 from app.sync import identity
 from app.sync.connection import Connections
+from bench.people import People, Person
 from tests import postgres
 
 STEP = 2_000
@@ -47,79 +46,6 @@ FULL = 1_000_000
 BARS = {"sqlite": 2.0, "postgresql": 3.0}  # ms, 95th percentile at FULL
 GROWTH = 1.5  # of the 95th percentile, from the smallest store to FULL
 SWEEP_SECONDS, SWEEP_BYTES = 600, 1.5e9  # at FULL
-SYLLABLES = """
-    ba bre cal dor el fen gri hol is jor ka lun mor nev os per quil ros sta tur ul ven wes xan yor zel
-"""
-
-Person = dict[str, Any]
-
-
-class People:
-    """Invented people, the same for the same seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self._syllables = SYLLABLES.split()
-        self._tables = {}
-        for name, table in shipped().frequencies.items():
-            weights = list(itertools.accumulate(table.values()))
-            self._tables[name] = (list(table), weights)
-
-    def _drawn(self, name: str) -> str:
-        values, weights = self._tables[name]
-        at = self.chance.random()
-        if at >= weights[-1]:
-            return self._rare()
-        return str(self.chance.choices(values, cum_weights=weights)[0]).title()
-
-    def _rare(self) -> str:
-        return "".join(self.chance.choices(self._syllables, k=4)).capitalize()
-
-    def _digits(self, many: int) -> str:
-        return "".join(self.chance.choices("0123456789", k=many))
-
-    def one(self) -> Person:
-        """Somebody new."""
-        chance = self.chance
-        first, last = self._drawn("first"), self._drawn("last")
-        person: Person = {"given_name": first, "family_name": last, "city": self._drawn("city")}
-        local = f"{first[:1]}.{last}{self._digits(4)}".lower().replace(" ", "")
-        person["email"] = f"{local}@{chance.choice(('gmail.com', 'gmx.de', f'{self._rare().lower()}.example'))}"
-        if chance.random() < 0.6:
-            person["phone"] = f"+49{chance.choice(('30', '40', '89', '171'))}{self._digits(8)}"
-        if chance.random() < 0.4:
-            person["street"] = f"{chance.randrange(1, 180)} {self._rare()} Street"
-            person["postal_code"] = self._digits(5)
-        if chance.random() < 0.4:
-            person["company_name"] = f"{self._rare()} {chance.choice(('Ltd', 'GmbH', 'Inc'))}"
-        if chance.random() < 0.3:
-            person["birthday"] = (
-                f"{chance.randrange(1940, 2005)}-{chance.randrange(1, 13):02}-{chance.randrange(1, 28):02}"
-            )
-        return person
-
-    def again(self, person: Person) -> Person:
-        """The same person as another system has them: another address, a slip, a field missing."""
-        other = {**person, "email": f"{self._rare().lower()}{self._digits(3)}@example.net"}
-        if self.chance.random() < 0.4 and len(other["family_name"]) > 3:
-            at, name = self.chance.randrange(1, len(other["family_name"]) - 1), other["family_name"]
-            other["family_name"] = name[:at] + name[at + 1] + name[at] + name[at + 2 :]
-        for field in ("phone", "street", "birthday"):
-            if self.chance.random() < 0.3:
-                other.pop(field, None)
-        return other
-
-    def store(self, many: int) -> Iterator[Person]:
-        """So many, one in ten of them the same person as an earlier one."""
-        made: list[Person] = []
-        for n in range(many):
-            if n % 10 == 9:
-                yield self.again(self.chance.choice(made))
-                continue
-            person = self.one()
-            if n % 7 == 0 and len(made) < 50_000:
-                made.append(person)
-            yield person
 
 
 def fill(database: Database, many: int) -> list[Person]:

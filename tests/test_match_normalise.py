@@ -196,6 +196,9 @@ def test_a_company_is_named_without_its_legal_form(name: Any, base: str) -> None
         ("acme", ""),
         ("co.uk", ""),
         (None, ""),
+        ("shop.acme.example.com", "acme.example.com"),
+        ("acme.example.net", "acme.example.net"),
+        ("example.org", ""),
     ],
 )
 def test_a_site_is_the_domain_that_somebody_registered(address: Any, site: str) -> None:

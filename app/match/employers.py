@@ -54,6 +54,9 @@ def _form_at_end(words: list[str]) -> int:
     return next((size for size in sizes if tuple(words[-size:]) in _forms()), 0)
 
 
+_RESERVED: Final = frozenset({"example.com", "example.net", "example.org"})  # RFC 2606 3
+
+
 @cache
 def _suffixes() -> PublicSuffixList:
     return PublicSuffixList()
@@ -71,4 +74,6 @@ def _site(text: str) -> str:
     if "." not in host:
         return ""
     found = _suffixes().privatesuffix(host)
+    if found in _RESERVED:  # nobody's own: what made-up companies stand under
+        return ".".join(host.split(".")[-3:]) if host != found else ""
     return found if found is not None else ""

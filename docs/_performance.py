@@ -40,7 +40,9 @@ _WHY: Final = {
     ),
     "reading": (
         "What a record costs is what `pipeline` shows, once more with the page it came in, and one thread at a time "
-        "holds the interpreter. The vendor answered at once and waited for us."
+        "holds the interpreter. The vendor answered at once and waited for us. In a large store more of those who are "
+        "compared resemble a record, up to the twelve that are compared at most: most of what grows. The rest is the "
+        "machine, which is not as fast in every minute of an hour."
     ),
     "peers": (
         "Times of n8n were thought of as of a flow that runs once for each change. The flow measured here takes a "

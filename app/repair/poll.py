@@ -74,7 +74,7 @@ class Poll:
         able = [c.name for c in self._connections.values() if Can.CHANGED in c.connector.can]
         i = t.inbox.c
         rows = db.execute(
-            select(s.name).where(s.name.in_(able), s.paused == 0, s.poll_due_at <= NOW).order_by(s.poll_due_at)
+            select(s.name).where(s.name.in_(able), s.paused == 0, s.poll_due_at <= NOW).order_by(s.poll_due_at, s.name)
         ).scalars()
         found = []
         for name in rows.all():

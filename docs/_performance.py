@@ -47,9 +47,8 @@ _WHY: Final = {
     "peers": (
         "Times of n8n were thought of as of a flow that runs once for each change. The flow measured here takes a "
         "delivery of a hundred changes as one execution and keeps ten calls under way: what an experienced user would "
-        "build. Tandem is not waiting for the vendors either, as the figures at 0 and 50 ms show: it stores, reads "
-        "back, merges and plans every change in one interpreter, and reads the echo of every write that Mailchimp "
-        "tells it of, which is most of its calls."
+        "build. Tandem is not waiting for the vendors: it stores, reads back, merges and plans every change in one "
+        "interpreter, and reads the echo of every write that Mailchimp tells it of, which is most of its calls."
     ),
 }
 """Why a bar was missed; shown where one was, above the profile of the same run."""

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+BEHIND = 0.25  # seconds that the door has for itself before API and pages are imported, which slows down all threads
 POLLS = 4  # connections read at the same time at most
 
 
@@ -345,7 +346,9 @@ class _Beside:
             _ = self.api
             look_past()  # the routes are most of what lives as long as the process
 
-        threading.Thread(target=build, name="surfaces", daemon=True).start()
+        timer = threading.Timer(BEHIND, build)
+        timer.name, timer.daemon = "surfaces", True
+        timer.start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -69,7 +69,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-BEHIND = 0.25  # seconds that the door has for itself before API and pages are imported, which slows down all threads
 POLLS = 4  # connections read at the same time at most
 
 
@@ -346,9 +345,7 @@ class _Beside:
             _ = self.api
             look_past()  # the routes are most of what lives as long as the process
 
-        timer = threading.Timer(BEHIND, build)
-        timer.name, timer.daemon = "surfaces", True
-        timer.start()
+        threading.Thread(target=build, name="surfaces", daemon=True).start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

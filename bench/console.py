@@ -23,11 +23,11 @@ from statistics import median, quantiles
 from typing import Any
 
 import httpx
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
 from app import serving
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.settings import BrakeConfig, Config, ConnectionConfig, Settings, variable_of
 from app.core.words import Mode
 from app.main import Tandem
@@ -194,7 +194,7 @@ def fill(database: Database, count: int) -> None:
     console_leads.begin(database, count)
     for first in range(1, count + 1, BATCH):
         with database.write() as db:
-            now = db.execute(select(now_ms())).scalar_one()
+            now = clock_of(db)
             size = min(BATCH, count + 1 - first)
             for table, some in itertools.chain(rows(first, size, now), console_leads.rows(first, size, now, count)):
                 if some:

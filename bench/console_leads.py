@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
 from app.agreement import acting, load
 from app.agreement.rates import FORMULAS
 from app.agreement.scorecard import MARKETING, SALES
 from app.agreement.words import Team
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 
 AGREEMENT = Path(__file__).parents[1] / "mappings" / "agreement.yaml"
 DAY = 86_400_000
@@ -144,7 +144,7 @@ def begin(database: Database, contacts: int) -> None:
     """Both sign the shipped agreement, to hold for two years; counters are there.  Nobody has to be judged anew."""
     agreement = load.load(AGREEMENT)
     with database.write() as db:
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         for team in Team:
             acting.sign(db, agreement, {}, team, "Kim", since=now - DAYS * DAY)
     for some in counters(contacts, now // DAY):

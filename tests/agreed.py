@@ -7,14 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-
 from app.agreement import acting, leads
 from app.agreement.load import Agreement, load, loads
 from app.agreement.versions import Version, Versions
 from app.agreement.words import Act, Happening, Kind, Said, Team, Word
 from app.core.clock import to_ms
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.records import leads as rows
 from app.sync.connection import Connections
 
@@ -87,7 +85,7 @@ def said(
 def put_in_force(database: Database, connections: Connections, *mqls: int) -> None:
     """Both have signed the shipped agreement, and marketing calls these contacts MQLs; sales signed another version."""
     with database.write() as db:
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         for team in Team:
             acting.sign(db, shipped(), {}, team, f"Kim of {team}", since=BEGIN)
         acting.sign(db, changed(("rest: 14d", "rest: 15d")), {}, Team.SALES, "Kim")

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import insert, select
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.words import Mode
 from app.ops.api import build_api
 from app.ops.metrics import Metrics
@@ -231,5 +231,4 @@ def rows_of(database: Database, table: Any) -> list[dict[str, Any]]:
 def now(database: Database) -> int:
     """The database's time."""
     with database.read() as db:
-        moment: int = db.execute(select(now_ms())).scalar_one()
-    return moment
+        return clock_of(db)

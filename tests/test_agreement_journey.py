@@ -19,7 +19,7 @@ from app.agreement.load import load
 from app.agreement.scorecard import Span
 from app.agreement.words import Team
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import clock_of, now_ms
 from app.core.settings import Config, Settings
 from app.main import Tandem
 from sandbox.agreed import make_fields
@@ -190,7 +190,7 @@ def test_an_mql_is_seen_rejected_and_recycled(
 
     with tandem.database.write() as db:
         (lead,) = db.execute(select(t.lead)).all()
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         for n, kind in enumerate(("call", "mail", "call")):
             act = {
                 "connection": "hubspot",

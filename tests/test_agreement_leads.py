@@ -13,7 +13,7 @@ from app.agreement import acting, leads
 from app.agreement.leads import Known
 from app.agreement.words import Finding, Team, Word
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.errors import NotPossible
 from app.ops import provenance
 from app.records import leads as rows
@@ -283,7 +283,7 @@ def test_a_merge_and_a_split_move_the_lead(world: World) -> None:
     world.vendors["mkt"].put(None, {"mail": "bob@example.org", "last": "Ray"})
     world.settle()
     with world.database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         rows.say(
             db, [{"contact_id": 2, "word": "stage", "value": "sql", "team": "sales", "source": "crm", "at": now}], now
         )
@@ -316,7 +316,7 @@ def test_a_second_version_needs_both_and_never_reaches_back(world: World) -> Non
     """Once one is in force, the next one holds from its second signature on."""
     mild = changed(("contact.lead_score >= 50\n", "contact.lead_score >= 20\n"))
     with world.database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         with pytest.raises(NotPossible, match="second signature"):
             acting.sign(db, mild, {}, Team.SALES, "Kim", since=now - DAY_MS)
         first = acting.sign(db, mild, {}, Team.SALES, "Kim")

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.errors import NotFound, NotPossible
 from app.core.sealing import CannotOpen, Keys, new_key
 from app.records import alarms, state, tokens
@@ -109,7 +109,7 @@ def test_the_store_keeps_no_state(acme: Acme) -> None:
     given = dict(parse_qsl(urlsplit(url).query))["state"]
     with acme.database.read() as db:
         row = db.execute(select(t.consenting)).one()
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
     assert given not in repr(row)
     assert 0 < row.expires_at - now <= 10 * 60_000
 

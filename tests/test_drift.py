@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.ops.drift import drift_of, run_shown
 from app.push import work
 from app.records import alarms, drift
@@ -450,7 +450,7 @@ def test_a_schedule_begins_runs_one_after_the_other(database: Database) -> None:
     every = dataclasses.replace(made.connections["crm"].watch, reconcile_every_ms=3_600_000)
     c = t.connection_state.c
     with made.database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         assert runs.begin_due(db, made.connections) is None
         db.execute(update(t.connection_state).values(walked_at=now - 90_000_000))
         db.execute(update(t.connection_state).where(c.name == "mail").values(walked_at=None))

@@ -15,7 +15,7 @@ from sqlalchemy import event, func, select
 
 from app.core import tables as t
 from app.core.clock import to_ms
-from app.core.db import Database, dumps, now_ms
+from app.core.db import Database, clock_of, dumps
 from app.core.words import Only
 from app.push import timeline
 from app.records import engagements, merges
@@ -43,7 +43,7 @@ def world(database: Database) -> Around:
 def recent(world: Around, hours: int = 1) -> datetime:
     """Some hours ago, by the database's clock."""
     with world.database.read() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
     return datetime.fromtimestamp(now // 1000, UTC) - timedelta(hours=hours)
 
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from app.core import tables as t
-from app.core.db import now_ms
+from app.core.db import clock_of
 from app.core.settings import Config, Settings
 from app.core.words import OPERATOR, Channel, Entry, Reason, Status
 from app.main import Tandem
@@ -471,7 +471,7 @@ def tandem(sandbox: Sandbox, tmp_path: Path) -> Iterator[Tandem]:
 def say(tandem: Tandem, record: str, address: str, status: str) -> None:
     """An operator says so of the newsletter."""
     with tandem.database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         evidence = {OPERATOR: "letter of today"} if status == "granted" else {}
         line = (address, Channel.EMAIL, "newsletter", Status(status), Reason.MANUAL, OPERATOR, now)
         ledger.append(db, [(Entry(*line, evidence=evidence, actor="Kim"), None)], now)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 from typer.testing import CliRunner
 
 from app.agreement import acting, advising, leads, scores
@@ -19,7 +19,7 @@ from app.agreement.load import MappingError
 from app.agreement.words import Team, Word
 from app.cli import app
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.errors import NotFound, NotPossible
 from app.records import leads as rows
 from app.records import scores as counters
@@ -38,7 +38,7 @@ def handed(database: Database, *, contact: int = 1, **fields: Any) -> None:
     """A lead that marketing handed over just now."""
     facts = {n: {"v": v, "s": "mkt", "t": BEGIN, "r": "first", "e": None} for n, v in fields.items()}
     with database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         db.execute(insert(t.contact).values(id=contact, version=1, facts=facts, created_at=BEGIN, updated_at=BEGIN))
         line = {"word": "stage", "value": "mql", "team": "marketing", "source": "operator", "by": "Lou", "at": now}
         rows.say(db, [{**line, "contact_id": contact}], now)
@@ -48,14 +48,14 @@ def handed(database: Database, *, contact: int = 1, **fields: Any) -> None:
 def record(database: Database, *cells: tuple[str, str, str, int]) -> None:
     """Figures of the scorecard: dimension, value, indicator, n, of yesterday."""
     with database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         counters.add(db, Counter({(d, v, i, day(now) - 1): n for d, v, i, n in cells}))
 
 
 def objects(database: Database, channel: str, address: str) -> None:
     """The person withdraws."""
     with database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         line = {"address": address, "channel": channel, "purpose": "", "status": "withdrawn", "reason": "unsubscribe"}
         more = {"source": "operator", "at": now - 1000, "received_at": now, "digest": "1"}
         db.execute(insert(t.consent).values(**line, **more))

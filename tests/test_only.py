@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from sqlalchemy import select
 
 from app.accounts import MAPPINGS, only_of
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.errors import ConfigError
 from app.core.settings import ConnectionConfig
 from app.core.words import Deletes, Only
@@ -138,7 +137,7 @@ def test_who_is_left_out_is_no_drift(database: Database) -> None:
     hub.put("hub3", {"first": "Cemal"})
     hub.events.clear()
     with database.read() as db:
-        now: int = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         found = comparing.page(
             db, world.connections["hub"], world.connections, list(hub.records.values()), now + 10**9, 0
         )

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of, now_ms
 from app.entry import inbox
 from app.main import Tandem
 from app.ops.drift import drift_of
@@ -84,7 +84,7 @@ def webhooks(sandbox: Sandbox, receiver: Any, tandem: Tandem) -> Any:
             delivery = Delivery(got.method, got.url, got.headers, got.body, datetime.now(UTC))
             events = tandem.connections["hubspot"].connector.receive(delivery).events
             with tandem.database.write() as db:
-                at = db.execute(select(now_ms())).scalar_one()
+                at = clock_of(db)
                 inbox.store_events(db, [inbox.event_row("hubspot", e, at, None) for e in events])
             count += len(events)
         return count

@@ -23,7 +23,7 @@ from app.agreement.load import MappingError, loads
 from app.agreement.words import Happening, Kind, Membership, Team, Word
 from app.cli import app
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.records import leads as rows
 from app.records import programmes
 from app.repair import erasing, subject
@@ -353,7 +353,7 @@ def test_a_merge_retention_an_export_and_an_erasure_cover_it(world: World) -> No
     world.settle()
     assert len(world.rows(t.programme_member)) == 2
     with world.database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         assert uniting.unite(db, world.connections, 1, 2, by="Kim", now=now) is not None
     world.settle()
     (before,) = world.rows(t.programme_member)

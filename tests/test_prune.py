@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.repair import prune
 from app.repair.prune import DAY_MS, Prune, Retention
 
@@ -14,7 +14,7 @@ from app.repair.prune import DAY_MS, Prune, Retention
 def fill(database: Database, rows: list[tuple[str, int]]) -> None:
     """Events of these statuses, so many days old, each with its delivery."""
     with database.write() as db:
-        now = db.execute(select(now_ms())).scalar_one()
+        now = clock_of(db)
         for n, (status, days) in enumerate(rows):
             at = now - days * DAY_MS
             delivery = (at << 20) + n

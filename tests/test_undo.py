@@ -9,10 +9,10 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of
 from app.core.errors import NotFound, NotPossible
 from app.core.words import Brake, Limit, Writes
 from app.main import Tandem
@@ -49,8 +49,7 @@ TWO = {"hub": Side.CRM, "chimp": Side.MARKETING}
 
 def now(database: Database) -> int:
     with database.read() as db:
-        moment: int = db.execute(select(now_ms())).scalar_one()
-    return moment
+        return clock_of(db)
 
 
 def crowd(database: Database, people: int = 3, text: str = MAPPING) -> World:

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 
 from app.agreement.leads import Leads
 from app.core import tables as t
-from app.core.db import Database, now_ms
+from app.core.db import Database, clock_of, now_ms
 from app.core.retry import Schedule
 from app.core.words import Brake, Canary, Deletes, Likeness, Mode, Waits
 from app.entry import inbox
@@ -285,7 +285,7 @@ class World:
         if not events:
             return
         with self.database.write() as db:
-            now = db.execute(select(now_ms())).scalar_one()
+            now = clock_of(db)
             inbox.store_events(db, [inbox.event_row(name, e, now, None) for e in events])
 
     def due(self) -> None:

@@ -21,6 +21,7 @@ _MORE_FORMS: Final = frozenset({form.strip() for form in _MORE.split(",")})
 _FORMS_BEFORE: Final = frozenset({"ooo", "oao", "zao", "pao", "pt", "tov"})
 """Written before the name, in Russia, Ukraine and Indonesia."""
 _LONGEST_FORM: Final = 5
+_RESERVED: Final = frozenset({"example.com", "example.net", "example.org"})  # RFC 2606 3
 _WWW: Final = re.compile(r"^(?:[a-z][a-z0-9+.-]*:)?/*(?:[^/@]*@)?")
 
 
@@ -52,9 +53,6 @@ def _form_at_end(words: list[str]) -> int:
         return 1
     sizes = range(min(_LONGEST_FORM, len(words) - 1), 0, -1)
     return next((size for size in sizes if tuple(words[-size:]) in _forms()), 0)
-
-
-_RESERVED: Final = frozenset({"example.com", "example.net", "example.org"})  # RFC 2606 3
 
 
 @cache

@@ -16,8 +16,7 @@ from app.core import tables as t
 from app.core.clock import from_ms
 from app.core.db import BIGGEST, Database
 from app.core.errors import NotFound, NotPossible
-from app.match.normalise import evidence
-from app.match.score import Band, Score, compare
+from app.match.score import Band, Score
 from app.ops import paging
 from app.ops.auth import allowed
 from app.ops.paging import After, Limit, Page
@@ -252,7 +251,7 @@ def propose(db: Db, connections: Connections, older: int, newer: int, by: str) -
     known = proposals.between(db, older, newer)
     if known is not None:
         raise NotPossible(f"proposal {known['id']} is about these two: {known['status']}")
-    score = compare(evidence(both[older].values()), evidence(both[newer].values()), connections.weights)
+    score = identity.likeness(both[older].values(), both[newer].values(), connections.weights)
     made = identity.proposal(min(older, newer), max(older, newer), score, "operator")
     reason = {"field": "operator", "level": PROPOSED, "weight": 0.0, "words": f"{PROPOSED} by {by}"}
     proposals.propose(

@@ -189,7 +189,7 @@ def _apart(likely: Likely, a: int, b: int, weights: Weights | None) -> bool:
 
 
 def likeness(one: Values, other: Values, weights: Weights | None = None) -> Score:
-    """How like two contacts are."""
+    """How like two contacts are, or two records."""
     return compare(evidence(one), evidence(other), weights)
 
 

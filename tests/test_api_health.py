@@ -161,7 +161,7 @@ def test_tables_of_another_version(database: Database, statement: str, told: str
 def test_a_database_that_is_away(database: Database) -> None:
     """Unready, and never an error."""
     if database.dialect != "sqlite":
-        pytest.skip("takes a table away")
+        pytest.skip("drops a table, and on PostgreSQL all tests share one store")
     api = Api(database)
     with database.write() as db:
         db.exec_driver_sql("DROP TABLE worker")
